@@ -1,0 +1,255 @@
+"""The database: engines, transactions, migrations and the schema guard.
+
+The only module that knows which database it is. SQLite runs in WAL mode with transactions that
+begin when we say so: ``BEGIN IMMEDIATE`` for writers, so that two read-modify-writes never both
+start from the same state; readers are refused every write by the connection itself.
+"""
+
+import contextlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, select, text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
+from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.pool import NullPool
+
+from vpopsql.errors import DatabaseUnavailable, SchemaError
+from vpopsql.model import SCHEMA_VERSION, Base, SchemaGuard
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+class Database:
+    """The engines of one database, shared by all threads of a process.
+
+    :param url: ``sqlite:///path`` or ``postgresql://...``.
+    :param pool_size: connections kept open, 1..200; twice as many may be open at once.
+    :param busy_timeout_s: how long a SQLite writer waits for another one, in seconds.
+    """
+
+    def __init__(self, url: str | URL, *, pool_size: int = 10, busy_timeout_s: float = 30) -> None:
+        self.url = make_url(url)
+        options: dict[str, Any] = {"pool_size": pool_size, "max_overflow": pool_size}
+        if self.url.get_backend_name() == "sqlite":
+            # Two pools, because whether a SQLite connection may write is a property of the
+            # connection, not of the transaction.
+            self._write_engine = _sqlite_engine(self.url, busy_timeout_s, options, writer=True)
+            self._read_engine = _sqlite_engine(self.url, busy_timeout_s, options, writer=False)
+        else:
+            self._write_engine = create_engine(
+                self.url, connect_args={"connect_timeout": 5}, **options
+            )
+            self._read_engine = self._write_engine.execution_options(postgresql_readonly=True)
+        self._writers = sessionmaker(self._write_engine, expire_on_commit=False)
+        self._readers = sessionmaker(self._read_engine, expire_on_commit=False)
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether this is the embedded database."""
+        return self.url.get_backend_name() == "sqlite"
+
+    @contextlib.contextmanager
+    def reader(self) -> Iterator[Session]:
+        """Give a session in one read-only transaction.
+
+        :raises DatabaseUnavailable: the connection failed or broke.
+        """
+        with _outages(), self._readers() as session:
+            yield session
+
+    @contextlib.contextmanager
+    def writer(self) -> Iterator[Session]:
+        """Give a session in one write transaction; commit it when the block ends well.
+
+        :raises DatabaseUnavailable: the connection failed or broke; nothing was changed, unless
+            it broke during the commit itself.
+        """
+        with _outages(), self._writers.begin() as session:
+            yield session
+
+    def require_schema(self) -> None:
+        """Refuse a database that this code must not open.
+
+        :raises SchemaError: it has no schema, an older one, or one that is too new; the text says
+            what to do.
+        """
+        with self.reader() as session:
+            _require_schema(session.connection())
+
+    def close(self) -> None:
+        """Close every pooled connection; the object can be used again afterwards."""
+        self._read_engine.dispose()
+        self._write_engine.dispose()
+
+
+def _sqlite_engine(
+    url: URL, busy_timeout_s: float, options: dict[str, Any], *, writer: bool
+) -> Engine:
+    engine = create_engine(
+        url, connect_args={"timeout": busy_timeout_s, "check_same_thread": False}, **options
+    )
+
+    @event.listens_for(engine, "connect")
+    def _connected(connection: Any, _record: object) -> None:  # noqa: ANN401 - a DBAPI connection
+        # The driver would begin transactions by itself, late and never IMMEDIATE.
+        connection.isolation_level = None
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        if not writer:
+            connection.execute("PRAGMA query_only = ON")
+
+    begin = "BEGIN IMMEDIATE" if writer else "BEGIN"
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+@contextlib.contextmanager
+def _outages() -> Iterator[None]:
+    """Turn a lost or unreachable database into our own error; leave programming errors alone."""
+    try:
+        yield
+    except OperationalError as error:
+        raise DatabaseUnavailable(f"the database does not answer: {error.orig}") from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise DatabaseUnavailable(f"the database connection broke: {error.orig}") from error
+        raise
+
+
+# --- migrations -------------------------------------------------------------------------------
+
+
+def migrations_directory() -> Path:
+    """Return where the migrations are: inside the wheel, or beside the package in a checkout."""
+    packaged = _PACKAGE / "_migrations"
+    return packaged if packaged.is_dir() else _PACKAGE.parent / "migrations"
+
+
+def upgrade(url: str, revision: str = "head") -> None:
+    """Bring the schema up to ``revision``; a SQLite file and its directory are made if missing.
+
+    :raises SchemaError: newer code has changed the database so that this one must not touch it.
+    """
+    database = make_url(url).database
+    if make_url(url).get_backend_name() == "sqlite" and database and database != ":memory:":
+        Path(database).parent.mkdir(parents=True, exist_ok=True)
+    _migrate(url, "upgrade", revision)
+
+
+def downgrade(url: str, revision: str) -> None:
+    """Take the schema back to ``revision`` (``base``: no schema at all)."""
+    _migrate(url, "downgrade", revision)
+
+
+def current(url: str) -> str | None:
+    """Return the revision that the database is at; None when it has no schema."""
+    from alembic.runtime.migration import MigrationContext  # noqa: PLC0415 - slow import
+
+    with _migration_connection(url) as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def check(url: str) -> list[str]:
+    """Return how the database's schema differs from what this code expects; empty: not at all."""
+    from alembic.autogenerate import compare_metadata  # noqa: PLC0415 - slow import
+    from alembic.runtime.migration import MigrationContext  # noqa: PLC0415
+
+    with _migration_connection(url) as connection:
+        try:
+            _require_schema(connection)
+        except SchemaError as error:
+            return [str(error)]
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        return [str(difference) for difference in compare_metadata(context, Base.metadata)]
+
+
+def _migrate(url: str, direction: str, revision: str) -> None:
+    from alembic import command  # noqa: PLC0415 - slow import
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(migrations_directory()))
+    with _migration_connection(url) as connection:
+        _refuse_newer(connection)
+        config.attributes["connection"] = connection
+        getattr(command, direction)(config, revision)
+
+
+@contextlib.contextmanager
+def _migration_connection(url: str) -> Iterator[Connection]:
+    """Give a connection in one transaction, on SQLite with foreign keys off and checked at its end.
+
+    A batch migration rebuilds a table under a temporary name; with foreign keys on, dropping the
+    old one would delete every row that refers to it.
+    """
+    engine = create_engine(url, poolclass=NullPool)
+    sqlite = engine.dialect.name == "sqlite"
+    if sqlite:
+
+        @event.listens_for(engine, "connect")
+        def _connected(connection: Any, _record: object) -> None:  # noqa: ANN401 - DBAPI
+            connection.isolation_level = None
+            connection.execute("PRAGMA foreign_keys = OFF")
+
+        @event.listens_for(engine, "begin")
+        def _begin(connection: Connection) -> None:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    with _outages():
+        try:
+            with engine.begin() as connection:
+                yield connection
+                if sqlite:
+                    broken = connection.execute(text("PRAGMA foreign_key_check")).all()
+                    if broken:
+                        raise SchemaError(f"the migration broke foreign keys: {broken[:5]}")
+        finally:
+            engine.dispose()
+
+
+def _oldest_code(connection: Connection) -> int | None:
+    """Return the guard's number; None when there is no schema."""
+    if not connection.dialect.has_table(connection, SchemaGuard.__tablename__):
+        return None
+    return connection.execute(select(SchemaGuard.oldest_code)).scalar()
+
+
+def _refuse_newer(connection: Connection) -> None:
+    oldest = _oldest_code(connection)
+    if oldest is not None and oldest > SCHEMA_VERSION:
+        raise SchemaError(
+            f"the database needs code of schema version {oldest} or newer, this is"
+            f" {SCHEMA_VERSION}: install a newer vpopsql"
+        )
+
+
+def _require_schema(connection: Connection) -> None:
+    _refuse_newer(connection)
+    try:
+        found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    except (OperationalError, ProgrammingError) as error:
+        raise SchemaError(
+            "the database has no vpopsql schema: run `vpopsql db upgrade`"
+        ) from error
+    head = _head_revision()
+    if found != head:
+        raise SchemaError(
+            f"the database's schema is at {found or 'nothing'}, this code needs {head}:"
+            " run `vpopsql db upgrade`"
+        )
+
+
+def _head_revision() -> str:
+    """Return the newest revision; read from the files' names, as importing Alembic is slow."""
+    names = (path.name for path in (migrations_directory() / "versions").glob("[0-9]*_*.py"))
+    numbers = (match[1] for name in names if (match := re.match(r"(\d{4})_", name)))
+    return max(numbers)

@@ -1,0 +1,562 @@
+"""The tables of vpopsql: what there is, and which combinations can exist at all.
+
+No queries and no rules of behaviour live here. Every constraint and index is named. Names of
+mail objects are stored lower-cased; times are aware UTC; quotas are integers with the exact text
+of the source beside them.
+
+The names ``vpopmail``, ``aliasdomains``, ``limits``, ``lastauth``, ``valias``, ``ip_alias_map``,
+``dir_control``, ``vlog`` and ``relay`` belong to the compatibility views that migrations create,
+so no table has one of them.
+"""
+
+import enum
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Enum,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    false,
+    text,
+    true,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+SCHEMA_VERSION = 1
+"""The newest schema generation that this code understands; see `SchemaGuard`."""
+
+
+class Flag(enum.IntFlag):
+    """The bits of ``pw_gid``.  Source: vpopmail's flag word, 16 documented bits and three later."""
+
+    NO_PASSWD_CHNG = 0x1
+    NO_POP = 0x2
+    NO_WEBMAIL = 0x4
+    NO_IMAP = 0x8
+    BOUNCE_MAIL = 0x10
+    NO_RELAY = 0x20
+    NO_DIALUP = 0x40
+    V_USER0 = 0x80
+    V_USER1 = 0x100
+    V_USER2 = 0x200
+    V_USER3 = 0x400
+    NO_SMTP = 0x800
+    QA_ADMIN = 0x1000
+    V_OVERRIDE = 0x2000
+    NO_SPAMASSASSIN = 0x4000
+    DELETE_SPAM = 0x8000
+    SA_ADMIN = 0x10000
+    SA_EXPERT = 0x20000
+    NO_MAILDROP = 0x40000
+
+
+class CatchAll(enum.StrEnum):
+    """What happens to mail for names that a domain does not have."""
+
+    NONE = "none"
+    """No ``.qmail-default`` exists: qmail bounces."""
+    BOUNCE = "bounce"
+    DELETE = "delete"
+    ADDRESS = "address"
+    """``catchall_target`` is an e-mail address."""
+    DIRECTORY = "directory"
+    """``catchall_target`` is a mailbox directory."""
+    DOTQMAIL = "dotqmail"
+    """The lines of ``.qmail-default`` are no vdelivermail call; they are kept as rows."""
+
+
+class LineKind(enum.StrEnum):
+    """What one line of a dot-qmail file makes qmail do."""
+
+    BLANK = "blank"
+    COMMENT = "comment"
+    PROGRAM = "program"
+    FORWARD = "forward"
+    MBOX = "mbox"
+    MAILDIR = "maildir"
+
+
+# Bytes that no database text can hold (NUL, invalid UTF-8) become characters of this private
+# range, one a byte; characters that really are of the range are spelled byte by byte as well, so
+# that the way back is unique.
+_ESCAPE_BASE = 0x10F800
+_ESCAPES = {
+    0: chr(_ESCAPE_BASE),
+    **{0xDC00 + byte: chr(_ESCAPE_BASE + byte) for byte in range(0x80, 0x100)},
+    **{
+        char: "".join(chr(_ESCAPE_BASE + byte) for byte in chr(char).encode())
+        for char in range(_ESCAPE_BASE, _ESCAPE_BASE + 0x100)
+    },
+}
+_UNESCAPES = {_ESCAPE_BASE: "\0"} | {
+    _ESCAPE_BASE + byte: chr(0xDC00 + byte) for byte in range(0x80, 0x100)
+}
+
+
+def to_database_text(value: str) -> str:
+    """Return ``value`` (decoded with surrogateescape) in a form that every database stores."""
+    if value.isascii() and "\0" not in value:
+        return value
+    return value.translate(_ESCAPES)
+
+
+def from_database_text(value: str) -> str:
+    """Return the exact text that `to_database_text` was given."""
+    if value.isascii():
+        return value
+    plain = value.translate(_UNESCAPES)
+    return plain.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+
+
+class ExactText(TypeDecorator[str]):
+    """Text that comes back byte for byte, whatever bytes a flat file or a client gave.
+
+    In Python it is UTF-8 decoded with ``surrogateescape``; in SQL it is readable text, with the
+    few bytes that text cannot hold as private-use characters U+10F800 + byte.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:  # noqa: ANN401 - SQLAlchemy's signature
+        """Compare and sort by bytes on PostgreSQL too, as SQLite and vpopmail do."""
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(Text(collation="C"))
+        return dialect.type_descriptor(Text())
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Escape what text cannot hold."""
+        del dialect
+        return None if value is None else to_database_text(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
+        """Undo the escape."""
+        del dialect
+        return None if value is None else from_database_text(value)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC time; SQLite, which knows no zones, stores it without one."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse naive times; store UTC."""
+        del dialect
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            message = f"a time without a zone: {value!r}"
+            raise ValueError(message)
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return an aware time."""
+        del dialect
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def utc_now() -> datetime:
+    """Return the present time as aware UTC."""
+    return datetime.now(UTC)
+
+
+def _name(length: int) -> String:
+    """Return the type of a name that is compared and sorted by bytes."""
+    return String(length).with_variant(String(length, collation="C"), "postgresql")
+
+
+def _choice(kind: type[enum.StrEnum], name: str) -> Enum:
+    return Enum(
+        kind,
+        native_enum=False,
+        create_constraint=True,
+        name=name,
+        length=16,
+        values_callable=lambda members: [member.value for member in members],
+    )
+
+
+serial_pk = Annotated[
+    int,
+    mapped_column(
+        BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True
+    ),
+]
+domain_pk = Annotated[
+    int, mapped_column(ForeignKey("domains.id", ondelete="CASCADE"), primary_key=True)
+]
+count = Annotated[int, mapped_column(BigInteger, server_default=text("0"), default=0)]
+maximum = Annotated[int, mapped_column(BigInteger, server_default=text("-1"), default=-1)]
+"""A number of objects; -1 is unlimited."""
+bool_false = Annotated[bool, mapped_column(server_default=false(), default=False)]
+permission = Annotated[int, mapped_column(SmallInteger, server_default=text("0"), default=0)]
+"""Bits denied to domain administrators: 1 create, 2 modify, 4 delete."""
+exact = Annotated[str, mapped_column(ExactText)]
+when = Annotated[datetime, mapped_column(UtcDateTime)]
+
+
+class Base(DeclarativeBase):
+    """The registry, with a name for every constraint."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class Domain(Base):
+    """A real mail domain; its names are rows of `DomainName`."""
+
+    __tablename__ = "domains"
+    __table_args__ = (
+        CheckConstraint("uid >= 0 AND gid >= 0", name="ids"),
+        CheckConstraint(
+            "(catchall IN ('address', 'directory')) = (catchall_target IS NOT NULL)",
+            name="catchall_target",
+        ),
+    )
+
+    id: Mapped[serial_pk]
+    directory: Mapped[exact] = mapped_column(unique=True)
+    """As vpopmail bucketed it; stored, never computed."""
+    uid: Mapped[int]
+    gid: Mapped[int]
+    created_at: Mapped[when | None]
+    """NULL for imported domains: vpopmail does not keep it."""
+    catchall: Mapped[CatchAll] = mapped_column(_choice(CatchAll, "catchall"))
+    catchall_target: Mapped[exact | None]
+
+
+class DomainName(Base):
+    """One name that mail arrives for: the name of a domain itself, or an alias domain.
+
+    The one namespace of both is this table's primary key, and an alias of an alias cannot be
+    written down.
+    """
+
+    __tablename__ = "domain_names"
+    __table_args__ = (
+        Index(
+            "uq_domain_names_real",
+            "domain_id",
+            unique=True,
+            sqlite_where=text("NOT is_alias"),
+            postgresql_where=text("NOT is_alias"),
+        ),
+        Index("ix_domain_names_domain_id_is_alias", "domain_id", "is_alias", "sort_key"),
+        CheckConstraint("name = lower(name)", name="lower_case"),
+    )
+
+    name: Mapped[str] = mapped_column(_name(255), primary_key=True)
+    domain_id: Mapped[int] = mapped_column(ForeignKey("domains.id", ondelete="CASCADE"))
+    is_alias: Mapped[bool]
+    sort_key: Mapped[str] = mapped_column(_name(255), unique=True)
+    """The name in the order of vpopmail's files: last two labels first."""
+    in_morercpthosts: Mapped[bool_false]
+    """Whether qmail finds the name in morercpthosts.cdb instead of rcpthosts."""
+
+
+class Mailbox(Base):
+    """An account ("user"): somebody who logs in and has mail delivered."""
+
+    __tablename__ = "mailboxes"
+    __table_args__ = (
+        UniqueConstraint("domain_id", "name"),
+        CheckConstraint("quota_bytes > 0", name="quota_bytes"),
+        CheckConstraint("quota_messages > 0", name="quota_messages"),
+    )
+
+    id: Mapped[serial_pk]
+    domain_id: Mapped[int] = mapped_column(ForeignKey("domains.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(_name(255))
+    password_hash: Mapped[exact]
+    """A crypt() string; empty or beginning with ``*`` or ``!``: nobody can log in."""
+    clear_text: Mapped[exact | None]
+    """NULL: not stored at all; empty: the source had the field, without a value."""
+    apop_uid: Mapped[int] = mapped_column(server_default=text("1"), default=1)
+    """``pw_uid``: 1 a normal account, 2 APOP."""
+    flags: Mapped[count]
+    """The account's own bits, see `Flag`; bits unknown to us are kept."""
+    comment: Mapped[exact]
+    directory: Mapped[exact]
+    quota_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    """NULL: no limit."""
+    quota_messages: Mapped[int | None] = mapped_column(BigInteger)
+    """NULL: no limit."""
+    quota_text: Mapped[exact]
+    """``pw_shell`` exactly as it came, such as ``10000000S,100C`` or ``NOQUOTA``."""
+    created_at: Mapped[when | None]
+    password_changed_at: Mapped[when | None]
+
+
+class DotQmailFile(Base):
+    """A ``.qmail*`` file of a domain (``mailbox_id`` is NULL) or of a mailbox."""
+
+    __tablename__ = "dotqmail_files"
+    __table_args__ = (
+        Index(
+            "uq_dotqmail_files_domain",
+            "domain_id",
+            "name",
+            unique=True,
+            sqlite_where=text("mailbox_id IS NULL"),
+            postgresql_where=text("mailbox_id IS NULL"),
+        ),
+        UniqueConstraint("mailbox_id", "name"),
+        Index("ix_dotqmail_files_domain_id", "domain_id"),
+    )
+
+    id: Mapped[serial_pk]
+    domain_id: Mapped[int] = mapped_column(ForeignKey("domains.id", ondelete="CASCADE"))
+    mailbox_id: Mapped[int | None] = mapped_column(
+        ForeignKey("mailboxes.id", ondelete="CASCADE")
+    )
+    name: Mapped[exact]
+    """The part after ``.qmail-`` with colons read as dots; empty for ``.qmail`` itself."""
+    final_newline: Mapped[bool] = mapped_column(server_default=true(), default=True)
+    link_target: Mapped[exact | None]
+    """Set when the file is a symbolic link that leads to no readable file; it has no lines."""
+
+
+class DotQmailLine(Base):
+    """One line of a dot-qmail file."""
+
+    __tablename__ = "dotqmail_lines"
+
+    file_id: Mapped[int] = mapped_column(
+        ForeignKey("dotqmail_files.id", ondelete="CASCADE"), primary_key=True
+    )
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    """From 1."""
+    line: Mapped[exact]
+    kind: Mapped[LineKind] = mapped_column(_choice(LineKind, "kind"))
+
+
+class LimitColumns:
+    """The settings of ``.qmailadmin-limits``, under the daemon's own names."""
+
+    max_popaccounts: Mapped[maximum]
+    max_aliases: Mapped[maximum]
+    max_forwards: Mapped[maximum]
+    max_autoresponders: Mapped[maximum]
+    max_mailinglists: Mapped[maximum]
+    disk_quota: Mapped[count]
+    """Megabytes for the whole domain; 0: no limit."""
+    max_msgcount: Mapped[count]
+    default_quota: Mapped[count]
+    """Bytes for a new mailbox; 0: no limit."""
+    default_maxmsgcount: Mapped[count]
+    disable_pop: Mapped[bool_false]
+    disable_imap: Mapped[bool_false]
+    disable_dialup: Mapped[bool_false]
+    disable_password_changing: Mapped[bool_false]
+    disable_webmail: Mapped[bool_false]
+    disable_external_relay: Mapped[bool_false]
+    disable_smtp: Mapped[bool_false]
+    disable_spamassassin: Mapped[bool_false]
+    delete_spam: Mapped[bool_false]
+    disable_maildrop: Mapped[bool_false]
+    perm_account: Mapped[permission]
+    perm_alias: Mapped[permission]
+    perm_forward: Mapped[permission]
+    perm_autoresponder: Mapped[permission]
+    perm_maillist: Mapped[permission]
+    perm_maillist_users: Mapped[permission]
+    perm_maillist_moderators: Mapped[permission]
+    perm_quota: Mapped[permission]
+    perm_defaultquota: Mapped[permission]
+    source_text: Mapped[exact | None]
+    """The file the values came from; written back as it was while the values are the same."""
+
+
+LIMIT_SETTINGS: tuple[str, ...] = tuple(
+    name for name in LimitColumns.__annotations__ if name != "source_text"
+)
+"""Every setting of `LimitColumns`, in the order of the daemon's ``get_limits``."""
+
+
+class DomainLimits(LimitColumns, Base):
+    """The limits of one domain; without a row, `DefaultLimits` hold."""
+
+    __tablename__ = "domain_limits"
+
+    domain_id: Mapped[domain_pk]
+
+
+class DefaultLimits(LimitColumns, Base):
+    """The site's default limits (``etc/vlimits.default``): at most one row."""
+
+    __tablename__ = "default_limits"
+    __table_args__ = (CheckConstraint("id = 1", name="single_row"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False, default=1)
+
+
+class LastAuth(Base):
+    """When and from where an account last logged in, per service."""
+
+    __tablename__ = "last_auths"
+
+    mailbox_id: Mapped[int] = mapped_column(
+        ForeignKey("mailboxes.id", ondelete="CASCADE"), primary_key=True
+    )
+    service: Mapped[str] = mapped_column(String(16), primary_key=True)
+    """``imap``, ``pop3``, ``smtp``, ...; ``any`` when the source does not tell."""
+    at: Mapped[when]
+    remote_ip: Mapped[exact]
+    """``0.0.0.0``: never logged in, ``at`` is when the account was made."""
+
+
+class IpMapping(Base):
+    """The domain that a login without one belongs to, by the address the client connected to."""
+
+    __tablename__ = "ip_mappings"
+    __table_args__ = (
+        UniqueConstraint("family", "packed"),
+        Index("ix_ip_mappings_domain_id", "domain_id"),
+        CheckConstraint("family IN (4, 6)", name="family"),
+    )
+
+    address: Mapped[str] = mapped_column(_name(39), primary_key=True)
+    """Canonical text, IPv4 or IPv6."""
+    family: Mapped[int] = mapped_column(SmallInteger)
+    packed: Mapped[bytes] = mapped_column(LargeBinary(16))
+    """Network byte order, so that order by (family, packed) is the order of the addresses."""
+    domain_id: Mapped[int] = mapped_column(ForeignKey("domains.id", ondelete="CASCADE"))
+
+
+class DirCounter(Base):
+    """vpopmail's directory counter (``.dir-control``) of a domain or of the domains' tree."""
+
+    __tablename__ = "dir_counters"
+    __table_args__ = (CheckConstraint("(domain_id IS NULL) = (id = 0)", name="site_is_0"),)
+
+    id: Mapped[serial_pk]
+    """0: the site's own counter."""
+    domain_id: Mapped[int | None] = mapped_column(
+        ForeignKey("domains.id", ondelete="CASCADE"), unique=True
+    )
+    """NULL: the counter of the domains' own directories."""
+    cur_users: Mapped[count]
+    level_cur: Mapped[int]
+    level_max: Mapped[int]
+    level_start0: Mapped[int]
+    level_start1: Mapped[int]
+    level_start2: Mapped[int]
+    level_end0: Mapped[int]
+    level_end1: Mapped[int]
+    level_end2: Mapped[int]
+    level_mod0: Mapped[int]
+    level_mod1: Mapped[int]
+    level_mod2: Mapped[int]
+    level_index0: Mapped[int]
+    level_index1: Mapped[int]
+    level_index2: Mapped[int]
+    the_dir: Mapped[exact]
+    free_buckets: Mapped[exact | None]
+    """The text of ``.dir_control_free``: freed bucket paths, one a line; NULL: no such file."""
+
+
+class ForeignLine(Base):
+    """A line of a file that qmail reads and vpopmail shares, which no row of ours makes."""
+
+    __tablename__ = "foreign_lines"
+
+    file: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """Below qmail's directory, such as ``control/rcpthosts`` or ``users/assign``."""
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    """Its line number in the source, from 1."""
+    line: Mapped[exact]
+    sort_key: Mapped[exact]
+    """Where it belongs among our own lines."""
+
+
+class SiteSetting(Base):
+    """A fact about the whole site, such as the paths it was imported from."""
+
+    __tablename__ = "site_settings"
+
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    value: Mapped[exact]
+
+
+class AuditEntry(Base):
+    """One change by somebody; rows are added and never changed (a trigger sees to it)."""
+
+    __tablename__ = "audit_log"
+    __table_args__ = (
+        Index("ix_audit_log_object", "object_type", "object", "id"),
+        Index("ix_audit_log_at", "at"),
+    )
+
+    id: Mapped[serial_pk]
+    at: Mapped[when] = mapped_column(default=utc_now)
+    actor: Mapped[exact]
+    """An address, or the name of the program for changes that nobody logged in for."""
+    actor_ip: Mapped[str | None] = mapped_column(String(45))
+    channel: Mapped[str] = mapped_column(String(16))
+    """``daemon``, ``cli``, ``import``, ``login`` or ``sql``."""
+    request_id: Mapped[str | None] = mapped_column(String(64))
+    action: Mapped[str] = mapped_column(String(32))
+    object_type: Mapped[str] = mapped_column(String(32))
+    object: Mapped[exact]
+    changes: Mapped[dict[str, Any]] = mapped_column(JSON().with_variant(JSONB(), "postgresql"))
+    """``{field: [old, new]}``; secrets are masked."""
+
+
+class Revision(Base):
+    """One mark of "files may have to change": what an export that is older does not have yet."""
+
+    __tablename__ = "revisions"
+
+    id: Mapped[serial_pk]
+    at: Mapped[when] = mapped_column(default=utc_now)
+    domain: Mapped[str | None] = mapped_column(_name(255))
+    """The real domain whose files changed; NULL: files of the whole site."""
+    topic: Mapped[str] = mapped_column(String(32))
+
+
+class Export(Base):
+    """A finished export: the newest `Revision` that its files show."""
+
+    __tablename__ = "exports"
+
+    id: Mapped[serial_pk]
+    at: Mapped[when] = mapped_column(default=utc_now)
+    revision: Mapped[int] = mapped_column(BigInteger)
+    files_changed: Mapped[int]
+
+
+class SchemaGuard(Base):
+    """The oldest code that may open this database: exactly one row."""
+
+    __tablename__ = "schema_guard"
+    __table_args__ = (CheckConstraint("id = 1", name="single_row"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False, default=1)
+    oldest_code: Mapped[int]
+    """Code whose `SCHEMA_VERSION` is lower must not open the database."""
