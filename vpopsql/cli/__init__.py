@@ -1,0 +1,76 @@
+"""The command line: parse, call, print, exit code.
+
+Each command lives in a module of its own that is imported only when it is used, because importing
+Alembic or the importer would triple the start-up time of the others.
+
+Exit codes: 0 done, 1 done with warnings or differences found, 2 wrong usage or input refused,
+3 could not run (configuration, database, files).
+"""
+
+import importlib
+import sys
+from pathlib import Path
+
+import click
+
+from vpopsql import __version__, config
+from vpopsql.errors import VpopsqlError
+
+COULD_NOT_RUN = 3
+
+_COMMANDS = {
+    "config": ("vpopsql.cli.config", "show_config"),
+    "db": ("vpopsql.cli.db", "db"),
+    "export": ("vpopsql.cli.export", "export"),
+    "import": ("vpopsql.cli.import_", "import_"),
+    "serve": ("vpopsql.cli.serve", "serve"),
+}
+
+
+class _LazyGroup(click.Group):
+    """A group whose commands are imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name every command."""
+        del ctx
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command's module."""
+        del ctx
+        if cmd_name not in _COMMANDS:
+            return None
+        module, attribute = _COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="vpopsql")
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="TOML file with the settings (else VPOPSQL_CONFIG, else built-in defaults).",
+)
+@click.pass_context
+def cli(ctx: click.Context, config_file: Path | None) -> None:
+    """Keep qmail's virtual mail domains in a SQL database."""
+    ctx.obj = config_file
+
+
+def load_config(ctx: click.Context) -> config.Config:
+    """Return the configuration for this invocation.
+
+    :raises ConfigError: the file or the environment has mistakes.
+    """
+    return config.load(ctx.obj)
+
+
+def main() -> None:
+    """Run the command line; print a refusal as one clear message instead of a traceback."""
+    try:
+        cli()
+    except VpopsqlError as error:
+        click.echo(f"vpopsql: {error}", err=True)
+        sys.exit(COULD_NOT_RUN)
