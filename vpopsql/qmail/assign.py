@@ -1,0 +1,159 @@
+"""``users/assign`` and its compiled form ``users/cdb``: which address goes to which directory.
+
+::
+
+    =local:user:uid:gid:directory:dash:ext:     exactly this address
+    +local:user:uid:gid:directory:dash:ext:     every address that starts so
+    .                                           the end
+
+vpopmail keeps its list of domains here: ``+name-:real:uid:gid:directory:-::``, where ``real``
+differs from ``name`` for an alias domain. The first of two lines for one address wins.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from vpopsql.qmail import cdb
+from vpopsql.qmail.lines import (
+    Malformed,
+    check_field,
+    encode,
+    ends_whole,
+    split_lines,
+    whole_number,
+)
+
+END = "."
+"""The line that ends the file; qmail-newu refuses a file without it."""
+
+_COLONS = 7
+_UID_MAX = 2**32 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """One line. ``rest`` is what stands behind the seventh colon, where qmail does not look."""
+
+    number: int
+    wildcard: bool
+    local: str
+    user: str
+    uid: int
+    gid: int
+    directory: str
+    dash: str
+    ext: str
+    rest: str = ""
+
+
+def parse(data: bytes) -> list[Assignment | Malformed]:
+    """Return every line but the final ``.``; a missing one is reported behind the last line.
+
+    Duplicates are all kept. Lines behind the ``.``, which qmail never sees, are malformed.
+    """
+    records: list[Assignment | Malformed] = []
+    lines = split_lines(data)
+    end = next((number for number, text in lines if text.startswith(END)), None)
+    for number, text in lines:
+        if number != end:
+            after_end = end is not None and number > end
+            record = (
+                Malformed(number, text, "it stands behind the final '.'")
+                if after_end
+                else _parse_line(number, text)
+            )
+            records.append(record)
+        elif text != END:
+            records.append(Malformed(number, text, "a line that starts with '.' ends the file"))
+    if end is None:
+        cut = "" if ends_whole(data) else " and the last line's newline"
+        records.append(Malformed(len(lines) + 1, "", f"the final '.'{cut} is missing"))
+    return records
+
+
+def is_domain(assignment: Assignment) -> bool:
+    """Say whether this is a domain to vpopmail: its name is ``local`` without the dash."""
+    return (
+        assignment.wildcard
+        and assignment.local.endswith("-")
+        and "." in assignment.local
+        and "." in assignment.user
+        and assignment.dash == "-"
+        and not assignment.ext
+    )
+
+
+def domain_line(name: str, real: str, uid: int, gid: int, directory: str) -> str:
+    """Return the line of a domain, or of an alias domain ``name`` of ``real``.
+
+    :raises ValueError: a name or the directory has a colon, newline or NUL.
+    """
+    return _checked(f"+{name}-:{real}:{uid}:{gid}:{directory}:-::")
+
+
+def render_line(assignment: Assignment) -> str:
+    """Return the line of any assignment, without its newline.
+
+    :raises ValueError: a field has a colon, or anything has a newline or NUL.
+    """
+    a = assignment
+    sign = "+" if a.wildcard else "="
+    line = f"{sign}{a.local}:{a.user}:{a.uid}:{a.gid}:{a.directory}:{a.dash}:{a.ext}:"
+    return _checked(line) + check_field(a.rest, "")
+
+
+def render(lines: Iterable[str]) -> bytes:
+    """Return a whole file of rendered lines, the final ``.`` included."""
+    return encode("".join([f"{line}\n" for line in lines]) + f"{END}\n")
+
+
+def compile_cdb(lines: Iterable[str]) -> bytes:
+    """Return the ``users/cdb`` of these lines (without the final ``.``).
+
+    :raises ValueError: a line is one for which qmail-newu would refuse the whole file.
+    Source: qmail-newu.
+    """
+    last_characters: dict[bytes, None] = {}
+
+    def records() -> Iterable[tuple[bytes, bytes]]:
+        for line in map(encode, lines):
+            local, *fields = line.split(b":", _COLONS)
+            if len(fields) < _COLONS or not local or b"\0" in line or line.startswith(b"."):
+                raise ValueError(f"no line of users/assign: {line!r}")
+            wildcard = line.startswith(b"+")
+            name = local[1:]
+            if wildcard and name:
+                # Quirk: not lower-cased, unlike the key.
+                last_characters[name[-1:]] = None
+            key = b"!" + name.lower() + (b"" if wildcard else b"\0")
+            yield key, b"\0".join(fields[:-1])
+        yield b"", b"".join(last_characters)
+
+    return cdb.make(records())
+
+
+def _parse_line(number: int, text: str) -> Assignment | Malformed:
+    fields = text[1:].split(":", _COLONS)
+    reason = ""
+    if "\0" in text:
+        reason = "it has a NUL"
+    elif text[:1] not in {"=", "+"}:
+        reason = "it starts with neither '=' nor '+'"
+    elif len(fields) <= _COLONS:
+        reason = f"it has fewer than {_COLONS} colons"
+    else:
+        local, user, uid_text, gid_text, directory, dash, ext, rest = fields
+        uid = whole_number(uid_text, high=_UID_MAX)
+        gid = whole_number(gid_text, high=_UID_MAX)
+        if uid is not None and gid is not None:
+            wildcard = text[0] == "+"
+            return Assignment(number, wildcard, local, user, uid, gid, directory, dash, ext, rest)
+        reason = "its uid or gid is no number"
+    return Malformed(number, text, reason)
+
+
+def _checked(line: str) -> str:
+    check_field(line, "")
+    if line.count(":") != _COLONS:
+        raise ValueError(f"a field has a colon: {line!r}")
+    return line
