@@ -1,0 +1,508 @@
+"""Configuration: one TOML file and the environment become one frozen `Config`.
+
+A value comes from the first of: the environment variable ``VPOPSQL_<SECTION>_<KEY>``, the file
+(``--config`` or ``VPOPSQL_CONFIG``), the default. All mistakes are found before any is reported,
+each with the place it stands in, its key and what is allowed; an unknown key is a mistake. No
+message and no ``repr`` shows a password.
+
+Each key is declared once, as a field of its section: name, default, what it may be, what it is
+for. `explain`, `reference` and docs/configuration.md follow from that. This module opens no file
+but the configuration and checks no value against the machine it runs on, except that password
+hashes of the configured scheme can be made here.
+"""
+
+import difflib
+import inspect
+import itertools
+import json
+import os
+import posixpath
+import re
+import shlex
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
+
+from vpopsql import passwords as hashing
+from vpopsql.errors import ConfigError
+
+T = TypeVar("T")
+
+_PREFIX = "VPOPSQL_"
+
+# Variables that are no keys: where the file is, and what the test suite is told.
+_OTHER_VARIABLES = re.compile(r"VPOPSQL_(CONFIG|TEST_.*)")
+
+
+class Address(NamedTuple):
+    """Where to listen; a tuple as sockets take it."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """Return ``host:port``, an IPv6 address in brackets."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+# --- what a value may be ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What a value may be: in words, and as the function that takes a TOML value or refuses it.
+
+    ``from_text`` makes a TOML value of an environment variable's text. Both may raise ValueError.
+    """
+
+    allowed: str
+    accept: Callable[[object], object]
+    from_text: Callable[[str], object] = str
+
+
+def _integer(low: int, high: int) -> _Kind:
+    def accept(value: object) -> int:
+        if type(value) is int and low <= value <= high:
+            return value
+        raise ValueError
+
+    return _Kind(f"a whole number, {low} to {high}", accept, int)
+
+
+def _seconds(low: float, high: float) -> _Kind:
+    def accept(value: object) -> float:
+        # A bool is an int to Python, but not to TOML.
+        if isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high:
+            return float(value)
+        raise ValueError
+
+    return _Kind(f"seconds, {low:g} to {high:g}", accept, float)
+
+
+def _boolean() -> _Kind:
+    def accept(value: object) -> bool:
+        if isinstance(value, bool):
+            return value
+        raise ValueError
+
+    return _Kind(
+        "true or false", accept, lambda text: {"true": True, "false": False}.get(text, text)
+    )
+
+
+def _one_of(*choices: str) -> _Kind:
+    def accept(value: object) -> str:
+        if isinstance(value, str) and value in choices:
+            return value
+        raise ValueError
+
+    return _Kind(f"one of {', '.join(choices)}", accept)
+
+
+def _directory(*, may_be_empty: bool = False) -> _Kind:
+    def accept(value: object) -> str:
+        if value == "" and may_be_empty:
+            return ""
+        # A colon would end the path in users/assign, `..` would leave the root.
+        if (
+            isinstance(value, str)
+            and re.fullmatch(r"/+[^:]*[^:/]/*", value)
+            and value.isprintable()
+            and ".." not in value.split("/")
+        ):
+            return "/" + posixpath.normpath(value).lstrip("/")
+        raise ValueError
+
+    empty = ', or ""' if may_be_empty else ""
+    return _Kind(f"an absolute directory without `..` and colons{empty}", accept)
+
+
+def _listen_address() -> _Kind:
+    def accept(value: object) -> Address:
+        if isinstance(value, str):
+            found = re.fullmatch(r"(?:\[([\w:.%]+)\]|([\w.-]+)):(\d{1,5})", value, re.ASCII)
+            if found and int(found[3]) < 2**16:
+                return Address(found[1] or found[2], int(found[3]))
+        raise ValueError
+
+    return _Kind("host:port or [IPv6 address]:port; port 0 takes a free one", accept)
+
+
+def _command() -> _Kind:
+    def accept(value: object) -> tuple[str, ...]:
+        if isinstance(value, list) and all(isinstance(word, str) for word in value):
+            command = tuple(map(str, value))
+            if not command or command[0].startswith("/"):
+                return command
+        raise ValueError
+
+    allowed = (
+        "a list of words, the first an absolute path; in the environment, words as in a shell"
+    )
+    return _Kind(allowed, accept, shlex.split)
+
+
+def _database_url() -> _Kind:
+    def accept(value: object) -> str:
+        from sqlalchemy import make_url  # noqa: PLC0415 - slow import
+        from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
+
+        if isinstance(value, str):
+            try:
+                url = make_url(value)
+            except ArgumentError:
+                # Its text would show the password.
+                raise ValueError from None
+            # A relative path would name another database in every directory.
+            is_file = url.drivername == "sqlite" and (url.database or "").startswith("/")
+            if is_file or url.drivername == "postgresql":
+                return value
+        raise ValueError
+
+    return _Kind("sqlite:////absolute/path or postgresql://user:password@host:port/name", accept)
+
+
+# --- the keys ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key as declared: where it stands, what it may be, what it is for."""
+
+    section: str
+    name: str
+    default: object
+    allowed: str
+    purpose: str
+    kind: _Kind = field(repr=False)
+    is_secret: bool = False
+
+    @property
+    def path(self) -> str:
+        """The key as it is spoken of: ``daemon.listen``."""
+        return f"{self.section}.{self.name}"
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that sets it: ``VPOPSQL_DAEMON_LISTEN``."""
+        return f"{_PREFIX}{self.section}_{self.name}".upper()
+
+
+def _key(default: T, kind: _Kind, purpose: str, *, secret: bool = False) -> T:
+    return field(default=default, repr=not secret, metadata={"kind": kind, "purpose": purpose})
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """Which database, and how it is held."""
+
+    url: str = _key(
+        "sqlite:////var/lib/vpopsql/vpopsql.db", _database_url(), "The database.", secret=True
+    )
+    pool_size: int = _key(
+        10, _integer(1, 200), "Connections kept open; twice as many may be open for a moment."
+    )
+    busy_timeout_s: float = _key(
+        30.0, _seconds(0.1, 3600), "How long a writer waits for another one, on SQLite."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Where the files are; as the wire, the database and qmail write it, without `root`."""
+
+    root: str = _key(
+        "",
+        _directory(may_be_empty=True),
+        "Put before every path when a file is touched: a site's tree may lie anywhere while its"
+        " paths stay as they are. Empty in production.",
+    )
+    vpopmail: str = _key(
+        "/home/vpopmail", _directory(), "vpopmail's home: `domains/` and `etc/` are in it."
+    )
+    qmail: str = _key("/var/qmail", _directory(), "qmail's home.")
+
+    @property
+    def control(self) -> str:
+        """qmail's control files."""
+        return self.qmail + "/control"
+
+    @property
+    def users(self) -> str:
+        """The directory of qmail's users/assign and its cdb."""
+        return self.qmail + "/users"
+
+    def real(self, path: str) -> Path:
+        """Return where the absolute ``path`` of the wire or the database really is."""
+        return Path(self.root + path)
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """How vpopmaild serves."""
+
+    listen: Address = _key(  # noqa: RUF009 - declares a field as dataclasses.field does
+        Address("127.0.0.1", 89), _listen_address(), "Where the standalone daemon listens."
+    )
+    idle_timeout_s: float = _key(
+        60.0, _seconds(0.1, 86_400), "A client silent for so long is let go."
+    )
+    max_connections: int = _key(
+        200, _integer(1, 10_000), "Clients served at once; more of them wait to be accepted."
+    )
+    drain_timeout_s: float = _key(
+        10.0, _seconds(0, 3600), "How long clients may finish after SIGTERM."
+    )
+    login_attempts: int = _key(4, _integer(1, 100), "Failed logins that end a connection.")
+
+
+@dataclass(frozen=True, slots=True)
+class Passwords:
+    """How passwords are stored."""
+
+    store_clear_text: bool = _key(
+        default=False,
+        kind=_boolean(),
+        purpose="Keep a readable copy of every new password, for APOP and CRAM-MD5.",
+    )
+    scheme: str = _key(
+        hashing.DEFAULT_SCHEME,
+        _one_of(*hashing.ROUNDS),
+        "How new passwords are hashed; each mail program of the site must know it.",
+    )
+    rounds: int | None = _key(
+        None,
+        _integer(1, 5_000_000),
+        "The cost of a new hash; unset, the scheme's usual one. "
+        + "; ".join(f"{name} {ok.start} to {ok.stop - 1}" for name, ok in hashing.ROUNDS.items())
+        + ".",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """How the files of qmail and vpopmail are written."""
+
+    uid: int = _key(89, _integer(0, 2**32 - 2), "The numeric owner of vpopmail's files.")
+    gid: int = _key(89, _integer(0, 2**32 - 2), "The numeric group of vpopmail's files.")
+    reload_command: tuple[str, ...] = _key(
+        (), _command(), "Run, without a shell, after an export that changed a file."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """What is logged, and how."""
+
+    level: str = _key(
+        "info", _one_of("debug", "info", "warning", "error"), "The least urgent level logged."
+    )
+    format: str = _key(
+        "json", _one_of("json", "console"), "One JSON object a line, or text for people."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The configuration of one process; sections and keys are attributes.
+
+    ``origins`` tells of each key, as ``section.key``, where its value came from.
+    """
+
+    database: Database = field(default_factory=Database)
+    paths: Paths = field(default_factory=Paths)
+    daemon: Daemon = field(default_factory=Daemon)
+    passwords: Passwords = field(default_factory=Passwords)
+    export: Export = field(default_factory=Export)
+    log: Log = field(default_factory=Log)
+    origins: Mapping[str, str] = field(
+        default_factory=lambda: MappingProxyType({}), repr=False, compare=False
+    )
+
+
+_SECTIONS: Mapping[str, type[Any]] = MappingProxyType(
+    {
+        "database": Database,
+        "paths": Paths,
+        "daemon": Daemon,
+        "passwords": Passwords,
+        "export": Export,
+        "log": Log,
+    }
+)
+
+
+def keys() -> Iterator[Key]:
+    """Return every key in the order of its declaration."""
+    for section, shape in _SECTIONS.items():
+        for item in fields(shape):
+            kind, purpose = item.metadata["kind"], item.metadata["purpose"]
+            yield Key(section, item.name, item.default, kind.allowed, purpose, kind, not item.repr)
+
+
+# --- reading ----------------------------------------------------------------------------------
+
+
+def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Config:
+    """Return the effective configuration.
+
+    :param path: the file; None takes the one that ``VPOPSQL_CONFIG`` names, if it does.
+    :raises ConfigError: with every mistake of the file and the environment, one a line.
+    """
+    draft = _Draft()
+    path = path or (Path(environ["VPOPSQL_CONFIG"]) if environ.get("VPOPSQL_CONFIG") else None)
+    if path is not None:
+        draft.read_file(path)
+    draft.read_environment(environ)
+    draft.find_contradictions()
+    if draft.mistakes:
+        raise ConfigError("\n".join(draft.mistakes))
+    return draft.config()
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A configuration being read: the values so far, where they came from, the mistakes."""
+
+    values: dict[str, object] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
+    refused: set[str] = field(default_factory=set)
+    mistakes: list[str] = field(default_factory=list)
+
+    def read_file(self, path: Path) -> None:
+        try:
+            sections = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            self.mistakes.append(f"{path}: cannot be read: {error.strerror}")
+            return
+        except ValueError as error:
+            self.mistakes.append(f"{path}: is not TOML: {error}")
+            return
+        known = {key.path: key for key in keys()}
+        for section, entries in sections.items():
+            if section not in _SECTIONS:
+                hint = _suggest(section, _SECTIONS)
+                self.mistakes.append(f"{path}: unknown section {section}{hint}")
+                continue
+            if not isinstance(entries, dict):
+                self.mistakes.append(f"{path}: {section} is a section; write [{section}]")
+                continue
+            for name, value in entries.items():
+                if key := known.get(f"{section}.{name}"):
+                    self._set(key, value, str(path))
+                else:
+                    hint = _suggest(f"{section}.{name}", known)
+                    self.mistakes.append(f"{path}: unknown key {section}.{name}{hint}")
+
+    def read_environment(self, environ: Mapping[str, str]) -> None:
+        known = {key.variable: key for key in keys()}
+        for name, text in sorted(environ.items()):
+            if key := known.get(name):
+                self._set(key, _from_text(key, text), f"environment {name}")
+            elif name.startswith(_PREFIX) and not _OTHER_VARIABLES.fullmatch(name):
+                hint = _suggest(name, known)
+                self.mistakes.append(f"environment: unknown variable {name}{hint}")
+
+    def _set(self, key: Key, value: object, origin: str) -> None:
+        try:
+            self.values[key.path] = key.kind.accept(value)
+        except ValueError:
+            self.refused.add(key.path)
+            what = "is not of the form allowed" if key.is_secret else f"is {value!r}"
+            self.mistakes.append(f"{origin}: {key.path} {what}; allowed: {key.allowed}")
+        else:
+            self.origins[key.path] = origin
+
+    def find_contradictions(self) -> None:
+        if self.refused & {"passwords.scheme", "passwords.rounds"}:
+            return
+        chosen = self.config().passwords
+        if not hashing.can_hash(chosen.scheme):
+            possible = ", ".join(filter(hashing.can_hash, hashing.ROUNDS))
+            self.mistakes.append(
+                f"{self.origins['passwords.scheme']}: passwords.scheme {chosen.scheme} is not to"
+                f" be had on this machine; allowed: {possible}"
+            )
+        allowed = hashing.ROUNDS[chosen.scheme]
+        if chosen.rounds is not None and chosen.rounds not in allowed:
+            self.mistakes.append(
+                f"{self.origins['passwords.rounds']}: passwords.rounds is {chosen.rounds};"
+                f" allowed with {chosen.scheme}: {allowed.start} to {allowed.stop - 1}"
+            )
+
+    def config(self) -> Config:
+        sections: dict[str, Any] = {
+            section: shape(
+                **{
+                    item.name: self.values[f"{section}.{item.name}"]
+                    for item in fields(shape)
+                    if f"{section}.{item.name}" in self.values
+                }
+            )
+            for section, shape in _SECTIONS.items()
+        }
+        return Config(**sections, origins=MappingProxyType(self.origins))
+
+
+def _from_text(key: Key, text: str) -> object:
+    """Return the TOML value that a variable's text stands for; the text itself if none."""
+    try:
+        return key.kind.from_text(text)
+    except ValueError:
+        return text
+
+
+def _suggest(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+# --- showing ----------------------------------------------------------------------------------
+
+
+def explain(config: Config) -> str:
+    """Return every effective value and where it came from, as a TOML file; passwords masked."""
+    lines: list[str] = []
+    for section, section_keys in itertools.groupby(keys(), lambda key: key.section):
+        lines += [f"[{section}]"]
+        for key in section_keys:
+            value = getattr(getattr(config, section), key.name)
+            assignment = f"# {key.name} =" if value is None else f"{key.name} = {_toml(value)}"
+            lines.append(f"{assignment:<50}  # {config.origins.get(key.path, 'default')}")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def reference() -> str:
+    """Return docs/configuration.md's tables: every key, what it may be, what it is for."""
+    lines: list[str] = []
+    for section, section_keys in itertools.groupby(keys(), lambda key: key.section):
+        lines += [f"## [{section}]", "", inspect.getdoc(_SECTIONS[section]) or "", ""]
+        lines += ["| key | default | allowed | purpose |", "| --- | --- | --- | --- |"]
+        for key in section_keys:
+            default = "unset" if key.default is None else f"`{_toml(key.default)}`"
+            lines.append(f"| `{key.name}` | {default} | {key.allowed} | {key.purpose} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def mask_url(url: str) -> str:
+    """Return a database URL fit to be shown: without the password, wherever it stands in it."""
+    url = re.sub(r"(://[^:/@]*:).*@", r"\1***@", url)
+    return re.sub(r"([?&][a-z]*password=)[^&]*", r"\1***", url, flags=re.IGNORECASE)
+
+
+def _toml(value: object) -> str:
+    match value:
+        case Address():
+            return _toml(str(value))
+        case str():
+            return json.dumps(mask_url(value), ensure_ascii=False)
+        case tuple():
+            return f"[{', '.join(map(_toml, value))}]"
+        case float():
+            return f"{value:g}"
+    return str(value).lower()
