@@ -74,8 +74,6 @@ _BLANKS = " \t"
 _PACKED = ("perm_maillist", "perm_quota")
 _BITS = 3
 _MASK = (1 << _BITS) - 1
-_INT_MAX = 2**31 - 1
-_BIGINT_MAX = 2**63 - 1
 _PACKED_MAX = (1 << 3 * _BITS) - 1
 
 
@@ -117,7 +115,7 @@ def render(values: Mapping[str, int | bool]) -> bytes:
     if len(known) > len(SETTINGS):
         raise ValueError(f"unknown limits: {sorted(values.keys() - DEFAULTS.keys())}")
     if not all(0 <= known[key] <= _MASK for key in _PERMISSIONS):
-        raise ValueError(f"a permission is not in 0–{_MASK}")
+        raise ValueError(f"a permission is not in 0..{_MASK}")
     lines = []
     for file_key, key in _WIRE_KEYS.items():
         value = known[key]
@@ -140,13 +138,13 @@ def _parse_line(text: str) -> tuple[str, int | bool, str]:
         return "", 0, "its key is unknown"
     if key in _FLAGS:
         return key, True, ""
+    number = rest.strip(" ")
     if key in _MAXIMA:
-        low, high = -1, _INT_MAX
+        value = whole_number(number, low=-1)
     elif key in _SIZES:
-        low, high = 0, _BIGINT_MAX
+        value = whole_number(number)
     else:
-        low, high = 0, _PACKED_MAX if key in _PACKED else _MASK
-    value = whole_number(rest.strip(" "), low, high)
+        value = whole_number(number, high=_PACKED_MAX if key in _PACKED else _MASK)
     if value is None:
         return key, 0, "its value is no number in range"
     return key, value, ""

@@ -1,0 +1,532 @@
+"""The file tree of a site, and the only writer of files in vpopsql.
+
+Paths are *site paths*: absolute, as qmail and vpopmail know them (``/home/vpopmail/domains/x``),
+found below a root that is empty in production. The contract, kept by every method:
+
+* No symbolic link below the root is followed, be it the last component or one on the way, be it
+  there before or put there during the call. Each component is opened relative to the one before.
+* A file has its old content or its new one, whole, at every moment; a crash can at most leave a
+  file behind whose name starts with `TEMP_PREFIX`, and a failure leaves nothing behind.
+* Errors are the operating system's (`OSError`, with the site path as ``filename``), except for
+  `UnsafePath`, which is no OSError, so that "no such file" and "not allowed" stay apart.
+
+Modes are exact: the umask has no say. What is new belongs, unless told otherwise, to the owner of
+the directory it is in. Only root can give a file away; for anyone else owners are left as they
+come. Linux only. Not safe against another program that writes the same file without the lock.
+"""
+
+import errno
+import fcntl
+import os
+import secrets
+import shutil
+import stat
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import BinaryIO
+
+Owner = tuple[int, int]
+"""User id and group id."""
+
+TEMP_PREFIX = ".vpopsql-tmp-"
+"""Names that start so are files that were being written; after a crash they can be removed."""
+
+LOCK_SUFFIX = ".lock"
+
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY
+_POLL_S = 0.01
+_FILE_MODE = 0o600
+
+_Names = tuple[bytes, ...]
+
+# A process does not compete with itself for fcntl locks, so its threads need locks of their own.
+_thread_locks: dict[tuple[bytes, str], threading.Lock] = {}
+os.register_at_fork(after_in_child=_thread_locks.clear)
+
+
+class UnsafePath(ValueError):
+    """A path that is not absolute, or has an empty component, ``.``, ``..`` or NUL."""
+
+
+class LinkInPath(UnsafePath):
+    """A symbolic link stands where a file or directory was wanted."""
+
+
+class EntryType(StrEnum):
+    """What a directory entry is."""
+
+    FILE = "file"
+    DIR = "dir"
+    CHARDEV = "chardev"
+    BLKDEV = "blkdev"
+    FIFO = "fifo"
+    LINK = "link"
+    SOCK = "sock"
+    UNKNOWN = "unknown"
+
+
+_TYPES = {
+    stat.S_IFREG: EntryType.FILE,
+    stat.S_IFDIR: EntryType.DIR,
+    stat.S_IFCHR: EntryType.CHARDEV,
+    stat.S_IFBLK: EntryType.BLKDEV,
+    stat.S_IFIFO: EntryType.FIFO,
+    stat.S_IFLNK: EntryType.LINK,
+    stat.S_IFSOCK: EntryType.SOCK,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A directory entry."""
+
+    name: str
+    type: EntryType
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A file as it shall be.
+
+    ``mode`` and ``owner`` of None keep what an existing file has; a new one gets 0600 and the
+    owner of its directory.
+    """
+
+    path: str
+    data: bytes
+    mode: int | None = None
+    owner: Owner | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Staged:
+    """A new content that waits, in the right directory, under a name of its own."""
+
+    write: Write
+    temp: bytes
+    mode: int
+    owner: Owner
+
+
+class Tree:
+    """The files below ``root``, a real directory; the path to it may have symbolic links."""
+
+    def __init__(self, root: str | os.PathLike[str] = "") -> None:
+        self.root = os.fspath(root) or "/"
+        self._root = os.fsencode(self.root)
+
+    def read(self, path: str, max_bytes: int | None = None) -> bytes:
+        """Return the content of a regular file.
+
+        :raises OSError: among the system's own, EFBIG for more than ``max_bytes`` and EINVAL for
+            what is neither file nor directory.
+        """
+        with self._parent(path) as (parent, name), _open_file(name, parent) as file:
+            data = file.read() if max_bytes is None else file.read(max_bytes + 1)
+            if max_bytes is not None and len(data) > max_bytes:
+                raise _os_error(errno.EFBIG)
+            return data
+
+    def read_link(self, path: str) -> str:
+        """Return where a symbolic link points; EINVAL if it is none."""
+        with self._parent(path) as (parent, name):
+            return _text(os.readlink(name, dir_fd=parent))
+
+    def stat(self, path: str) -> os.stat_result:
+        """Return what the system knows about a file, directory, link or anything else."""
+        names = _names(path) or (b".",)
+        with self._reporting(path), self._directory(names[:-1]) as parent:
+            return _lstat(names[-1], parent)
+
+    def exists(self, path: str) -> bool:
+        """Say whether there is anything at ``path``, a dangling link included."""
+        try:
+            self.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
+
+    def list(self, path: str) -> list[Entry]:
+        """Return what a directory holds, without ``.`` and ``..``, in name order."""
+        with self._reporting(path), self._directory(_names(path)) as directory:
+            fd = _open(b".", os.O_RDONLY | os.O_DIRECTORY, directory)
+            try:
+                with os.scandir(fd) as entries:
+                    found = [Entry(_text(os.fsencode(e.name)), _type_of(e)) for e in entries]
+            finally:
+                os.close(fd)
+        return sorted(found, key=lambda entry: entry.name)
+
+    def write(
+        self,
+        path: str,
+        data: bytes,
+        *,
+        mode: int | None = None,
+        owner: Owner | None = None,
+        durable: bool = True,
+    ) -> bool:
+        """Make ``data`` the content of a file; see `write_many`.
+
+        :param mode: None keeps that of an existing file; 0600 for a new one.
+        :param owner: None keeps that of an existing file; its directory's for a new one.
+        :returns: False if everything was as wanted already.
+        """
+        return bool(self.write_many([Write(path, data, mode, owner)], durable=durable))
+
+    def write_many(self, batch: Iterable[Write], *, durable: bool = True) -> tuple[str, ...]:
+        """Write files so that either none is changed or all are, renamed in the order given.
+
+        All new contents are on disk before the first file changes. Only a rename that fails, or a
+        crash between two renames, leaves the files before it new and the others old: put what
+        refers to other files last. After a failed fsync of a directory all files are new, though
+        perhaps not on disk. Files that are as wanted are left alone.
+
+        :param durable: wait for the disk; False for what can be made again.
+        :returns: the paths that were changed.
+        :raises ValueError: a path occurs twice.
+        """
+        writes = tuple(batch)
+        if len({write.path for write in writes}) < len(writes):
+            raise ValueError("a path occurs twice in a batch")
+        staged = []
+        renamed = 0
+        try:
+            for write in writes:
+                if new := self._stage(write):
+                    staged.append(new)
+            for new in staged:
+                self._finish(new, durable=durable)
+            for new in staged:
+                with self._parent(new.write.path) as (parent, name):
+                    os.rename(new.temp, name, src_dir_fd=parent, dst_dir_fd=parent)
+                renamed += 1
+        except BaseException:
+            for new in staged[renamed:]:
+                with suppress(OSError, UnsafePath), self._parent(new.write.path) as (parent, _):
+                    os.unlink(new.temp, dir_fd=parent)
+            raise
+        changed = tuple(new.write.path for new in staged)
+        if durable:
+            # A dict, for the order.
+            for directory in dict.fromkeys(_names(path)[:-1] for path in changed):
+                with self._directory(directory) as fd:
+                    _sync_directory(fd)
+        return changed
+
+    def make_dir(
+        self,
+        path: str,
+        mode: int = 0o700,
+        owner: Owner | None = None,
+        *,
+        parents: bool = False,
+        durable: bool = True,
+    ) -> bool:
+        """Make a directory.
+
+        :param owner: None for the owner of the directory it is made in.
+        :param parents: also make the missing ones above it, with the same mode and owner, and be
+            content if it exists; without, an existing one is a `FileExistsError`.
+        :returns: False if it existed.
+        """
+        names = _names(path)
+        made = False
+        with self._reporting(path):
+            for depth in range(1 if parents else len(names), len(names) + 1):
+                with self._directory(names[: depth - 1]) as parent:
+                    made = _make_dir(names[depth - 1], parent, mode, owner, exist_ok=parents)
+                    if made and durable:
+                        _sync_directory(parent)
+        return made
+
+    def symlink(self, path: str, target: str) -> None:
+        """Make a symbolic link at ``path`` with the text ``target``, whatever that means."""
+        with self._parent(path) as (parent, name):
+            os.symlink(_bytes(target), name, dir_fd=parent)
+            if os.geteuid() == 0:
+                user, group = _owner_of(os.fstat(parent))
+                os.chown(name, user, group, dir_fd=parent, follow_symlinks=False)
+            _sync_directory(parent)
+
+    def remove(self, path: str) -> None:
+        """Remove anything but a directory; a symbolic link itself, not what it points to."""
+        with self._parent(path) as (parent, name):
+            os.unlink(name, dir_fd=parent)
+            _sync_directory(parent)
+
+    def remove_dir(self, path: str) -> None:
+        """Remove an empty directory."""
+        with self._parent(path) as (parent, name):
+            os.rmdir(name, dir_fd=parent)
+            _sync_directory(parent)
+
+    def remove_tree(self, path: str) -> None:
+        """Remove a directory with all that is in it; links in it are removed, not followed."""
+        with self._parent(path) as (parent, name):
+            _refuse_link(name, parent)
+            shutil.rmtree(name, dir_fd=parent)
+            _sync_directory(parent)
+
+    def rename(self, source: str, target: str) -> None:
+        """Rename anything; a file at ``target`` is replaced, as is an empty directory by one."""
+        with self._parent(source) as (old_parent, old), self._parent(target) as (parent, new):
+            os.rename(old, new, src_dir_fd=old_parent, dst_dir_fd=parent)
+            _sync_directory(parent)
+            if not os.path.samestat(os.fstat(old_parent), os.fstat(parent)):
+                _sync_directory(old_parent)
+
+    @contextmanager
+    def lock(self, path: str, timeout_s: float = 10.0) -> Iterator[None]:
+        """Hold vpopmail's lock of a file, ``path`` + ``.lock``, against processes and threads.
+
+        The lock file is made where it is missing and never removed: whoever removes one lets two
+        others each hold "the" lock. A thread that holds the lock waits for itself in vain.
+
+        :raises TimeoutError: somebody else had it all the time.
+        """
+        deadline = time.monotonic() + timeout_s
+        threads = _thread_locks.setdefault((self._root, path), threading.Lock())
+        if not threads.acquire(timeout=timeout_s):
+            raise TimeoutError(errno.ETIMEDOUT, "the lock is held by another thread", path)
+        try:
+            # Only one descriptor may be open: closing any of them gives the process's lock up.
+            fd = self._open_lock(path + LOCK_SUFFIX)
+            try:
+                while not _try_lock(fd):
+                    if time.monotonic() >= deadline:
+                        raise TimeoutError(errno.ETIMEDOUT, "another process has the lock", path)
+                    time.sleep(_POLL_S)
+                yield
+            finally:
+                os.close(fd)
+        finally:
+            threads.release()
+
+    @contextmanager
+    def _directory(self, names: _Names) -> Iterator[int]:
+        """Give the descriptor of a directory: good to work in, not to read or fsync."""
+        fd = os.open(self._root, _DIRECTORY | os.O_CLOEXEC)
+        try:
+            for name in names:
+                below = _open(name, _DIRECTORY, fd)
+                os.close(fd)
+                fd = below
+            yield fd
+        finally:
+            os.close(fd)
+
+    @contextmanager
+    def _parent(self, path: str) -> Iterator[tuple[int, bytes]]:
+        """Give the descriptor of the directory that ``path`` is in, and its name there."""
+        names = _names(path)
+        if not names:
+            raise UnsafePath("the root itself is meant")
+        with self._reporting(path), self._directory(names[:-1]) as parent:
+            yield parent, names[-1]
+
+    @contextmanager
+    def _reporting(self, path: str) -> Iterator[None]:
+        """Let an error name the whole path; the system knows only the last component."""
+        try:
+            yield
+        except OSError as error:
+            error.filename = path
+            error.filename2 = None
+            raise
+
+    def _stage(self, write: Write) -> _Staged | None:
+        """Write a new content under a temporary name; None if the file is as wanted."""
+        with self._parent(write.path) as (parent, name):
+            mode, owner = _FILE_MODE, _owner_of(os.fstat(parent))
+            with suppress(FileNotFoundError), _open_file(name, parent) as file:
+                old = os.fstat(file.fileno())
+                mode, owner = stat.S_IMODE(old.st_mode), _owner_of(old)
+                if (
+                    write.mode in {None, mode}
+                    and (write.owner in {None, owner} or os.geteuid() != 0)
+                    and old.st_size == len(write.data)
+                    and file.read() == write.data
+                ):
+                    return None
+            if write.mode is not None:
+                mode = write.mode
+            new = _Staged(write, _temp_name(), mode, write.owner or owner)
+            fd = _open(new.temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, parent)
+            try:
+                try:
+                    _write_all(fd, write.data)
+                finally:
+                    os.close(fd)
+            except BaseException:
+                os.unlink(new.temp, dir_fd=parent)
+                raise
+            return new
+
+    def _finish(self, new: _Staged, *, durable: bool) -> None:
+        # Apart from `_stage`, so that the disk can work on a whole batch while it is written.
+        with self._parent(new.write.path) as (parent, _):
+            fd = _open(new.temp, os.O_WRONLY, parent)
+            try:
+                _set_owner_and_mode(fd, new.owner, new.mode)
+                if durable:
+                    os.fsync(fd)
+            finally:
+                os.close(fd)
+
+    def _open_lock(self, path: str) -> int:
+        with self._parent(path) as (parent, name):
+            try:
+                return _open(name, os.O_RDWR, parent)
+            except FileNotFoundError:
+                with suppress(FileExistsError):  # another process was quicker
+                    fd = _open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, parent)
+                    try:
+                        # Its directory's owner: vpopmail's own tools must be able to open it.
+                        _set_owner_and_mode(fd, _owner_of(os.fstat(parent)), _FILE_MODE)
+                    finally:
+                        os.close(fd)
+                return _open(name, os.O_RDWR, parent)
+
+
+def _names(path: str) -> _Names:
+    """Return the components of a site path; none for the root.
+
+    :raises UnsafePath: see there.
+    """
+    if path == "/":
+        return ()
+    start, *names = path.split("/")
+    if start or not names or "\0" in path or not {"", ".", ".."}.isdisjoint(names):
+        raise UnsafePath(f"not an absolute path in its plainest form: {path!r}")
+    try:
+        return tuple(map(_bytes, names))
+    except UnicodeEncodeError:
+        raise UnsafePath(f"not a path of bytes: {path!r}") from None
+
+
+# The system's file names are bytes; text is the same everywhere in vpopsql, whatever the locale.
+
+
+def _bytes(name: str) -> bytes:
+    return name.encode("utf-8", "surrogateescape")
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "surrogateescape")
+
+
+def _open(name: bytes, flags: int, parent: int) -> int:
+    """Open ``name`` in ``parent``, never through a symbolic link."""
+    try:
+        return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, _FILE_MODE, dir_fd=parent)
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.ENOTDIR}:
+            _refuse_link(name, parent)
+        raise
+
+
+def _open_file(name: bytes, parent: int) -> BinaryIO:
+    """Open a regular file for reading; look first, since opening a device can do things."""
+    kind = stat.S_IFMT(_lstat(name, parent).st_mode)
+    if kind == stat.S_IFLNK:
+        raise _link(name)
+    if kind == stat.S_IFDIR:
+        raise _os_error(errno.EISDIR)
+    if kind != stat.S_IFREG:
+        raise _os_error(errno.EINVAL)
+    # O_NONBLOCK: a FIFO put there since the look must not make us wait for a writer.
+    return os.fdopen(_open(name, os.O_RDONLY | os.O_NONBLOCK, parent), "rb")
+
+
+def _lstat(name: bytes, parent: int) -> os.stat_result:
+    return os.stat(name, dir_fd=parent, follow_symlinks=False)
+
+
+def _refuse_link(name: bytes, parent: int) -> None:
+    if stat.S_ISLNK(_lstat(name, parent).st_mode):
+        raise _link(name)
+
+
+def _link(name: bytes) -> LinkInPath:
+    return LinkInPath(f"a symbolic link is not followed: {_text(name)!r}")
+
+
+def _os_error(number: int) -> OSError:
+    # Makes the fitting subclass, as the system's own errors are.
+    return OSError(number, os.strerror(number))
+
+
+def _type_of(entry: os.DirEntry[str]) -> EntryType:
+    # The first three come with the listing; the rare rest costs a call.
+    if entry.is_symlink():
+        return EntryType.LINK
+    if entry.is_dir(follow_symlinks=False):
+        return EntryType.DIR
+    if entry.is_file(follow_symlinks=False):
+        return EntryType.FILE
+    try:
+        mode = entry.stat(follow_symlinks=False).st_mode
+    except FileNotFoundError:
+        return EntryType.UNKNOWN
+    return _TYPES.get(stat.S_IFMT(mode), EntryType.UNKNOWN)
+
+
+def _make_dir(name: bytes, parent: int, mode: int, owner: Owner | None, *, exist_ok: bool) -> bool:
+    try:
+        os.mkdir(name, 0o700, dir_fd=parent)
+    except FileExistsError:
+        if not exist_ok:
+            raise
+        os.close(_open(name, _DIRECTORY, parent))  # it is one
+        return False
+    try:
+        fd = _open(name, os.O_RDONLY | os.O_DIRECTORY, parent)
+        try:
+            _set_owner_and_mode(fd, owner or _owner_of(os.fstat(parent)), mode)
+        finally:
+            os.close(fd)
+    except BaseException:
+        os.rmdir(name, dir_fd=parent)
+        raise
+    return True
+
+
+def _owner_of(status: os.stat_result) -> Owner:
+    return status.st_uid, status.st_gid
+
+
+def _set_owner_and_mode(fd: int, owner: Owner, mode: int) -> None:
+    if os.geteuid() == 0:
+        os.fchown(fd, *owner)
+    os.fchmod(fd, mode)  # last: a change of owner takes set-id bits away
+
+
+def _temp_name() -> bytes:
+    return _bytes(TEMP_PREFIX + secrets.token_hex(8))
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
+
+
+def _sync_directory(directory: int) -> None:
+    fd = _open(b".", os.O_RDONLY | os.O_DIRECTORY, directory)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _try_lock(fd: int) -> bool:
+    try:
+        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # EAGAIN or EACCES, as the system likes
+        return False
+    return True
