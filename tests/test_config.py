@@ -139,7 +139,7 @@ def test_all_mistakes_are_reported_at_once_with_place_key_and_what_is_allowed(
 
 
 @pytest.mark.parametrize(
-    ("key", "value"),
+    "key, value",
     [
         ("database.url", "3"),
         ("database.url", '"mysql://h/db"'),
@@ -191,7 +191,7 @@ def test_a_value_out_of_what_is_allowed_is_one_mistake(
 
 
 @pytest.mark.parametrize(
-    ("variable", "text"),
+    "variable, text",
     [
         ("VPOPSQL_PASSWORDS_STORE_CLEAR_TEXT", "yes"),
         ("VPOPSQL_PASSWORDS_ROUNDS", ""),
@@ -206,7 +206,7 @@ def test_a_variable_out_of_what_is_allowed_is_one_mistake(variable: str, text: s
     assert found[0].startswith(f"environment {variable}: ")
 
 
-@pytest.mark.parametrize(("scheme", "rounds"), [("bcrypt", 5000), ("sha512-crypt", 12)])
+@pytest.mark.parametrize("scheme, rounds", [("bcrypt", 5000), ("sha512-crypt", 12)])
 def test_rounds_must_fit_the_scheme(scheme: str, rounds: int, tmp_path: Path) -> None:
     path = write(tmp_path, f'[passwords]\nscheme = "{scheme}"\nrounds = {rounds}\n')
 
@@ -260,7 +260,7 @@ def test_the_configuration_is_frozen() -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "shown"),
+    "url, shown",
     [
         ("sqlite:////var/x@y.db", "sqlite:////var/x@y.db"),
         ("postgresql://joe@h/db", "postgresql://joe@h/db"),

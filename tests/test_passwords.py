@@ -97,7 +97,7 @@ def test_bytes_that_are_no_utf_8_make_the_round_trip() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scheme", "rounds"),
+    "scheme, rounds",
     [("sha512-crypt", None), ("sha256-crypt", 1000), ("bcrypt", 4), ("yescrypt", 1)],
 )
 def test_a_new_hash_is_of_the_kind_and_cost_asked_for(scheme: str, rounds: int | None) -> None:
@@ -109,7 +109,7 @@ def test_a_new_hash_is_of_the_kind_and_cost_asked_for(scheme: str, rounds: int |
 
 
 @pytest.mark.usefixtures("no_libcrypt")
-@pytest.mark.parametrize(("scheme", "rounds"), [("sha512-crypt", None), ("sha256-crypt", 1000)])
+@pytest.mark.parametrize("scheme, rounds", [("sha512-crypt", None), ("sha256-crypt", 1000)])
 def test_libpass_makes_hashes_that_libcrypt_reads(
     scheme: str, rounds: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,7 +187,7 @@ def test_bcrypt_verifies_long_passwords_as_crypt_does() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scheme", "rounds"), [("md5-crypt", None), ("argon2", None), ("sha512-crypt", 999)]
+    "scheme, rounds", [("md5-crypt", None), ("argon2", None), ("sha512-crypt", 999)]
 )
 def test_kinds_and_costs_that_may_not_be_made_are_refused(scheme: str, rounds: int | None) -> None:
     with pytest.raises(ValueError, match=scheme):
@@ -195,7 +195,7 @@ def test_kinds_and_costs_that_may_not_be_made_are_refused(scheme: str, rounds: i
 
 
 @pytest.mark.parametrize(
-    ("stored", "scheme", "rounds", "expected"),
+    "stored, scheme, rounds, expected",
     [
         (NORTH, "sha512-crypt", None, False),
         (NORTH, "sha512-crypt", 6000, True),
@@ -220,7 +220,7 @@ def test_a_hash_is_made_anew_for_another_scheme_or_a_higher_cost(
 
 
 @pytest.mark.parametrize(
-    ("stored", "kind"),
+    "stored, kind",
     [("", "empty"), ("{CRYPT}", "empty"), ("*", "locked"), ("!x", "locked"), ("what", "unknown")],
 )
 def test_what_is_no_hash_has_a_kind_too(stored: str, kind: str) -> None:
@@ -228,7 +228,7 @@ def test_what_is_no_hash_has_a_kind_too(stored: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stored", "times"),
+    "stored, times",
     [(None, 1), ("", 1), ("*", 1), ("what", 1), (KNOWN["des"][1], 1), (NORTH, 0)],
 )
 def test_every_failure_costs_a_hash_of_the_default_scheme(
