@@ -1,11 +1,12 @@
 """Alembic's environment: run by ``vpopsql db ...``, or by ``alembic`` in a checkout."""
 
 from alembic import context
-from sqlalchemy import create_engine
+from sqlalchemy import Connection, create_engine
+
 from vpopsql.model import Base
 
 
-def run(connection):
+def run(connection: Connection) -> None:
     """Run the migrations on a connection whose transaction the caller owns."""
     context.configure(
         connection=connection,

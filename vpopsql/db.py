@@ -186,7 +186,7 @@ def _migrate(url: str, direction: str, revision: str) -> None:
 
 @contextlib.contextmanager
 def _migration_connection(url: str) -> Iterator[Connection]:
-    """Give a connection in one transaction, on SQLite with foreign keys off and checked at its end.
+    """Give a connection in one transaction; on SQLite with foreign keys off, and checked last.
 
     A batch migration rebuilds a table under a temporary name; with foreign keys on, dropping the
     old one would delete every row that refers to it.

@@ -47,3 +47,75 @@ class InvalidAddress(VpopsqlError):
 
 class InvalidLogin(VpopsqlError):
     """Unknown user or wrong password; never says which."""
+
+
+class MissingParameter(VpopsqlError):
+    """A command lacks a word that it needs."""
+
+
+class AddressRequired(MissingParameter):
+    """An e-mail address is missing."""
+
+
+class PasswordRequired(MissingParameter):
+    """A password is missing."""
+
+
+class DomainRequired(MissingParameter):
+    """A domain name is missing."""
+
+
+class DirectoryRequired(MissingParameter):
+    """A directory is missing."""
+
+
+class FilenameRequired(MissingParameter):
+    """A file name is missing."""
+
+
+class IpRequired(MissingParameter):
+    """An IP address is missing."""
+
+
+class InvalidPath(VpopsqlError):
+    """A path that the path grammar refuses."""
+
+
+class DotsInPath(InvalidPath):
+    """``..`` in a path."""
+
+
+class PercentInPath(InvalidPath):
+    """``%`` in a path."""
+
+
+class NoSlashInPath(InvalidPath):
+    """Neither an absolute path, nor a domain or an address followed by a slash."""
+
+
+class SlashBeforeAt(InvalidPath):
+    """A slash before the at-sign."""
+
+
+class UnparsableAddressInPath(InvalidPath):
+    """The part before the slash is no e-mail address."""
+
+
+class UnknownAddressInPath(InvalidPath):
+    """No mailbox has the address that the path begins with."""
+
+
+class UnknownDomainInPath(InvalidPath):
+    """No domain has the name that the path begins with."""
+
+
+class ForeignAddressInPath(NotAuthorized):
+    """A user named another mailbox."""
+
+
+class UnauthorizedPath(NotAuthorized):
+    """The path leads out of what the caller may touch."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__("the path leads out of what the caller may touch")
+        self.level = level

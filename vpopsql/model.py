@@ -42,7 +42,10 @@ SCHEMA_VERSION = 1
 
 
 class Flag(enum.IntFlag):
-    """The bits of ``pw_gid``.  Source: vpopmail's flag word, 16 documented bits and three later."""
+    """The bits of ``pw_gid``.
+
+    Source: vpopmail's flag word, 16 documented bits and three later ones.
+    """
 
     NO_PASSWD_CHNG = 0x1
     NO_POP = 0x2
@@ -332,9 +335,7 @@ class DotQmailFile(Base):
 
     id: Mapped[serial_pk]
     domain_id: Mapped[int] = mapped_column(ForeignKey("domains.id", ondelete="CASCADE"))
-    mailbox_id: Mapped[int | None] = mapped_column(
-        ForeignKey("mailboxes.id", ondelete="CASCADE")
-    )
+    mailbox_id: Mapped[int | None] = mapped_column(ForeignKey("mailboxes.id", ondelete="CASCADE"))
     name: Mapped[exact]
     """The part after ``.qmail-`` with colons read as dots; empty for ``.qmail`` itself."""
     final_newline: Mapped[bool] = mapped_column(server_default=true(), default=True)

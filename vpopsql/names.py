@@ -118,3 +118,16 @@ def split_address(text: str) -> tuple[str, str]:
     separator = next((character for character in "@%/" if character in text), "@")
     user, _, domain = lower(text).partition(separator)
     return user, domain
+
+
+_USER_CHARACTERS = re.compile(r"[!#$&'*+\-./0-9=?A-Z^_`a-z{|}~]*")
+_DOMAIN_CHARACTERS = re.compile(r"[A-Za-z0-9.-]*")
+
+
+def is_address(user: str, domain: str) -> bool:
+    """Say whether an address is made of characters that names can have, whatever its length.
+
+    Source: vpopmaild, which calls an address with others invalid, and one without user or domain
+    merely unknown.
+    """
+    return bool(_USER_CHARACTERS.fullmatch(user) and _DOMAIN_CHARACTERS.fullmatch(domain))

@@ -1,0 +1,30 @@
+"""Structured logs on standard error: one event a line, with its facts as fields."""
+
+import logging
+import sys
+
+import structlog
+
+from vpopsql.config import Log
+
+
+def configure(settings: Log) -> None:
+    """Send events of ``settings.level`` and above to standard error, as JSON or for people."""
+    renderer = (
+        structlog.processors.JSONRenderer()
+        if settings.format == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.getLevelNamesMapping()[settings.level.upper()]
+        ),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )

@@ -1,0 +1,174 @@
+"""The grammar of the vpopmaild protocol, without sockets and without meaning.
+
+Contract: text is ``str``, decoded as UTF-8 with ``surrogateescape``, so that every byte a client
+sends comes back unchanged. How the bytes of a stream are cut into pieces makes no difference.
+Lines end with LF; carriage returns around it are dropped, because clients send CR LF, LF or LF CR.
+
+Source: vpopmaild 5.6.13 on the wire.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+COMMAND_LINE_MAX = 8192
+"""Bytes of a command line without its end; the C daemon cuts lines at 1,023 and runs the rest."""
+
+_CHUNK = 1 << 16
+"""Bytes of a long reply that are handed over at a time."""
+
+
+class Overlong:
+    """What `LineReader` gives instead of a line that was too long; its bytes are dropped."""
+
+
+OVERLONG = Overlong()
+
+
+class LineReader:
+    """Cut a byte stream into lines, with bounded memory.
+
+    :param limit: bytes of a line, without its LF, that are kept; a longer one becomes `OVERLONG`.
+    """
+
+    def __init__(self, limit: int = COMMAND_LINE_MAX) -> None:
+        self.limit = limit
+        self._parts = bytearray()
+        self._dropping = False
+
+    def feed(self, data: bytes) -> Iterator[bytes | Overlong]:
+        """Give every line that ``data`` completes, raw: without LF, carriage returns kept."""
+        start = 0
+        while (end := data.find(b"\n", start)) >= 0:
+            yield self._finish(data[start:end])
+            start = end + 1
+        rest = data[start:]
+        if self._dropping or len(self._parts) + len(rest) > self.limit:
+            self._dropping = True
+            self._parts.clear()
+        else:
+            self._parts += rest
+
+    def _finish(self, tail: bytes) -> bytes | Overlong:
+        if self._dropping or len(self._parts) + len(tail) > self.limit:
+            self._dropping = False
+            self._parts.clear()
+            return OVERLONG
+        line = bytes(self._parts) + tail
+        self._parts.clear()
+        return line
+
+
+def decode(raw: bytes) -> str:
+    """Return the text of a raw line, without the carriage returns around it."""
+    return raw.strip(b"\r").decode("utf-8", "surrogateescape")
+
+
+def encode(text: str) -> bytes:
+    """Return the bytes that `decode` was given."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+@dataclass(slots=True)
+class Words:
+    """The parameters of a command, taken one after the other."""
+
+    text: str
+
+    def next(self) -> str:
+        """Take and return the next word; empty when there is none."""
+        word, _, self.text = self.text.lstrip(" \t").partition(" ")
+        return word
+
+    def rest(self) -> str:
+        """Return all that is left, blanks included: one blank ended the word before."""
+        return self.text
+
+    def numbers(self) -> tuple[int, int]:
+        """Take two words as ``page per_page``; (0, 0), that is everything, unless both are > 0.
+
+        Source: vpopmaild, which takes words that are no numbers as 0.
+        """
+        page, per_page = self.number(), self.number()
+        return (page, per_page) if page > 0 and per_page > 0 else (0, 0)
+
+    def number(self) -> int:
+        """Take a word as a number; 0 when it is none."""
+        match = _NUMBER.match(self.next())
+        return int(match[0]) if match else 0
+
+
+_NUMBER = re.compile(r"[+-]?[0-9]{1,9}")
+
+
+def parse_command(line: str) -> tuple[str, Words]:
+    """Return the verb in lower case and its parameters."""
+    verb, _, rest = line.lstrip(" \t").partition(" ")
+    return verb.lower(), Words(rest)
+
+
+HTTP_VERBS = frozenset({"get", "post", "put", "head", "options", "connect", "trace", "delete"})
+"""First words that only a browser sends: somebody makes it talk to us."""
+
+
+@dataclass(slots=True)
+class Reply:
+    """What a command answers: a status line, for lists also lines and a final dot."""
+
+    status: str
+    lines: Iterable[str] | None = None
+    """None: no list follows; line texts are without their ends."""
+    ends: str = "\r\n"
+    """What ends a line of the list."""
+    close: bool = field(default=False, kw_only=True)
+    """Whether the server hangs up after it."""
+
+    def render(self) -> Iterator[bytes]:
+        """Give the bytes to send, in pieces of bounded size and never cut inside a line."""
+        if self.lines is None:
+            yield encode(self.status) + b"\r\n"
+            return
+        buffer = [self.status + "\r\n"]
+        size = 0
+        for line in self.lines:
+            # A value with a line end in it could pose as a line of its own.
+            buffer.append((line if "\n" not in line else line.replace("\n", " ")) + self.ends)
+            size += len(line)
+            if size >= _CHUNK:
+                yield encode("".join(buffer))
+                buffer.clear()
+                size = 0
+        buffer.append(".\r\n")
+        yield encode("".join(buffer))
+
+
+OK = "+OK "
+OK_LIST = "+OK+"
+
+
+def ok() -> Reply:
+    """Return plain success."""
+    return Reply(OK)
+
+
+def listing(lines: Iterable[str], *, ends: str = "\r\n") -> Reply:
+    """Return success with a list."""
+    return Reply(OK_LIST, lines, ends)
+
+
+def failure(code: str, text: str, *, close: bool = False) -> Reply:
+    """Return ``-ERR code text``."""
+    return Reply(f"-ERR {code} {text}", close=close)
+
+
+_DOTS = re.compile(r"\.+\r?\Z")
+
+
+def stuff(line: str) -> str:
+    """Return a line of a file as read_file sends it: a line of dots only gains one."""
+    return "." + line if _DOTS.match(line) else line
+
+
+def unstuff(line: str) -> str:
+    """Return a line of write_file's body as it goes into the file; a single dot ends the body."""
+    return line[1:] if line.startswith("..") and _DOTS.match(line) else line

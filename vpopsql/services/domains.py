@@ -1,0 +1,111 @@
+"""Domains: finding and listing them."""
+
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from sqlalchemy import Select, func, select
+from sqlalchemy.orm import Session, aliased
+
+from vpopsql.errors import NoSuchDomain
+from vpopsql.model import Domain, DomainName, SiteSetting
+from vpopsql.names import sort_key
+from vpopsql.services import ipmaps
+
+SomeSelect = TypeVar("SomeSelect", bound=Select[*tuple[Any, ...]])
+
+_asked = aliased(DomainName, name="asked")
+_real = aliased(DomainName, name="real")
+
+_FIND = (
+    select(Domain.id, _real.name, Domain.directory, Domain.uid, Domain.gid)
+    .join(_asked, _asked.domain_id == Domain.id)
+    .join(_real, (_real.domain_id == Domain.id) & ~_real.is_alias)
+)
+_LIST = (
+    select(_real.name, _asked.name)
+    .join(_real, (_real.domain_id == _asked.domain_id) & ~_real.is_alias)
+    .order_by(_asked.sort_key)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundDomain:
+    """A real domain."""
+
+    id: int
+    name: str
+    directory: str
+    uid: int
+    gid: int
+
+
+def find_domain(session: Session, name: str) -> FoundDomain | None:
+    """Return the domain that ``name``, its own or an alias's, stands for."""
+    row = session.execute(_FIND.where(_asked.name == name)).first()
+    return None if row is None else FoundDomain(*row)
+
+
+def get_domain(session: Session, name: str) -> FoundDomain:
+    """Return the domain that ``name``, its own or an alias's, stands for.
+
+    :raises NoSuchDomain: there is none.
+    """
+    found = find_domain(session, name)
+    if found is None:
+        raise NoSuchDomain(name)
+    return found
+
+
+def alias_domains(session: Session, domain_id: int) -> list[str]:
+    """Return the alias domains of a domain, in the order of vpopmail's files."""
+    query = (
+        select(DomainName.name)
+        .where(DomainName.domain_id == domain_id, DomainName.is_alias)
+        .order_by(DomainName.sort_key)
+    )
+    return list(session.scalars(query))
+
+
+def list_domains(session: Session, page: int = 0, per_page: int = 0) -> list[tuple[str, str]]:
+    """Return ``(real name, name)`` of every domain and alias domain.
+
+    :param page: 1-based; pages beyond the last are empty, not an error; 0: everything.
+    :param per_page: names a page.
+    Source: vpopmaild ``list_domains``: in the order of users/assign.
+    """
+    return [(real, name) for real, name in session.execute(paged(_LIST, page, per_page))]
+
+
+def paged(query: SomeSelect, page: int, per_page: int) -> SomeSelect:
+    """Return ``query`` cut to one page; unchanged when either number is 0."""
+    if not (page and per_page):
+        return query
+    return query.limit(per_page).offset((page - 1) * per_page)
+
+
+def page_of_domain(session: Session, name: str, per_page: int) -> int | None:
+    """Return the page of `list_domains` that ``name`` is on; None when there is no such name.
+
+    :param per_page: names a page; 0: all on the first.
+    """
+    before = select(func.count()).where(DomainName.sort_key < sort_key(name))
+    exists = select(DomainName.name).where(DomainName.name == name)
+    if session.scalar(exists) is None:
+        return None
+    return 1 if per_page <= 0 else (session.scalar(before) or 0) // per_page + 1
+
+
+def count_domains(session: Session) -> int:
+    """Return how many domains and alias domains there are."""
+    return session.scalar(select(func.count()).select_from(DomainName)) or 0
+
+
+def default_domain(session: Session, local_ip: str) -> str | None:
+    """Return the domain of an address that names none.
+
+    :param local_ip: the address that the client connected to; its mapping comes first.
+    """
+    mapped = ipmaps.find_mapping(session, local_ip)
+    if mapped is not None:
+        return mapped[1]
+    return session.scalar(select(SiteSetting.value).where(SiteSetting.key == "default_domain"))

@@ -1,0 +1,48 @@
+"""Aliases, forwards, robots and mailing lists: the dot-qmail files of a domain, as rows."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from vpopsql.model import DotQmailFile, DotQmailLine, LineKind
+
+_OF_DOMAIN = (
+    select(DotQmailFile.name, DotQmailLine.line)
+    .join(DotQmailLine, DotQmailLine.file_id == DotQmailFile.id)
+    .where(DotQmailFile.mailbox_id.is_(None))
+)
+
+
+def list_aliases(
+    session: Session, domain_id: int, name: str | None = None
+) -> Sequence[tuple[str, str]]:
+    """Return ``(alias, destination)`` of a domain, by name and within one in the file's order.
+
+    :param name: only this alias.
+    Source: vpopmaild ``list_alias``: the catch-all is no alias, blank lines are no destinations.
+    """
+    query = _OF_DOMAIN.where(
+        DotQmailFile.domain_id == domain_id,
+        DotQmailFile.name != "default",
+        DotQmailLine.kind != LineKind.BLANK,
+    ).order_by(DotQmailFile.name, DotQmailLine.position)
+    if name is not None:
+        query = query.where(DotQmailFile.name == name)
+    return [(alias, line) for alias, line in session.execute(query)]
+
+
+def list_mailing_lists(session: Session, domain_id: int) -> list[str]:
+    """Return the names of the dot-qmail files whose first line runs a program of ezmlm."""
+    query = _OF_DOMAIN.where(
+        DotQmailFile.domain_id == domain_id,
+        DotQmailLine.position == 1,
+        DotQmailLine.kind == LineKind.PROGRAM,
+    ).order_by(DotQmailFile.name)
+    return [name for name, line in session.execute(query) if runs_ezmlm(line)]
+
+
+def runs_ezmlm(line: str) -> bool:
+    """Tell whether a program line runs one of ezmlm's programs."""
+    program = line.removeprefix("|").split(maxsplit=1)[:1]
+    return bool(program) and program[0].strip("'\"").rpartition("/")[2].startswith("ezmlm-")

@@ -1,0 +1,98 @@
+"""Who may do what: the whole authorisation table.
+
+The rights that vpopmaild's author documents decide; where the C daemon grants more or less, the
+difference is a point of docs/compatibility.md.
+"""
+
+import enum
+from dataclasses import dataclass
+
+from vpopsql.errors import NotAuthorized, NotAuthorizedForDomain
+from vpopsql.model import Flag
+
+
+class Level(enum.IntEnum):
+    """What a caller administers; each level includes the ones below."""
+
+    ANYBODY = 0
+    USER = 1
+    DOMAIN = 2
+    SYSTEM = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Somebody who has logged in."""
+
+    mailbox_id: int
+    name: str
+    domain_id: int
+    domain: str
+    """The real domain, whatever alias domain he logged in with."""
+    domain_directory: str
+    directory: str
+    flags: Flag
+    site_directory: str
+    """vpopmail's home, as a site path."""
+
+    @property
+    def address(self) -> str:
+        """Return ``name@domain``."""
+        return f"{self.name}@{self.domain}"
+
+    @property
+    def level(self) -> Level:
+        """Return what he administers: ``postmaster`` is a domain administrator by name."""
+        return level_of(self.name, self.flags)
+
+
+def level_of(name: str, flags: int) -> Level:
+    """Return the level of the mailbox ``name`` with its own ``flags``."""
+    if flags & Flag.SA_ADMIN:
+        return Level.SYSTEM
+    if flags & Flag.QA_ADMIN or name == "postmaster":
+        return Level.DOMAIN
+    return Level.USER
+
+
+def administers(actor: Actor, domain: str) -> bool:
+    """Tell whether ``actor`` administers the domain called ``domain``.
+
+    Quirk: a domain administrator has to say the real name of his domain, not an alias's.
+    """
+    return actor.level is Level.SYSTEM or (actor.level is Level.DOMAIN and domain == actor.domain)
+
+
+def require_domain(actor: Actor, domain: str) -> None:
+    """Refuse unless `administers`.
+
+    :raises NotAuthorizedForDomain: he does not.
+    """
+    if not administers(actor, domain):
+        raise NotAuthorizedForDomain(f"{actor.address} does not administer {domain}")
+
+
+def require_account(actor: Actor, name: str, domain: str) -> None:
+    """Refuse unless ``actor`` administers the domain, or is the account ``name@domain`` himself.
+
+    :raises NotAuthorized: a plain user asks for somebody else.
+    :raises NotAuthorizedForDomain: a domain administrator asks for another domain.
+    """
+    if actor.level is Level.USER:
+        if (name, domain) != (actor.name, actor.domain):
+            raise NotAuthorized(f"{actor.address} may ask for himself only")
+        return
+    require_domain(actor, domain)
+
+
+def may_see_limits(actor: Actor, domain: str) -> bool:
+    """Tell whether ``actor`` may read the limits of ``domain``: system administrators, members."""
+    return actor.level is Level.SYSTEM or domain == actor.domain
+
+
+def may_see_secrets(actor: Actor, flags: int) -> bool:
+    """Tell whether ``actor`` may read hash and password of an account with ``flags``.
+
+    A domain administrator who could, could become the system administrator.
+    """
+    return actor.level is Level.SYSTEM or not flags & Flag.SA_ADMIN
