@@ -162,7 +162,7 @@ def views(dialect: str) -> dict[str, str]:
 
 MAIL = "vpopmail is a view, of which pw_passwd and pw_clear_passwd can be updated;"
 LOGIN = "lastauth is a view, to which remote_ip and timestamp of an account can be written;"
-PASSWORD_SYNTAX = "vpopmail: a password must not have colons or control characters"
+BAD_CHARACTERS = "vpopmail: a password must not have colons or control characters"
 NO_ACCOUNT = "lastauth: there is no such account"
 NO_LOGIN = "lastauth: remote_ip and timestamp are needed"
 
@@ -252,7 +252,7 @@ def sqlite_triggers() -> list[str]:
         CREATE TRIGGER vpopmail_update INSTEAD OF UPDATE ON vpopmail
         BEGIN
             SELECT RAISE(ABORT, '{REFUSED["vpopmail", "UPDATE"]}') WHERE {settled};
-            SELECT RAISE(ABORT, '{PASSWORD_SYNTAX}')
+            SELECT RAISE(ABORT, '{BAD_CHARACTERS}')
             WHERE NEW.pw_passwd GLOB {unwritable} OR NEW.pw_clear_passwd GLOB {unwritable};
             INSERT INTO audit_log (at, actor, channel, action, object_type, object, changes)
             SELECT {now}, 'sql', 'sql', 'mod_user', 'mailbox', OLD.pw_name || '@' || OLD.pw_domain,
@@ -317,7 +317,7 @@ def postgresql_triggers() -> list[str]:
             END IF;
             IF NEW.pw_passwd ~ '[\\x01-\\x1f\\x7f:]' OR NEW.pw_clear_passwd ~ '[\\x01-\\x1f\\x7f:]'
             THEN
-                RAISE EXCEPTION '{PASSWORD_SYNTAX}' USING ERRCODE = 'check_violation';
+                RAISE EXCEPTION '{BAD_CHARACTERS}' USING ERRCODE = 'check_violation';
             END IF;
             IF NULLIF(NEW.pw_passwd, '') IS DISTINCT FROM OLD.pw_passwd THEN
                 UPDATE mailboxes SET password_hash = COALESCE(NEW.pw_passwd, ''),
