@@ -1,0 +1,183 @@
+"""Reading a tree without ever following a symbolic link in it.
+
+A directory is held as a descriptor and entered one component at a time, so nothing that changes
+meanwhile can lead a read out of the tree. The path that the user typed may itself be a link.
+
+`vpopsql.tree` makes the same promise for single files, from its root each time; here a directory
+stays open while all that is wanted of it is read, which is what makes 100,000 homes quick.
+"""
+
+import os
+import stat
+from types import TracebackType
+from typing import Self
+
+from vpopsql.qmail.lines import decode, encode
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# A fifo must not make the import wait for a writer.
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class SymbolicLink(OSError):
+    """A path has a symbolic link in it; ``filename`` is the link."""
+
+
+class NoRegularFile(OSError):
+    """A directory, socket, device or fifo where a file was to be read."""
+
+
+class Directory:
+    """An open directory.
+
+    :ivar shown: its path for people, beginning with what the user typed.
+    """
+
+    def __init__(self, descriptor: int, shown: str) -> None:
+        self._descriptor = descriptor
+        self.shown = shown
+
+    @classmethod
+    def open(cls, path: str) -> Self:
+        """Open the directory that the user named.
+
+        :raises OSError: it is missing, none, or not readable.
+        """
+        return cls(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), path.rstrip("/"))
+
+    def enter(self, path: str) -> "Directory":
+        """Open a directory below this one; the empty path is this one once more.
+
+        :param path: relative, without ``..``.
+        :raises SymbolicLink: a component is a link.
+        :raises OSError: a component is missing, no directory, or not readable.
+        """
+        descriptor = os.dup(self._descriptor)
+        shown = self.shown
+        try:
+            for component in components(path):
+                shown = f"{shown}/{component}"
+                parent = descriptor
+                try:
+                    descriptor = os.open(encode(component), _DIRECTORY, dir_fd=parent)
+                except OSError as error:
+                    raise _explained(error, component, parent, shown) from error
+                finally:
+                    if descriptor != parent:
+                        os.close(parent)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return Directory(descriptor, shown)
+
+    def entries(self) -> list["os.DirEntry[str]"]:
+        """Return what is in the directory, in no order."""
+        with os.scandir(self._descriptor) as found:
+            return list(found)
+
+    def names(self) -> set[str]:
+        """Return the names of what is in the directory."""
+        return {decode(os.fsencode(entry.name)) for entry in self.entries()}
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a regular file; see `read_with_mtime`."""
+        return self.read_with_mtime(name)[0]
+
+    def read_with_mtime(self, name: str) -> tuple[bytes, int]:
+        """Return the content of a regular file, and when it was modified in whole Unix seconds.
+
+        :raises SymbolicLink: it is a link.
+        :raises NoRegularFile: it is a directory or something special.
+        :raises OSError: it is missing or not readable.
+        """
+        try:
+            descriptor = os.open(encode(name), _FILE, dir_fd=self._descriptor)
+        except OSError as error:
+            raise _explained(error, name, self._descriptor, f"{self.shown}/{name}") from error
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise NoRegularFile(0, "no regular file", f"{self.shown}/{name}")
+            chunks = [os.read(descriptor, status.st_size + 1)]
+            while chunks[-1]:
+                chunks.append(os.read(descriptor, 1 << 20))
+        finally:
+            os.close(descriptor)
+        return b"".join(chunks), status.st_mtime_ns // 1_000_000_000
+
+    def link_target(self, name: str) -> str:
+        """Return where the symbolic link ``name`` leads, without following it."""
+        return decode(os.readlink(encode(name), dir_fd=self._descriptor))
+
+    def has_file(self, name: str) -> bool:
+        """Say whether ``name`` is a regular file."""
+        try:
+            status = os.stat(encode(name), dir_fd=self._descriptor, follow_symlinks=False)
+        except OSError:
+            return False
+        return stat.S_ISREG(status.st_mode)
+
+    def close(self) -> None:
+        """Let go of the directory."""
+        os.close(self._descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Places:
+    """Where the directories that a site's data name really are.
+
+    :param vpopmail: the directory holding what the data calls ``prefix``.
+    :param prefix: vpopmail's home as the data write it.
+    :param root: put before every path that is not below ``prefix``; empty: the file system's own.
+    """
+
+    def __init__(self, vpopmail: Directory, prefix: str, root: str) -> None:
+        self.vpopmail = vpopmail
+        self.prefix = prefix
+        self._root = root
+
+    def open(self, path: str) -> Directory:
+        """Open the directory that the data call ``path``.
+
+        :raises OSError: as `Directory.enter`.
+        """
+        if below := relative_to(path, self.prefix):
+            return self.vpopmail.enter(below)
+        with Directory.open(self._root or "/") as root:
+            return root.enter(path)
+
+
+def components(path: str) -> list[str]:
+    """Return the parts of a path; doubled and trailing slashes do not count."""
+    return [part for part in path.split("/") if part not in {"", "."}]
+
+
+def is_plain(path: str) -> bool:
+    """Say whether ``path`` is absolute and names one place, whatever links there may be."""
+    return path.startswith("/") and ".." not in path.split("/") and "\0" not in path
+
+
+def relative_to(path: str, directory: str) -> str | None:
+    """Return ``path`` as seen from ``directory``, None if it is not below it."""
+    return path[len(directory) + 1 :] if path.startswith(f"{directory}/") else None
+
+
+def _explained(error: OSError, name: str, directory: int, shown: str) -> OSError:
+    """Return ``error`` with a path that the user knows, a link told from what is no directory."""
+    try:
+        status = os.stat(encode(name), dir_fd=directory, follow_symlinks=False)
+    except OSError:
+        return type(error)(error.errno, error.strerror, shown)
+    if stat.S_ISLNK(status.st_mode):
+        return SymbolicLink(error.errno, "a symbolic link", shown)
+    return type(error)(error.errno, error.strerror, shown)

@@ -1,0 +1,115 @@
+"""Reading dot-qmail files: those of a domain and those of a mailbox are alike."""
+
+import os
+import posixpath
+from collections.abc import Iterable
+
+from vpopsql.importer import site
+from vpopsql.importer.directory import (
+    Directory,
+    NoRegularFile,
+    Places,
+    SymbolicLink,
+    is_plain,
+)
+from vpopsql.importer.evidence import Code, Evidence, Tally
+from vpopsql.importer.files import report_unreadable
+from vpopsql.model import CatchAll, LineKind
+from vpopsql.qmail import dotqmail
+from vpopsql.qmail.lines import decode, encode
+
+_KINDS = {kind.value: LineKind(kind.value) for kind in dotqmail.Kind}
+
+
+def is_dot_qmail(filename: str) -> bool:
+    """Say whether a file holds delivery instructions; ``.qmailadmin-limits`` does not."""
+    return filename == ".qmail" or filename.startswith(".qmail-")
+
+
+class DotQmailReader:
+    """Reads dot-qmail files without following a link."""
+
+    def __init__(self, places: Places, evidence: Evidence) -> None:
+        self._places = places
+        self._evidence = evidence
+
+    def read(
+        self, directory: Directory, entries: Iterable["os.DirEntry[str]"], tally: Tally
+    ) -> tuple[site.DotQmailFile, ...]:
+        """Return the dot-qmail files among ``entries``, by name."""
+        files = []
+        for entry in entries:
+            filename = decode(os.fsencode(entry.name))
+            if not is_dot_qmail(filename):
+                continue
+            name = "" if filename == ".qmail" else dotqmail.alias_of(filename)
+            if name is None:
+                shown = f"{directory.shown}/{filename}"
+                reason = "qmail reads no file of this name: it writes dots as colons"
+                self._evidence.find(Code.NO_FILE, shown, 0, filename, reason)
+                self._evidence.leave("dot-qmail files that nothing reads", shown)
+                continue
+            file = self._file(directory, filename, name, tally)
+            if file is not None:
+                files.append(file)
+        return tuple(sorted(files, key=lambda file: encode(file.name)))
+
+    def _file(
+        self, directory: Directory, filename: str, name: str, tally: Tally
+    ) -> site.DotQmailFile | None:
+        shown = f"{directory.shown}/{filename}"
+        try:
+            data = directory.read(filename)
+        except SymbolicLink:
+            target = directory.link_target(filename)
+            reason = (
+                "a link to a file, which is not read through it"
+                if self._leads_to_file(directory, target)
+                else "a link that leads to no file of the tree"
+            )
+            self._evidence.find(Code.LINK, shown, 0, f"-> {target}", reason)
+            tally.files += 1
+            return site.DotQmailFile(name, (), link_target=target)
+        except NoRegularFile:
+            self._evidence.find(Code.NO_FILE, shown, 0, filename, "no regular file")
+            self._evidence.leave("dot-qmail files that nothing reads", shown)
+            return None
+        except OSError as error:
+            report_unreadable(self._evidence, error, "a dot-qmail file")
+            return None
+        parsed = dotqmail.parse(data)
+        tally.files += 1
+        tally.lines += len(parsed.lines)
+        tally.imported += len(parsed.lines)
+        lines = (site.DotQmailLine(line, _KINDS[dotqmail.classify(line)]) for line in parsed.lines)
+        return site.DotQmailFile(name, tuple(lines), parsed.final_newline)
+
+    def _leads_to_file(self, directory: Directory, target: str) -> bool:
+        """Say whether a link has a regular file at its end, judged by the text of its target."""
+        try:
+            if target.startswith("/"):
+                parent, name = posixpath.split(posixpath.normpath(target))
+                with self._places.open(parent) as place:
+                    return place.has_file(name)
+            parent, name = posixpath.split(target)
+            if not is_plain(f"/{target}"):
+                return False
+            with directory.enter(parent) as place:
+                return place.has_file(name)
+        except OSError:
+            return False
+
+
+def split_catchall(
+    files: tuple[site.DotQmailFile, ...], vpopmail_dir: str
+) -> tuple[CatchAll, str | None, tuple[site.DotQmailFile, ...]]:
+    """Return the catch-all of a domain, its target, and the files without what they say."""
+    default = next((file for file in files if file.name == "default"), None)
+    if default is None:
+        return CatchAll.NONE, None, files
+    if len(default.lines) == 1 and default.final_newline:
+        found = dotqmail.parse_catchall(default.lines[0].text, vpopmail_dir)
+        if found is not None:
+            others = tuple(file for file in files if file is not default)
+            return CatchAll(found.kind.value), found.target or None, others
+    return CatchAll.DOTQMAIL, None, files

@@ -1,0 +1,114 @@
+"""Reading one file and saying why not; the small files that site and domains both have."""
+
+from vpopsql.importer import site
+from vpopsql.importer.directory import Directory, SymbolicLink
+from vpopsql.importer.evidence import Code, Evidence
+from vpopsql.qmail import dircontrol, limits
+from vpopsql.qmail.lines import Comment, Malformed, decode, encode, split_lines
+
+COUNTER = ".dir-control"
+FREE_BUCKETS = ".dir_control_free"
+LOCK = ".lock"
+"""What the names of lock files end with."""
+
+
+def read_file(evidence: Evidence, directory: Directory, name: str) -> bytes | None:
+    """Return the content of a file that is there; None when it cannot be read, a finding."""
+    try:
+        return directory.read(name)
+    except OSError as error:
+        report_unreadable(evidence, error, name)
+        return None
+
+
+def enter_if_there(evidence: Evidence, base: Directory, path: str) -> Directory | None:
+    """Open a directory; None when it is missing or, which is a finding, cannot be opened."""
+    try:
+        return base.enter(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        report_unreadable(evidence, error, path)
+        return None
+
+
+def report_unreadable(evidence: Evidence, error: OSError, what: str) -> None:
+    """Record why something that is needed could not be read."""
+    shown = str(error.filename)
+    if isinstance(error, SymbolicLink):
+        evidence.find(Code.LINKED, shown, 0, "", f"{what} is a symbolic link")
+    elif isinstance(error, FileNotFoundError | NotADirectoryError):
+        evidence.find(Code.MISSING, shown, 0, "", f"{what} is missing")
+    else:
+        evidence.find(Code.UNREADABLE, shown, 0, "", f"{what}: {error.strerror}")
+
+
+def read_limits(evidence: Evidence, directory: Directory, name: str) -> site.Limits | None:
+    """Return a limits file; None when it cannot be read."""
+    data = read_file(evidence, directory, name)
+    if data is None:
+        return None
+    shown = f"{directory.shown}/{name}"
+    values, malformed = limits.parse(data)
+    tally = evidence.tally(name, shown)
+    lines = split_lines(data)
+    tally.files = 1
+    tally.lines = len(lines)
+    tally.blank = sum(text.startswith("#") or not text.strip(" \t") for _, text in lines)
+    for line in malformed:
+        alone = limits.parse(encode(line.text))[1]
+        if not alone:
+            tally.merged += 1
+            evidence.find(Code.DUPLICATE, shown, line.number, line.text, line.reason)
+        elif _has_known_key(line.text):
+            evidence.malformed(tally, shown, line)
+        else:
+            tally.foreign += 1
+            evidence.find(Code.UNKNOWN_SETTING, shown, line.number, line.text, line.reason)
+    tally.imported = tally.lines - tally.blank - len(malformed)
+    return site.Limits(values, decode(data))
+
+
+def _has_known_key(text: str) -> bool:
+    """Say whether only the value of a limits line is at fault."""
+    key = text.replace(":", " ").split(maxsplit=1)[0]
+    return not limits.parse(encode(f"{key} 0"))[1]
+
+
+def read_counter(
+    evidence: Evidence, directory: Directory, present: set[str]
+) -> site.Counter | None:
+    """Return the directory counter with its list of freed buckets; None when neither is there."""
+    control = dircontrol.DirControl()
+    free = None
+    if COUNTER in present:
+        data = read_file(evidence, directory, COUNTER)
+        if data is None:
+            return None
+        tally = evidence.tally(COUNTER, f"{directory.shown}/{COUNTER}")
+        tally.files = 1
+        tally.lines = len(split_lines(data))
+        parsed = dircontrol.parse(data)
+        if isinstance(parsed, Malformed):
+            evidence.find(Code.MALFORMED, tally.place, parsed.number, parsed.text, parsed.reason)
+            tally.rejected = tally.lines
+        else:
+            control = parsed
+            tally.imported = tally.lines
+    if FREE_BUCKETS in present:
+        data = read_file(evidence, directory, FREE_BUCKETS)
+        if data is None:
+            return None
+        tally = evidence.tally(FREE_BUCKETS, f"{directory.shown}/{FREE_BUCKETS}")
+        tally.files = 1
+        for line in dircontrol.parse_free(data):
+            tally.lines += 1
+            if isinstance(line, Malformed):
+                evidence.malformed(tally, tally.place, line)
+            elif isinstance(line, Comment):
+                tally.blank += 1
+            else:
+                tally.imported += 1
+        free = decode(data)
+    present_at_all = COUNTER in present or FREE_BUCKETS in present
+    return site.Counter(control, free) if present_at_all else None
