@@ -198,7 +198,7 @@ class Tree:
         try:
             for write in writes:
                 if new := self._stage(write):
-                    staged.append(new)
+                    staged.append(new)  # noqa: PERF401 - a failure finds what was staged so far
             for new in staged:
                 self._finish(new, durable=durable)
             for new in staged:
@@ -289,6 +289,8 @@ class Tree:
 
         :raises TimeoutError: somebody else had it all the time.
         """
+        if not _names(path):  # `path` itself: "/.." + ".lock" would be a fine name
+            raise UnsafePath("the root itself is meant")
         deadline = time.monotonic() + timeout_s
         threads = _thread_locks.setdefault((self._root, path), threading.Lock())
         if not threads.acquire(timeout=timeout_s):
