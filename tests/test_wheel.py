@@ -1,0 +1,93 @@
+"""The wheel works where there is no checkout: what `pip install vpopsql` gives a site."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+import sysconfig
+from contextlib import closing
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+CHECKOUT = Path(__file__).parent.parent
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("wheel")]
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("PYTHON")
+    }
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from the source distribution as for a release."""
+    directory = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", directory, cwd=CHECKOUT)
+    (built,) = directory.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def commands(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of commands of a fresh environment with the wheel in it.
+
+    It sees the dependencies installed here, by a path that hides an editable vpopsql.
+    """
+    directory = tmp_path_factory.mktemp("environment")
+    run(sys.executable, "-m", "venv", "--without-pip", directory, cwd=directory)
+    (packages,) = directory.glob("lib/python*/site-packages")
+    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    pip = (sys.executable, "-m", "pip", "--python", directory / "bin/python")
+    run(*pip, "install", "--no-deps", "--no-index", wheel, cwd=directory)
+    return directory / "bin"
+
+
+def test_the_wheel_carries_the_package_its_migrations_and_nothing_else(wheel: Path) -> None:
+    with ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+
+    versions = {path.name for path in (CHECKOUT / "migrations/versions").glob("*.py")}
+    assert {Path(name).name for name in names if "_migrations/versions/" in name} == versions
+    assert {"vpopsql/py.typed", "vpopsql/_migrations/env.py"} <= names
+    assert {name.split("/")[0].partition("-")[0] for name in names} == {"vpopsql"}
+    assert not [name for name in names if name.endswith(".pyc")]
+
+
+def test_the_installed_wheel_makes_a_database_from_anywhere(
+    commands: Path, tmp_path: Path
+) -> None:
+    database = tmp_path / "mail" / "vpopsql.db"
+    config = tmp_path / "vpopsql.toml"
+    config.write_text(f'[database]\nurl = "sqlite:///{database}"\n')
+
+    run(commands / "vpopsql", "--config", config, "db", "upgrade", cwd=tmp_path)
+
+    with closing(sqlite3.connect(database)) as connection:
+        tables = connection.execute("SELECT name FROM sqlite_master").fetchall()
+    assert ("alembic_version",) in tables
+    assert "_migrations" in run(
+        commands / "python",
+        "-c",
+        "from vpopsql import db; print(db.migrations_directory())",
+        cwd=tmp_path,
+    )
+
+
+@pytest.mark.parametrize("command", ["vpopsql", "vpopmaild"])
+def test_the_wheel_installs_its_commands(command: str, commands: Path) -> None:
+    assert os.access(commands / command, os.X_OK)
