@@ -1,0 +1,386 @@
+"""Bring the files of a site to what the database says.
+
+One apply holds the lock of users/assign, which vpopmail's own tools take too; the snapshot is
+taken under it, so an older one never overwrites a newer one. Everything is rendered before the
+first file of the whole site is touched. Each file is replaced whole, and files that are equal are
+left alone. The order keeps mail flowing at every moment, and an apply that was killed anywhere is
+completed by the next one:
+
+1. Names that go leave rcpthosts and morercpthosts.cdb: from here on nothing is accepted that the
+   later steps could no longer deliver. (When no name at all would be left, they stay until step
+   6: a rcpthosts without a name, be it for a moment, is not to be told from a mistake.)
+2. The domains' directories and the files in them: nothing leads there yet for new domains.
+3. users/assign, then its cdb: addresses are found before qmail-send asks for them.
+4. virtualdomains, then locals: the other way round, a restart in between would find a name in
+   neither and send its mail off to its MX, which is this host.
+5. The reload command, if virtualdomains or locals changed: qmail-send reads them at HUP only.
+   Before step 6, since mail accepted for a name that qmail-send does not know would bounce. A
+   marker in the control directory sees to it that a killed apply does not lose the reload.
+6. New names enter morercpthosts.cdb and rcpthosts, whichever is theirs. A name that moves between
+   the two is in both for a moment, never in neither.
+
+Files are removed only where their absence means something: morercpthosts and its cdb, and the IP
+map. A dot-qmail file without rows, or limits without a row, are left and reported as extra.
+
+What is in a shared file but not in the database goes, with two exceptions. If the database has no
+foreign line of control/locals, the file's own lines stay (less our names): the database was not
+filled from this host. And a database without any domain that was never exported is refused where
+rcpthosts has names: it is a wrong URL, more likely than an empty site.
+"""
+
+import contextlib
+import secrets
+import stat
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from sqlalchemy import select
+
+from vpopsql import names
+from vpopsql.config import Config, Paths
+from vpopsql.db import Database
+from vpopsql.errors import VpopsqlError
+from vpopsql.exporter import render
+from vpopsql.exporter.render import Link
+from vpopsql.exporter.snapshot import DomainState, Foreign, Snapshot, take
+from vpopsql.model import Export
+from vpopsql.qmail import cdb, control
+from vpopsql.qmail.lines import decode, encode, join_lines, split_lines
+from vpopsql.tree import TEMP_PREFIX, EntryType, Owner, Tree, UnsafePath, Write
+
+RELOAD_MARKER = "control/.vpopsql-reload"
+"""Below qmail's directory while qmail-send may not have read what was written for it."""
+
+LOCK_TIMEOUT_S = 600.0
+"""How long an apply waits for another one."""
+
+RELOAD_TIMEOUT_S = 60.0
+
+_DOMAINS_AT_ONCE = 100
+_SITE_FILE_MODE = 0o644
+_SITE_DIR_MODE = 0o755
+_DOMAIN_DIR_MODE = 0o700
+
+
+class ExportFailed(VpopsqlError):
+    """The files could not be written, or not all; what was not is as it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What an apply did."""
+
+    revision: int
+    """The newest revision that the files show."""
+    changed: tuple[str, ...]
+    """Site paths written, linked or removed, in that order."""
+    extra: tuple[str, ...]
+    """Site paths that look like files of ours and have no rows; they were left."""
+    reloaded: bool
+    """Whether the reload command ran."""
+
+
+def apply(
+    database: Database, config: Config, *, lock_timeout_s: float = LOCK_TIMEOUT_S
+) -> Applied:
+    """Write what the database says, and record that it was written.
+
+    :raises ExportFailed: a file could not be written, or a row not be rendered; the text names
+        the file. Files before it in the order above may be written already.
+    """
+    tree = Tree(config.paths.root)
+    with _explained(config.paths):
+        for directory in (f"{config.paths.qmail}/users", f"{config.paths.qmail}/control"):
+            tree.make_dir(directory, _SITE_DIR_MODE, parents=True)
+        with tree.lock(f"{config.paths.qmail}/{render.ASSIGN}", lock_timeout_s):
+            snapshot, last = _read(database, config.paths)
+            snapshot = _with_locals_of_the_host(snapshot, tree)
+            applied = _Apply(tree, config, snapshot).run(first=last is None)
+            if last is None or applied.changed or last < applied.revision:
+                with database.writer() as session:
+                    files_changed = len(applied.changed)
+                    session.add(Export(revision=applied.revision, files_changed=files_changed))
+    return applied
+
+
+def _read(database: Database, paths: Paths) -> tuple[Snapshot, int | None]:
+    """Return the snapshot, and the revision of the newest export."""
+    with database.reader() as session:
+        if not database.is_sqlite:
+            # By default each statement would see a moment of its own.
+            session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+        last = session.scalar(select(Export.revision).order_by(Export.id.desc()).limit(1))
+        return take(session, paths), last
+
+
+def _with_locals_of_the_host(snapshot: Snapshot, tree: Tree) -> Snapshot:
+    if render.LOCALS in snapshot.foreign:
+        return snapshot
+    data = _content(tree, f"{snapshot.paths.qmail}/{render.LOCALS}")
+    if data is None:
+        return snapshot
+    lines = [Foreign(line, "") for _, line in split_lines(data)]
+    return replace(snapshot, foreign={**snapshot.foreign, render.LOCALS: lines})
+
+
+class _Apply:
+    """One apply; the steps of `run` are those of the module's docstring."""
+
+    def __init__(self, tree: Tree, config: Config, snapshot: Snapshot) -> None:
+        self._tree = tree
+        self._snapshot = snapshot
+        self._paths = snapshot.paths
+        self._files = render.site_files(snapshot)
+        self._reload_command = config.export.reload_command
+        self._vpopmail_owner = (config.export.uid, config.export.gid)
+        self._changed: dict[str, None] = {}
+        self._extra: list[str] = []
+
+    def run(self, *, first: bool) -> Applied:
+        """Write everything.
+
+        :param first: nothing was ever exported from this database.
+        """
+        rcpthosts = f"{self._paths.qmail}/{render.RCPTHOSTS}"
+        accepted = _Accepted.on_disk(self._tree, self._paths)
+        if first and accepted.few and not self._snapshot.names:
+            raise ExportFailed(
+                f"{rcpthosts} has {len(accepted.few)} names and the database no domain at all:"
+                " import the site first, or check the database's URL"
+            )
+        self._withdraw(accepted)
+        self._write_domains()
+        self._put(render.ASSIGN, render.ASSIGN_CDB)
+        reloaded = self._reroute()
+        self._publish(_Accepted.on_disk(self._tree, self._paths))
+        return Applied(self._snapshot.revision, tuple(self._changed), tuple(self._extra), reloaded)
+
+    # The steps
+
+    def _withdraw(self, accepted: "_Accepted") -> None:
+        wanted = _Accepted.of(self._files, self._paths)
+        going = (accepted.few | accepted.more) - (wanted.few | wanted.more)
+        if going & accepted.more:
+            self._write(f"{self._paths.qmail}/{_MORE_CDB}", _compile(accepted.more - going))
+        if going & accepted.few and accepted.few - going:
+            path = f"{self._paths.qmail}/{render.RCPTHOSTS}"
+            lines = [line for _, line in split_lines(self._tree.read(path))]
+            self._write(path, join_lines([line for line in lines if _host(line) not in going]))
+
+    def _write_domains(self) -> None:
+        vpopmail = self._paths.vpopmail
+        self._tree.make_dir(vpopmail, _SITE_DIR_MODE, parents=True)
+        for directory, mode in (("etc", _SITE_DIR_MODE), ("domains", _DOMAIN_DIR_MODE)):
+            self._make_dir(f"{vpopmail}/{directory}", mode, self._vpopmail_owner)
+        domains = self._snapshot.domains
+        for start in range(0, len(domains), _DOMAINS_AT_ONCE):
+            self._write_batch(domains[start : start + _DOMAINS_AT_ONCE])
+        for path, data in self._files.items():
+            if path.startswith(f"{vpopmail}/"):
+                self._replace(path, data, self._vpopmail_owner)
+
+    def _write_batch(self, domains: Sequence[DomainState]) -> None:
+        writes: list[Write] = []
+        for domain in domains:
+            owner = (domain.uid, domain.gid)
+            files = render.domain_files(domain, self._paths.vpopmail)
+            links = self._links_among(domain, files, owner)
+            for path, content in files.items():
+                if isinstance(content, Link):
+                    self._link(path, content.target)
+                elif path in links:
+                    self._write_over_link(path, content, owner)
+                else:
+                    writes.append(Write(path, content, owner=owner))
+        self._note(self._tree.write_many(writes))
+
+    def _reroute(self) -> bool:
+        marker = f"{self._paths.qmail}/{RELOAD_MARKER}"
+        if not self._reload_command:
+            self._put(render.VIRTUALDOMAINS, render.LOCALS)
+            return False
+        pending = self._tree.exists(marker)
+        if not pending and self._differ(render.VIRTUALDOMAINS, render.LOCALS):
+            self._tree.write(marker, b"")
+            pending = True
+        self._put(render.VIRTUALDOMAINS, render.LOCALS)
+        if pending:
+            _reload(self._reload_command)
+            self._tree.remove(marker)
+        return pending
+
+    def _publish(self, accepted: "_Accepted") -> None:
+        wanted = _Accepted.of(self._files, self._paths)
+        moving = accepted.more & (wanted.few - wanted.more)
+        if moving:
+            self._write(f"{self._paths.qmail}/{_MORE_CDB}", _compile(wanted.more | moving))
+            self._put(render.RCPTHOSTS, render.MORERCPTHOSTS, _MORE_CDB)
+        else:
+            self._put(render.MORERCPTHOSTS, _MORE_CDB, render.RCPTHOSTS)
+
+    # Files
+
+    def _put(self, *files: str) -> None:
+        """Write files of qmail's, in that order."""
+        for file in files:
+            path = f"{self._paths.qmail}/{file}"
+            self._replace(path, self._files[path], None)
+
+    def _differ(self, *files: str) -> bool:
+        paths = [f"{self._paths.qmail}/{file}" for file in files]
+        return any(_content(self._tree, path) != self._files[path] for path in paths)
+
+    def _replace(self, path: str, data: bytes | None, owner: Owner | None) -> None:
+        if data is not None:
+            self._write(path, data, owner)
+        elif self._tree.exists(path):
+            self._tree.remove(path)
+            self._note([path])
+
+    def _write(self, path: str, data: bytes, owner: Owner | None = None) -> None:
+        mode = None if self._tree.exists(path) else _SITE_FILE_MODE
+        if self._tree.write(path, data, mode=mode, owner=owner):
+            self._note([path])
+
+    def _links_among(
+        self, domain: DomainState, files: render.DomainFiles, owner: Owner
+    ) -> set[str]:
+        """Return which files are symbolic links on disk; make missing directories, note extras."""
+        self._make_dir(domain.directory, _DOMAIN_DIR_MODE, owner)
+        links = set()
+        for entry in self._tree.list(domain.directory):
+            path = f"{domain.directory}/{entry.name}"
+            if entry.type is EntryType.LINK:
+                links.add(path)
+            if path not in files and entry.type is not EntryType.DIR and _is_ours(entry.name):
+                self._extra.append(path)
+        for path in files:
+            home = path.rpartition("/")[0]
+            if home != domain.directory:
+                self._make_dir(home, _DOMAIN_DIR_MODE, owner)
+                with contextlib.suppress(FileNotFoundError):
+                    if stat.S_ISLNK(self._tree.stat(path).st_mode):
+                        links.add(path)
+        return links
+
+    def _make_dir(self, path: str, mode: int, owner: Owner) -> None:
+        if not self._tree.exists(path):
+            self._tree.make_dir(path, mode, owner, parents=True)
+
+    def _link(self, path: str, target: str) -> None:
+        with contextlib.suppress(OSError):
+            if self._tree.read_link(path) == target:
+                return
+        temp = _temp_beside(path)
+        self._tree.symlink(temp, target)
+        self._tree.rename(temp, path)
+        self._note([path])
+
+    def _write_over_link(self, path: str, data: bytes, owner: Owner) -> None:
+        """Put a file in the place of a link, which is not followed."""
+        temp = _temp_beside(path)
+        self._tree.write(temp, data, owner=owner)
+        self._tree.rename(temp, path)
+        self._note([path])
+
+    def _note(self, paths: Sequence[str]) -> None:
+        self._changed.update(dict.fromkeys(paths))
+
+
+_MORE_CDB = f"{render.MORERCPTHOSTS}.cdb"
+
+
+@dataclass(frozen=True, slots=True)
+class _Accepted:
+    """The names that qmail-smtpd takes mail for, in lower case."""
+
+    few: frozenset[str]
+    """Those of rcpthosts."""
+    more: frozenset[str]
+    """Those of morercpthosts.cdb."""
+
+    @classmethod
+    def on_disk(cls, tree: Tree, paths: Paths) -> "_Accepted":
+        return cls.of(
+            {
+                path: _content(tree, path)
+                for path in (f"{paths.qmail}/{render.RCPTHOSTS}", f"{paths.qmail}/{_MORE_CDB}")
+            },
+            paths,
+        )
+
+    @classmethod
+    def of(cls, files: render.SiteFiles, paths: Paths) -> "_Accepted":
+        few = files[f"{paths.qmail}/{render.RCPTHOSTS}"] or b""
+        more = files[f"{paths.qmail}/{_MORE_CDB}"]
+        try:
+            records = cdb.read(more) if more else []
+        except ValueError:
+            # qmail-smtpd cannot read it either.
+            records = []
+        return cls(
+            frozenset(_host(line) for _, line in split_lines(few) if not render.is_comment(line)),
+            frozenset(decode(key) for key, _ in records),
+        )
+
+
+def _host(line: str) -> str:
+    return names.lower(line.rstrip(" \t"))
+
+
+def _compile(hosts: frozenset[str]) -> bytes:
+    return control.compile_morercpthosts(sorted(hosts, key=encode))
+
+
+def _content(tree: Tree, path: str) -> bytes | None:
+    try:
+        return tree.read(path)
+    except FileNotFoundError:
+        return None
+
+
+def _is_ours(name: str) -> bool:
+    return (
+        name == ".qmail"
+        or name.startswith(".qmail-")
+        or name in {render.LIMITS, render.DIR_CONTROL, render.FREE_BUCKETS}
+    )
+
+
+def _temp_beside(path: str) -> str:
+    return f"{path.rpartition('/')[0]}/{TEMP_PREFIX}{secrets.token_hex(8)}"
+
+
+def _reload(command: Sequence[str]) -> None:
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=RELOAD_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        reason = f"did not end within {RELOAD_TIMEOUT_S:g} s"
+    else:
+        if not done.returncode:
+            return
+        reason = f"ended with status {done.returncode}: {decode(done.stderr).strip()}"
+    raise ExportFailed(
+        f"{command[0]} {reason}; virtualdomains and locals are written, new names are not yet"
+        " accepted, the next export tries again"
+    )
+
+
+@contextlib.contextmanager
+def _explained(paths: Paths) -> Iterator[None]:
+    """Say of an error which file it concerns, as people find it."""
+    try:
+        yield
+    except OSError as error:
+        path = error.filename
+        shown = f"{paths.root}{path}" if isinstance(path, str) else path
+        raise ExportFailed(f"{shown}: {error.strerror}") from error
+    except (UnsafePath, render.Unrenderable) as error:
+        raise ExportFailed(str(error)) from error

@@ -1,0 +1,247 @@
+"""What each file has to contain. Pure: a snapshot in, contents by site path out.
+
+Lines of our own and foreign ones are sorted together, as vpopmail sorts them; a foreign line
+stands before ours of the same key. Texts that came from a file are written back as they came
+while they still mean what the columns say.
+"""
+
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from vpopsql import names
+from vpopsql.exporter.snapshot import (
+    Account,
+    Counter,
+    DomainState,
+    DotQmail,
+    Foreign,
+    Limits,
+    Name,
+    Snapshot,
+)
+from vpopsql.model import CatchAll
+from vpopsql.qmail import assign, control, dircontrol, dotqmail, ipmap, limits, vpasswd
+from vpopsql.qmail.lines import encode, join_lines
+from vpopsql.quota import Quota
+
+RCPTHOSTS = "control/rcpthosts"
+MORERCPTHOSTS = "control/morercpthosts"
+VIRTUALDOMAINS = "control/virtualdomains"
+LOCALS = "control/locals"
+ASSIGN = "users/assign"
+ASSIGN_CDB = "users/cdb"
+
+RCPTHOSTS_LINES = 50
+"""Lines of rcpthosts from which on a new name goes to morercpthosts.  Source: vpopmail."""
+
+DIR_CONTROL = ".dir-control"
+FREE_BUCKETS = ".dir_control_free"
+LIMITS = ".qmailadmin-limits"
+
+_CATCHALLS = {
+    CatchAll.BOUNCE: dotqmail.CatchAllKind.BOUNCE,
+    CatchAll.DELETE: dotqmail.CatchAllKind.DELETE,
+    CatchAll.ADDRESS: dotqmail.CatchAllKind.ADDRESS,
+    CatchAll.DIRECTORY: dotqmail.CatchAllKind.DIRECTORY,
+}
+
+
+class Unrenderable(ValueError):
+    """The database has something that a file cannot hold; the text names the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """What a symbolic link is made of."""
+
+    target: str
+
+
+SiteFiles = dict[str, bytes | None]
+"""Contents by site path; None: there is no such file."""
+
+DomainFiles = dict[str, bytes | Link]
+"""Contents by site path."""
+
+
+def site_files(snapshot: Snapshot) -> SiteFiles:
+    """Return the files that are not below a domain's directory.
+
+    :raises Unrenderable: a name or a foreign line is none that its file can hold.
+    """
+    qmail, vpopmail = snapshot.paths.qmail, snapshot.paths.vpopmail
+    files: SiteFiles = {}
+
+    def lines_of(file: str, own: Iterable[Name], line_of: Callable[[Name], str]) -> list[str]:
+        return _merge(snapshot.foreign.get(file, ()), own, line_of)
+
+    few, more = _placed(snapshot)
+    with _naming(path := f"{qmail}/{RCPTHOSTS}"):
+        files[path] = join_lines(lines_of(RCPTHOSTS, few, _host_line))
+    with _naming(path := f"{qmail}/{MORERCPTHOSTS}"):
+        lines = lines_of(MORERCPTHOSTS, more, _host_line)
+        hosts = [line.rstrip() for line in lines if not is_comment(line)]
+        files[path] = join_lines(lines) if lines else None
+        files[f"{path}.cdb"] = control.compile_morercpthosts(hosts) if lines else None
+    with _naming(path := f"{qmail}/{VIRTUALDOMAINS}"):
+        files[path] = join_lines(lines_of(VIRTUALDOMAINS, snapshot.names, _virtual_line))
+    with _naming(path := f"{qmail}/{LOCALS}"):
+        own = {name.name for name in snapshot.names}
+        lines = lines_of(LOCALS, (), _host_line)
+        lines = [line for line in lines if names.lower(line.strip()) not in own]
+        # Without the file the host's own name is local; an empty one would change that.
+        files[path] = join_lines(lines) if LOCALS in snapshot.foreign else None
+    with _naming(path := f"{qmail}/{ASSIGN}"):
+        lines = lines_of(ASSIGN, snapshot.names, _assign_line)
+        files[path] = assign.render(lines)
+        files[f"{qmail}/{ASSIGN_CDB}"] = assign.compile_cdb(lines)
+    with _naming(path := f"{vpopmail}/etc/ip_alias_map"):
+        files[path] = _ip_map(snapshot.ip_mappings)
+    if snapshot.default_limits:
+        with _naming(path := f"{vpopmail}/etc/vlimits.default"):
+            files[path] = _limits(snapshot.default_limits)
+    if snapshot.counter:
+        files |= _counter_files(f"{vpopmail}/domains", snapshot.counter)
+    return files
+
+
+def domain_files(domain: DomainState, vpopmail_dir: str) -> DomainFiles:
+    """Return the files in one domain's directory and in those of its mailboxes.
+
+    Of a mailbox, dot-qmail files only; its Maildir is nobody's projection.
+
+    :raises Unrenderable: a row has something that its file cannot hold.
+    """
+    directory = domain.directory
+    files: DomainFiles = {}
+    for file in domain.dotqmails:
+        home = directory if file.home is None else file.home.rstrip("/")
+        with _naming(f"{home}/.qmail-{file.name}"):
+            filename = dotqmail.filename_for(file.name) if file.name else ".qmail"
+            files[f"{home}/{filename}"] = _dotqmail(file)
+    if domain.catchall in _CATCHALLS:
+        with _naming(path := f"{directory}/{dotqmail.DEFAULT_FILE}"):
+            what = dotqmail.CatchAll(_CATCHALLS[domain.catchall], domain.catchall_target or "")
+            files[path] = join_lines([dotqmail.render_catchall(what, vpopmail_dir)])
+    if domain.limits:
+        with _naming(path := f"{directory}/{LIMITS}"):
+            files[path] = _limits(domain.limits)
+    if domain.counter:
+        files |= _counter_files(directory, domain.counter)
+    path = f"{directory}/vpasswd"
+    lines = [_vpasswd_line(path, account) for account in domain.accounts]
+    files[path] = vpasswd.render(lines)
+    files[f"{path}.cdb"] = vpasswd.compile_cdb(lines)
+    return files
+
+
+def is_comment(line: str) -> bool:
+    """Say whether a line of a control file says nothing to qmail."""
+    return line.startswith("#") or not line.strip(" \t")
+
+
+def _placed(snapshot: Snapshot) -> tuple[list[Name], list[Name]]:
+    """Return the names of rcpthosts and those of morercpthosts.
+
+    What was imported stays where it was found: a site may list thousands of names in rcpthosts.
+    Of what was made here, the eldest fill rcpthosts up to its 50th line, the rest go to
+    morercpthosts. qmail accepts mail for both alike.
+    """
+    few: list[Name] = []
+    more: list[Name] = []
+    new: list[Name] = []
+    for name in snapshot.names:
+        chosen = more if name.in_morercpthosts else few if name.is_imported else new
+        chosen.append(name)
+    free = max(0, RCPTHOSTS_LINES - len(few) - len(snapshot.foreign.get(RCPTHOSTS, ())))
+    new.sort(key=lambda name: (name.age, name.name != name.real, name.sort_key))
+    few += new[:free]
+    more += new[free:]
+    return _sorted(few), _sorted(more)
+
+
+def _sorted(of_us: list[Name]) -> list[Name]:
+    return sorted(of_us, key=lambda name: name.sort_key)
+
+
+def _merge(
+    foreign: Iterable[Foreign], own: Iterable[Name], line_of: Callable[[Name], str]
+) -> list[str]:
+    keyed = heapq.merge(
+        ((line.sort_key, line.line) for line in foreign),
+        ((name.sort_key, line_of(name)) for name in own),
+        key=lambda pair: pair[0],
+    )
+    return [line for _, line in keyed]
+
+
+def _host_line(name: Name) -> str:
+    return name.name
+
+
+def _virtual_line(name: Name) -> str:
+    return f"{name.name}:{name.name}"
+
+
+def _assign_line(name: Name) -> str:
+    return assign.domain_line(name.name, name.real, name.uid, name.gid, name.directory)
+
+
+def _ip_map(mappings: Sequence[tuple[str, str]]) -> bytes | None:
+    if not mappings:
+        return None
+    return ipmap.render(ipmap.IpMapping(0, address, domain) for address, domain in mappings)
+
+
+def _limits(settings: Limits) -> bytes:
+    if settings.source_text is not None:
+        source = encode(settings.source_text)
+        if limits.parse(source)[0] == settings.values:
+            return source
+    return limits.render(settings.values)
+
+
+def _counter_files(directory: str, counter: Counter) -> dict[str, bytes]:
+    with _naming(path := f"{directory}/{DIR_CONTROL}"):
+        files = {path: dircontrol.render(counter.control)}
+    if counter.free_buckets is not None:
+        files[f"{directory}/{FREE_BUCKETS}"] = encode(counter.free_buckets)
+    return files
+
+
+def _dotqmail(file: DotQmail) -> bytes | Link:
+    if file.link_target is not None:
+        return Link(file.link_target)
+    return dotqmail.render(dotqmail.DotQmail(file.lines, file.final_newline))
+
+
+def _vpasswd_line(path: str, account: Account) -> str:
+    quota = Quota(account.quota_bytes, account.quota_messages)
+    text = account.quota_text
+    line = vpasswd.VpasswdLine(
+        0,
+        account.name,
+        account.password_hash,
+        account.apop_uid,
+        account.flags,
+        account.comment,
+        account.directory,
+        text if Quota.parse(text) == quota else quota.render(),
+        account.clear_text,
+    )
+    try:
+        return vpasswd.render_line(line)
+    except ValueError:
+        # The renderer's own text quotes the field, which may be a password.
+        reason = f"a field of {account.name} has a colon, newline or NUL"
+        raise Unrenderable(f"{path}: {reason}") from None
+
+
+@contextmanager
+def _naming(path: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise Unrenderable(f"{path}: {error}") from error
