@@ -17,6 +17,10 @@ class SchemaError(VpopsqlError):
     """The database's schema and this code do not fit together."""
 
 
+class ImportFailed(VpopsqlError):
+    """A site cannot be read at all, or the database does not give back what was read."""
+
+
 class DatabaseUnavailable(VpopsqlError):
     """The database did not answer; trying again later may help."""
 

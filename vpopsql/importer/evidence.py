@@ -11,6 +11,8 @@ from typing import Any
 
 from vpopsql.qmail.lines import Malformed
 
+_PATH_MAX = 4096  # of Linux
+
 
 class Severity(enum.IntEnum):
     """How bad a finding is."""
@@ -193,14 +195,15 @@ class Finding:
     @property
     def place(self) -> str:
         """Where it was found: ``file:line``, or the file alone."""
-        return f"{self.file}:{self.line}" if self.line else self.file
+        file = printable(self.file, _PATH_MAX)
+        return f"{file}:{self.line}" if self.line else file
 
     def as_dict(self) -> dict[str, Any]:
         """Return the finding for JSON."""
         return {
             "severity": self.code.severity.name.lower(),
             "code": str(self.code),
-            "file": printable(self.file, 4096),
+            "file": printable(self.file, _PATH_MAX),
             "line": self.line,
             "text": self.text,
             "reason": self.reason,
@@ -237,6 +240,11 @@ class Tally:
         counted = self.imported + self.merged + self.foreign + self.rejected + self.blank
         return self.lines == counted
 
+    def add(self, other: "Tally") -> None:
+        """Count the lines of another place as well."""
+        for name in ("files", "lines", "imported", "merged", "foreign", "rejected", "blank"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
     def as_dict(self) -> dict[str, Any]:
         """Return the counts for JSON."""
         return asdict(self) | {"adds_up": self.adds_up}
@@ -271,7 +279,7 @@ class Evidence:
 
     def leave(self, what: str, path: str) -> None:
         """Record that ``path`` is left in place."""
-        self.left[what].append(path)
+        self.left[what].append(printable(path, _PATH_MAX))
 
     @property
     def findings(self) -> list[Finding]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vpopsql import names
+from vpopsql.errors import ImportFailed
 from vpopsql.importer import site
 from vpopsql.importer.directory import Directory, Places, components, relative_to
 from vpopsql.importer.domain import DomainReader, Head
@@ -52,12 +53,9 @@ class Source:
 def scan(source: Source, evidence: Evidence) -> site.Site:
     """Return what the site holds; everything else about it is in ``evidence``.
 
-    :raises OSError: one of the two directories cannot be opened.
+    :raises ImportFailed: one of the two directories cannot be opened.
     """
-    with (
-        Directory.open(str(source.vpopmail)) as vpopmail,
-        Directory.open(str(source.qmail)) as qmail,
-    ):
+    with _named(source.vpopmail) as vpopmail, _named(source.qmail) as qmail:
         shared = SharedFiles(qmail, evidence)
         assigned = shared.read_assign()
         in_more = shared.read_control(set(assigned.resolved()))
@@ -80,6 +78,13 @@ def scan(source: Source, evidence: Evidence) -> site.Site:
         )
         _leave_rest(vpopmail, qmail, _below_domains(assigned, vpopmail_dir), evidence)
         return found
+
+
+def _named(path: Path) -> Directory:
+    try:
+        return Directory.open(str(path))
+    except OSError as error:
+        raise ImportFailed(f"cannot open {path}: {error.strerror}") from error
 
 
 def _heads(assigned: Assigned, in_more: set[str]) -> list[Head]:
