@@ -86,6 +86,14 @@ def test_without_libcrypt_yescrypt_is_never_verified_nor_made() -> None:
     assert not can_hash("yescrypt")
 
 
+def test_a_system_without_crypt_r_knows_no_hash(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(passwords, "_LIBRARIES", ("libcrypt-is-not-here.so",))
+
+    crypt = passwords._libcrypt.__wrapped__()
+
+    assert crypt(b"North!Pass 1", NORTH) == ""
+
+
 def test_a_password_is_hashed_as_its_utf_8_bytes() -> None:
     assert verify("jürgen-pw", JUERGEN)
 
