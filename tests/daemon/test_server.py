@@ -1,0 +1,267 @@
+"""The transports: real sockets, real processes."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import factories
+from tests.daemon.conftest import Running
+from tests.transcripts import Client
+from vpopsql.db import Database
+from vpopsql.model import Flag
+
+LOGIN = f"slogin postmaster@root.example {factories.PASSWORD}\r\n".encode()
+Start = Callable[..., Running]
+Process = Callable[..., subprocess.Popen[bytes]]
+Connect = Callable[[tuple[str, int]], Client]
+Greeted = Callable[[Running], Client]
+
+
+@pytest.fixture
+def site(database: Database) -> Database:
+    with database.writer() as session:
+        root = factories.domain(session, "root.example")
+        factories.mailbox(session, root, "postmaster", Flag.SA_ADMIN)
+    return database
+
+
+@pytest.fixture
+def connect() -> Iterator[Connect]:
+    """A function that connects to an address; the connections are closed at the end."""
+    with contextlib.ExitStack() as opened:
+        yield lambda address: opened.enter_context(contextlib.closing(Client(address)))
+
+
+@pytest.fixture
+def greeted(connect: Connect) -> Callable[[Running], Client]:
+    """A function that connects to a daemon and takes its greeting."""
+
+    def connect_to(daemon: Running) -> Client:
+        client = connect(daemon.address)
+        assert client.line() == b"+OK \r\n"
+        return client
+
+    return connect_to
+
+
+def test_a_whole_session_in_one_piece_is_answered(
+    site: Database, start: Start, greeted: Greeted, tmp_path: Path
+) -> None:
+    client = greeted(start(tmp_path))
+
+    client.send(LOGIN + b"domain_count\r\ndomain_count\r\nquit\r\n")
+
+    answers = [client.line() for _ in range(9)]
+    assert answers == [
+        b"+OK \r\n",
+        *[b"+OK+\r\n", b"count 1\r\n", b".\r\n"] * 2,
+        b"+OK \r\n",
+        b"",
+    ]
+
+
+def test_a_half_close_is_answered_and_followed_by_the_end(
+    site: Database, start: Start, greeted: Greeted, tmp_path: Path
+) -> None:
+    client = greeted(start(tmp_path))
+    client.send(LOGIN)
+    assert client.line() == b"+OK \r\n"
+
+    client.half_close()
+
+    assert client.line() == b"-ERR 3.106 Read Timeout\r\n"
+    assert client.line() == b""
+
+
+def test_a_silent_client_is_told_that_time_is_up(
+    site: Database, start: Start, greeted: Greeted, tmp_path: Path
+) -> None:
+    daemon = start(tmp_path, idle_timeout_s=0.3)
+    before, after = greeted(daemon), greeted(daemon)
+    after.send(LOGIN)
+    assert after.line() == b"+OK \r\n"
+
+    assert before.line() == b"-ERR 3.103 Read Timeout\r\n"
+    assert after.line() == b"-ERR 3.106 Read Timeout\r\n"
+    assert before.line() == after.line() == b""
+
+
+def test_slow_and_silent_clients_hold_up_nobody(
+    site: Database, start: Start, greeted: Greeted, tmp_path: Path
+) -> None:
+    daemon = start(tmp_path)
+    silent = [greeted(daemon) for _ in range(20)]
+    for client in silent:
+        client.send(LOGIN[:10])
+
+    client = greeted(daemon)
+    client.send(LOGIN)
+
+    assert client.line() == b"+OK \r\n"
+
+
+def test_a_client_that_never_reads_holds_up_nobody(
+    site: Database, start: Start, greeted: Greeted, tmp_path: Path
+) -> None:
+    daemon = start(tmp_path)
+    deaf = socket.create_connection(daemon.address, timeout=0.5)
+    deaf.sendall(LOGIN)
+    with contextlib.suppress(TimeoutError):
+        for _ in range(200):
+            deaf.sendall(b"help\r\n" * 1000)
+
+    client = greeted(daemon)
+    client.send(LOGIN)
+
+    assert client.line() == b"+OK \r\n"
+    deaf.close()
+
+
+def test_lines_that_have_arrived_are_carried_out_after_the_client_is_gone(
+    site: Database, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = []
+    monkeypatch.setattr(
+        "vpopsql.services.domains.count_domains", lambda session: counted.append(session) or 1
+    )
+    daemon = start(tmp_path)
+    gone = socket.create_connection(daemon.address)
+    # Hanging up with RST and with unread answers, as clients of this protocol do.
+    gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    gone.recv(100)
+    gone.sendall(LOGIN)
+    gone.recv(100)
+
+    gone.sendall(b"domain_count\r\n" * 50 + b"quit\r\n")
+    gone.shutdown(socket.SHUT_WR)
+    time.sleep(0.05)
+    gone.close()
+
+    assert eventually(lambda: len(counted) == 50)
+
+
+def test_connections_beyond_the_limit_are_refused_clearly_and_the_others_go_on(
+    site: Database, start: Start, greeted: Greeted, connect: Connect, tmp_path: Path
+) -> None:
+    daemon = start(tmp_path)
+    clients = [greeted(daemon) for _ in range(50)]
+
+    refused = connect(daemon.address)
+
+    assert refused.line() == b"-ERR 3.111 Too many connections\r\n"
+    assert refused.line() == b""
+    clients[0].send(LOGIN)
+    assert clients[0].line() == b"+OK \r\n"
+    clients[0].send(b"quit\r\n")
+    assert clients[0].line() == b"+OK \r\n"
+    assert eventually(lambda: connect(daemon.address).line() == b"+OK \r\n")
+
+
+def eventually(check: Callable[[], bool]) -> bool:
+    """Wait for something that another thread does."""
+    deadline = time.monotonic() + 10
+    while not (true := check()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return true
+
+
+# --- as a process ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def process(site: Database, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """A function that runs one of our commands on the test's database."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def run(*command: str, **options: object) -> subprocess.Popen[bytes]:
+        environment = os.environ | {
+            "VPOPSQL_DATABASE_URL": site.url.render_as_string(hide_password=False),
+            "VPOPSQL_DAEMON_LISTEN": "127.0.0.1:0",
+            "VPOPSQL_PATHS_ROOT": str(tmp_path),
+            "VPOPSQL_LOG_FORMAT": "json",
+            "PYTHONUNBUFFERED": "1",
+        }
+        made = subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            **options,  # type: ignore[call-overload]
+        )
+        started.append(made)
+        return made
+
+    yield run
+    for each in started:
+        each.kill()
+        each.communicate()
+
+
+VPOPMAILD = (sys.executable, "-c", "from vpopsql.cli.vpopmaild import main; main()")
+SERVE = (sys.executable, "-c", "from vpopsql.cli import main; main()", "serve")
+
+
+@pytest.mark.parametrize("command", [VPOPMAILD, (*SERVE, "--stdio")])
+def test_standard_input_is_a_conversation_too(
+    process: Process, command: tuple[str, ...]
+) -> None:
+    out, _ = process(*command).communicate(LOGIN + b"domain_count\nquit\n", timeout=60)
+
+    assert out == b"+OK \r\n+OK \r\n+OK+\r\ncount 1\r\n.\r\n+OK \r\n"
+
+
+@pytest.mark.skipif(not shutil.which("tcpserver"), reason="Debian's ucspi-tcp is not installed")
+def test_it_runs_under_tcpserver(process: Process, connect: Connect) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process("tcpserver", "-HRD", "127.0.0.1", str(port), *VPOPMAILD)
+
+    def answers() -> bool:
+        with contextlib.suppress(ConnectionRefusedError):
+            client = connect(("127.0.0.1", port))
+            client.send(LOGIN + b"quit\r\n")
+            return [client.line() for _ in range(4)] == [b"+OK \r\n"] * 3 + [b""]
+        return False
+
+    assert eventually(answers)
+
+
+def test_sigterm_ends_idle_connections_and_the_daemon_with_0(
+    process: Process, connect: Connect
+) -> None:
+    daemon = process(*SERVE)
+    assert daemon.stderr is not None
+    line = daemon.stderr.readline()
+    port = int(line.split(b'"port": ')[1].split(b",")[0])
+    client = connect(("127.0.0.1", port))
+    client.send(LOGIN)
+    assert [client.line(), client.line()] == [b"+OK \r\n"] * 2
+
+    daemon.send_signal(signal.SIGTERM)
+
+    assert client.line() == b"-ERR 3.106 Read Timeout\r\n"
+    assert client.line() == b""
+    assert daemon.wait(20) == 0
+
+
+def test_a_database_without_schema_is_refused_with_what_to_do(
+    process: Process, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ("env", f"VPOPSQL_DATABASE_URL=sqlite:///{tmp_path}/new.db", *SERVE)
+
+    _, err = (daemon := process(*command)).communicate(timeout=60)
+
+    assert b"run `vpopsql db upgrade`" in err
+    assert daemon.returncode == 3

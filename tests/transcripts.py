@@ -1,0 +1,210 @@
+"""Recorded conversations with a real vpopmaild: reading them, and holding them again.
+
+A recording is lines: ``C:`` bytes the client sent, ``S:`` bytes the server sent, ``*:`` what the
+recorder saw or did, ``#`` a header. Bytes are escaped.
+"""
+
+import contextlib
+import re
+import socket
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+RECORDINGS = Path(__file__).parent / "transcripts"
+
+ANSWER_TIMEOUT_S = 10
+"""How long an answer may take before the replay gives up on it."""
+
+_ESCAPES = {b"r": b"\r", b"n": b"\n", b"t": b"\t", b"\\": b"\\"}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One line of a recording."""
+
+    kind: str
+    """``C``, ``S`` or ``*``."""
+    data: bytes
+    """What was sent, or the remark's text."""
+
+    def __str__(self) -> str:
+        """Show the step as a recording does."""
+        return f"{self.kind}: {escape(self.data)}"
+
+
+def unescape(text: str) -> bytes:
+    """Return the bytes that a recording's line stands for."""
+    return re.sub(
+        rb"\\(?:x([0-9a-f]{2})|(.))",
+        lambda match: bytes.fromhex(match[1].decode()) if match[1] else _ESCAPES[match[2]],
+        text.encode(),
+    )
+
+
+def escape(data: bytes) -> str:
+    """Return bytes as a recording writes them."""
+    return "".join(
+        {9: "\\t", 10: "\\n", 13: "\\r", 92: "\\\\"}.get(byte)
+        or (chr(byte) if 32 <= byte < 127 else f"\\x{byte:02x}")
+        for byte in data
+    )
+
+
+def read(path: Path) -> list[Step]:
+    """Return the steps of a recording."""
+    steps = []
+    for line in path.read_text("ascii").splitlines():
+        kind, _, rest = line.partition(": ")
+        if kind in {"C", "S"}:
+            steps.append(Step(kind, unescape(rest)))
+        elif kind == "*":
+            steps.append(Step(kind, rest.encode()))
+    return steps
+
+
+@dataclass
+class Deviation:
+    """A reply that differs from the recording on purpose.
+
+    ``point`` is the number in docs/compatibility.md. ``theirs`` are the recorded lines that are
+    replaced by ``ours``, wherever they follow one another in the replies to ``command`` (in any
+    reply when that is empty). Line ends are left out of both.
+    """
+
+    point: int
+    theirs: tuple[str, ...]
+    ours: tuple[str, ...]
+    command: str = ""
+
+    def apply(self, command: bytes, lines: list[bytes]) -> list[bytes] | None:
+        """Return the lines as ours; None when this deviation has nothing to do with them."""
+        if self.command and command.strip().decode("utf-8", "replace") != self.command:
+            return None
+        theirs = [line.encode() for line in self.theirs]
+        bare = [line.rstrip(b"\r\n") for line in lines]
+        for start in range(len(bare) - len(theirs) + 1):
+            if bare[start : start + len(theirs)] == theirs:
+                ours = [line.encode() + b"\r\n" for line in self.ours]
+                return lines[:start] + ours + lines[start + len(theirs) :]
+        return None
+
+
+class Client:
+    """A connection to the daemon that knows lines."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        self._socket = socket.create_connection(address, timeout=ANSWER_TIMEOUT_S)
+        self._buffer = b""
+
+    def send(self, data: bytes) -> None:
+        """Send bytes; a server that has hung up is no error, as it was none for the recorder."""
+        with contextlib.suppress(ConnectionError):
+            self._socket.sendall(data)
+
+    def line(self) -> bytes:
+        """Return the next line with its end, or what there is when the server hangs up."""
+        while b"\n" not in self._buffer:
+            try:
+                data = self._socket.recv(65536)
+            except ConnectionError:
+                data = b""
+            except TimeoutError:
+                return b"(nothing came)"
+            if not data:
+                break
+            self._buffer += data
+        line, end, self._buffer = self._buffer.partition(b"\n")
+        return line + end
+
+    def more_within(self, seconds: float) -> bytes:
+        """Return what arrives within a time in which nothing should."""
+        self._socket.settimeout(seconds)
+        try:
+            return self._buffer or self._socket.recv(65536)
+        except (TimeoutError, ConnectionError):
+            return b""
+        finally:
+            self._socket.settimeout(ANSWER_TIMEOUT_S)
+
+    def half_close(self) -> None:
+        """Say that nothing more will be sent."""
+        self._socket.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._socket.close()
+
+
+@dataclass
+class Exchange:
+    """What was sent in a row, and what came back in a row, recorded and now."""
+
+    sent: list[bytes]
+    recorded: list[bytes]
+    received: list[bytes]
+
+
+def replay(steps: Iterable[Step], address: tuple[str, int]) -> Iterator[Exchange]:
+    """Hold a recorded conversation again; give each exchange with what came back this time."""
+    clients: dict[bytes, Client] = {}
+    name = b""
+    client = clients[name] = Client(address)
+    sent: list[bytes] = []
+    waiting = list(steps)
+    try:
+        while waiting:
+            step = waiting.pop(0)
+            if step.kind == "C":
+                sent.append(step.data)
+                client.send(step.data)
+            elif step.kind == "S":
+                recorded = [step.data]
+                while waiting and waiting[0].kind == "S":
+                    recorded.append(waiting.pop(0).data)
+                yield Exchange(sent, recorded, _answer(client, recorded))
+                sent = []
+            elif step.data.startswith(b"--- new connection"):
+                name = step.data.removeprefix(b"--- new connection").strip()
+                if not name:
+                    client.close()
+                client = clients[name] = Client(address)
+                sent = []
+            elif step.data.startswith(b"--- now on connection"):
+                client = clients[step.data.removeprefix(b"--- now on connection").strip()]
+            elif step.data.startswith(b"client closes its sending side"):
+                client.half_close()
+            elif step.data.startswith(b"connection closed by server"):
+                yield Exchange(sent, [b""], [client.line()])
+                sent = []
+            elif step.data.startswith((b"no reply within", b"nothing more within")):
+                yield Exchange(sent, [b""], [client.more_within(0.2)])
+    finally:
+        for client in clients.values():
+            client.close()
+
+
+def _answer(client: Client, recorded: list[bytes]) -> list[bytes]:
+    """Read one reply a recorded reply: as many status lines, lists to their ends."""
+    received = []
+    for status in _statuses(recorded):
+        line = client.line()
+        received.append(line)
+        if status and line.startswith(b"+OK+"):
+            while line not in {b".\r\n", b""}:
+                line = client.line()
+                received.append(line)
+    return received
+
+
+def _statuses(recorded: list[bytes]) -> Iterator[bool]:
+    """Tell for each recorded reply that it is one."""
+    in_list = False
+    for line in recorded:
+        if in_list:
+            in_list = line != b".\r\n"
+            continue
+        # Stray text that the C daemon prints before a reply is no reply.
+        if line.startswith((b"+OK", b"-ERR")) or line == b".\r\n":
+            in_list = line.startswith(b"+OK+")
+            yield True
