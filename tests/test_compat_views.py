@@ -2,7 +2,6 @@
 
 import ipaddress
 import json
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -83,9 +82,9 @@ def site(database: Database) -> Database:
     return database
 
 
-def ask(site: Database, query: str, **values: Any) -> Sequence[Mapping[str, Any]]:
+def ask(site: Database, query: str, **values: Any) -> list[dict[str, Any]]:
     with site.reader() as session:
-        return session.execute(text(query), values).mappings().all()
+        return [dict(row) for row in session.execute(text(query), values).mappings()]
 
 
 def change(site: Database, statement: str, **values: Any) -> None:
@@ -93,7 +92,7 @@ def change(site: Database, statement: str, **values: Any) -> None:
         session.execute(text(statement), values)
 
 
-def users(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def users(rows: list[dict[str, Any]]) -> list[str]:
     return [row["user"] for row in rows]
 
 
@@ -154,7 +153,7 @@ def test_pw_gid_has_the_accounts_own_bits_only(site: Database) -> None:
 def test_limits_are_numbers_under_the_names_of_mysqls_table(site: Database) -> None:
     (row,) = ask(site, "SELECT * FROM limits")
 
-    assert dict(row) == {
+    assert row == {
         "domain": "example.com",
         "maxpopaccounts": -1,
         "maxaliases": 3,
@@ -187,7 +186,7 @@ def test_limits_are_numbers_under_the_names_of_mysqls_table(site: Database) -> N
 
 
 def test_lastauth_shows_the_newest_login_under_both_names_of_the_column(site: Database) -> None:
-    assert [dict(row) for row in ask(site, "SELECT * FROM lastauth")] == [
+    assert ask(site, "SELECT * FROM lastauth") == [
         {
             "user": "alice",
             "userid": "alice",
@@ -225,8 +224,7 @@ def test_the_small_tables_of_vpopmail_are_there(site: Database) -> None:
 @pytest.mark.parametrize(
     "query",
     [
-        'SELECT id, "user", userid, passwd, domain, logon, remoteip, message, timestamp, error'
-        " FROM vlog WHERE timestamp < 5",
+        'SELECT id, "user", userid, passwd, domain, logon, remoteip, error, timestamp FROM vlog',
         "SELECT ip_addr, timestamp FROM relay WHERE timestamp > 5",
     ],
 )
@@ -270,7 +268,7 @@ def test_sagredos_quota_rule(site: Database) -> None:
 
     rows = ask(
         site,
-        f"SELECT '*:bytes=' || {bytes_of} AS rule FROM vpopmail"
+        f"SELECT '*\\:bytes=' || {bytes_of} AS rule FROM vpopmail"
         " WHERE pw_domain = 'example.com' AND pw_name IN ('alice', 'bob') ORDER BY pw_name",
     )
 
@@ -477,11 +475,10 @@ def test_a_change_of_many_passwords_notes_each(site: Database) -> None:
     assert objects == [f"{name}@example.com" for name in ("alice", "bob", "boss", "many")]
 
 
+@pytest.mark.parametrize("_backend", ["postgresql"], indirect=True)
 def test_who_may_write_the_view_only_can_change_a_password(
     site: Database, database_url: str
 ) -> None:
-    if site.is_sqlite:
-        pytest.skip("SQLite has no users")
     url = make_url(database_url).render_as_string(hide_password=False)
 
     with psycopg.connect(url) as connection:

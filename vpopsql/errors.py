@@ -21,6 +21,10 @@ class ImportFailed(VpopsqlError):
     """A site cannot be read at all, or the database does not give back what was read."""
 
 
+class ExportFailed(VpopsqlError):
+    """Files could not be written, or not all of them; those that were not are as they were."""
+
+
 class DatabaseUnavailable(VpopsqlError):
     """The database did not answer; trying again later may help."""
 

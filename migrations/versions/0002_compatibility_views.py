@@ -19,7 +19,8 @@ use instead; an UPDATE or DELETE that finds no row changes nothing and is no err
   so UPDATE on a view is all that a webmail's database user has to be given.
 
 SQLite looks at every view when a table is renamed, so a later batch migration has to begin with
-``PRAGMA legacy_alter_table = ON``.
+``PRAGMA legacy_alter_table = ON``. PostgreSQL does not let the type of a column change that a view
+reads; a migration that does so drops the views first and creates them anew.
 """
 
 from alembic import op
@@ -216,11 +217,12 @@ def sqlite_triggers() -> list[str]:
         f" WHERE m.name = {given_user} AND n.name = lower(NEW.domain))"
     )
 
-    def write_lastauth(action: str, at: str) -> str:
+    def write_lastauth(action: str, at: str, check: str = "") -> str:
         """Return the trigger that records a login under the service "any"."""
         return f"""
             CREATE TRIGGER lastauth_{action.lower()} INSTEAD OF {action} ON lastauth
             BEGIN
+                {check}
                 SELECT RAISE(ABORT, '{NO_LOGIN}')
                 WHERE NEW.remote_ip IS NULL OR NEW.timestamp IS NULL;
                 SELECT RAISE(ABORT, '{NO_ACCOUNT}') WHERE {mailbox} IS NULL;
@@ -234,6 +236,11 @@ def sqlite_triggers() -> list[str]:
             END
             """
 
+    same_account = f"""
+        SELECT RAISE(ABORT, '{REFUSED["lastauth", "UPDATE"]}')
+        WHERE NEW."user" IS NOT OLD."user" OR NEW.userid IS NOT OLD.userid
+            OR NEW.domain IS NOT OLD.domain;
+        """
     given_time = "strftime('%Y-%m-%d %H:%M:%S', NEW.timestamp, 'unixepoch') || '.000000'"
     kept_time = (
         f"CASE WHEN NEW.timestamp <> OLD.timestamp THEN {given_time}"
@@ -278,14 +285,8 @@ def sqlite_triggers() -> list[str]:
             WHERE id = OLD.id AND ({new_hash} OR {new_text});
         END
         """,
-        f"""
-        CREATE TRIGGER lastauth_no_update INSTEAD OF UPDATE ON lastauth
-        WHEN NEW."user" IS NOT OLD."user" OR NEW.userid IS NOT OLD.userid
-            OR NEW.domain IS NOT OLD.domain
-        BEGIN SELECT RAISE(ABORT, '{REFUSED["lastauth", "UPDATE"]}'); END
-        """,
         write_lastauth("INSERT", given_time),
-        write_lastauth("UPDATE", kept_time),
+        write_lastauth("UPDATE", kept_time, check=same_account),
     ]
 
 
@@ -348,6 +349,11 @@ def postgresql_triggers() -> list[str]:
             mailbox bigint;
             login timestamptz;
         BEGIN
+            IF TG_OP = 'UPDATE' AND (NEW."user", NEW.userid, NEW.domain)
+                IS DISTINCT FROM (OLD."user", OLD.userid, OLD.domain) THEN
+                RAISE EXCEPTION '{REFUSED["lastauth", "UPDATE"]}'
+                    USING ERRCODE = 'feature_not_supported';
+            END IF;
             IF NEW.remote_ip IS NULL OR NEW.timestamp IS NULL THEN
                 RAISE EXCEPTION '{NO_LOGIN}' USING ERRCODE = 'not_null_violation';
             END IF;
@@ -358,15 +364,8 @@ def postgresql_triggers() -> list[str]:
                 RAISE EXCEPTION '{NO_ACCOUNT}' USING ERRCODE = 'foreign_key_violation';
             END IF;
             login = to_timestamp(NEW.timestamp);
-            IF TG_OP = 'UPDATE' THEN
-                IF (NEW."user", NEW.userid, NEW.domain)
-                    IS DISTINCT FROM (OLD."user", OLD.userid, OLD.domain) THEN
-                    RAISE EXCEPTION '{REFUSED["lastauth", "UPDATE"]}'
-                        USING ERRCODE = 'feature_not_supported';
-                END IF;
-                IF NEW.timestamp = OLD.timestamp THEN
-                    SELECT max(at) INTO login FROM last_auths WHERE mailbox_id = mailbox;
-                END IF;
+            IF TG_OP = 'UPDATE' AND NEW.timestamp = OLD.timestamp THEN
+                SELECT max(at) INTO login FROM last_auths WHERE mailbox_id = mailbox;
             END IF;
             INSERT INTO last_auths (mailbox_id, service, at, remote_ip)
             VALUES (mailbox, 'any', login, NEW.remote_ip)

@@ -40,7 +40,7 @@ from sqlalchemy import select
 from vpopsql import names
 from vpopsql.config import Config, Paths
 from vpopsql.db import Database
-from vpopsql.errors import VpopsqlError
+from vpopsql.errors import ExportFailed
 from vpopsql.exporter import render
 from vpopsql.exporter.render import Link
 from vpopsql.exporter.snapshot import DomainState, Foreign, Snapshot, take
@@ -61,10 +61,6 @@ _DOMAINS_AT_ONCE = 100
 _SITE_FILE_MODE = 0o644
 _SITE_DIR_MODE = 0o755
 _DOMAIN_DIR_MODE = 0o700
-
-
-class ExportFailed(VpopsqlError):
-    """The files could not be written, or not all; what was not is as it was."""
 
 
 @dataclass(frozen=True, slots=True)
