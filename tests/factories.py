@@ -96,9 +96,7 @@ def limits(session: Session, of: Domain | None, **settings: Any) -> None:
 def ip_mapping(session: Session, address: str, to: Domain) -> None:
     """Map an IP address to a domain."""
     ip = ipaddress.ip_address(address)
-    session.add(
-        IpMapping(address=str(ip), family=ip.version, packed=ip.packed, domain_id=to.id)
-    )
+    session.add(IpMapping(address=str(ip), family=ip.version, packed=ip.packed, domain_id=to.id))
 
 
 def setting(session: Session, key: str, value: str) -> None:

@@ -7,7 +7,7 @@ recorder saw or did, ``#`` a header. Bytes are escaped.
 import contextlib
 import re
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,8 +68,8 @@ class Deviation:
     """A reply that differs from the recording on purpose.
 
     ``point`` is the number in docs/compatibility.md. ``theirs`` are the recorded lines that are
-    replaced by ``ours``, wherever they follow one another in the replies to ``command`` (in any
-    reply when that is empty). Line ends are left out of both.
+    replaced by ``ours``, wherever they follow one another in the reply to a command that starts
+    with ``command``. Line ends are left out of both.
     """
 
     point: int
@@ -79,7 +79,7 @@ class Deviation:
 
     def apply(self, command: bytes, lines: list[bytes]) -> list[bytes] | None:
         """Return the lines as ours; None when this deviation has nothing to do with them."""
-        if self.command and command.strip().decode("utf-8", "replace") != self.command:
+        if not command.startswith(self.command.encode()):
             return None
         theirs = [line.encode() for line in self.theirs]
         bare = [line.rstrip(b"\r\n") for line in lines]
@@ -138,47 +138,53 @@ class Client:
 
 @dataclass
 class Exchange:
-    """What was sent in a row, and what came back in a row, recorded and now."""
+    """What was sent last, what should come back, and what did."""
 
-    sent: list[bytes]
-    recorded: list[bytes]
+    command: bytes
+    expected: list[bytes]
     received: list[bytes]
 
 
-def replay(steps: Iterable[Step], address: tuple[str, int]) -> Iterator[Exchange]:
-    """Hold a recorded conversation again; give each exchange with what came back this time."""
+def replay(
+    steps: Iterable[Step],
+    address: tuple[str, int],
+    expect: Callable[[bytes, list[bytes]], list[bytes]],
+) -> Iterator[Exchange]:
+    """Hold a recorded conversation again; give each exchange with what came back this time.
+
+    :param expect: what to expect now, given the command and its recorded answer.
+    """
     clients: dict[bytes, Client] = {}
     name = b""
     client = clients[name] = Client(address)
-    sent: list[bytes] = []
+    command = b""
     waiting = list(steps)
     try:
         while waiting:
             step = waiting.pop(0)
             if step.kind == "C":
-                sent.append(step.data)
-                client.send(step.data)
+                command = step.data
+                client.send(command)
             elif step.kind == "S":
                 recorded = [step.data]
                 while waiting and waiting[0].kind == "S":
                     recorded.append(waiting.pop(0).data)
-                yield Exchange(sent, recorded, _answer(client, recorded))
-                sent = []
+                expected = expect(command, recorded)
+                yield Exchange(command, expected, _answer(client, expected))
             elif step.data.startswith(b"--- new connection"):
                 name = step.data.removeprefix(b"--- new connection").strip()
                 if not name:
                     client.close()
                 client = clients[name] = Client(address)
-                sent = []
+                command = b""
             elif step.data.startswith(b"--- now on connection"):
                 client = clients[step.data.removeprefix(b"--- now on connection").strip()]
             elif step.data.startswith(b"client closes its sending side"):
                 client.half_close()
             elif step.data.startswith(b"connection closed by server"):
-                yield Exchange(sent, [b""], [client.line()])
-                sent = []
+                yield Exchange(command, [b""], [client.line()])
             elif step.data.startswith((b"no reply within", b"nothing more within")):
-                yield Exchange(sent, [b""], [client.more_within(0.2)])
+                yield Exchange(command, [b""], [client.more_within(0.2)])
     finally:
         for client in clients.values():
             client.close()

@@ -339,7 +339,9 @@ def test_help_shows_each_verb_once_and_only_what_may_be_run(talk: Talk) -> None:
 def test_bytes_that_are_no_text_come_back_as_they_are(talk: Talk, site: Database) -> None:
     with site.writer() as session:
         example = factories.domain(session, "bytes.example")
-        factories.mailbox(session, example, "joe", comment=b"J\xf6e \xff".decode("utf-8", "surrogateescape"))
+        factories.mailbox(
+            session, example, "joe", comment=b"J\xf6e \xff".decode("utf-8", "surrogateescape")
+        )
     config = settings(site.url, Path("/nonexistent"))
     conversation = Conversation(Service(site, config), Peer())
     conversation.receive(f"slogin postmaster@root.example {PASSWORD}".encode())

@@ -213,9 +213,7 @@ SERVE = (sys.executable, "-c", "from vpopsql.cli import main; main()", "serve")
 
 
 @pytest.mark.parametrize("command", [VPOPMAILD, (*SERVE, "--stdio")])
-def test_standard_input_is_a_conversation_too(
-    process: Process, command: tuple[str, ...]
-) -> None:
+def test_standard_input_is_a_conversation_too(process: Process, command: tuple[str, ...]) -> None:
     out, _ = process(*command).communicate(LOGIN + b"domain_count\nquit\n", timeout=60)
 
     assert out == b"+OK \r\n+OK \r\n+OK+\r\ncount 1\r\n.\r\n+OK \r\n"

@@ -101,7 +101,5 @@ def test_nobody_touches_what_the_database_owns(site: Database, who: Actor, name:
 
 def test_an_administrators_root_is_all_that_he_administers(site: Database) -> None:
     assert resolve(site, ADMIN, "alice@example.com/x") == OwnedPath(EXAMPLE, "/alice/x")
-    assert resolve(site, ROOT, "alice@example.com/x") == OwnedPath(
-        DOMAINS, "/example.com/alice/x"
-    )
+    assert resolve(site, ROOT, "alice@example.com/x") == OwnedPath(DOMAINS, "/example.com/alice/x")
     assert resolve(site, ROOT, DOMAINS) == OwnedPath(DOMAINS, "/")

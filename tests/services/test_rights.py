@@ -64,9 +64,7 @@ def refused(check, *arguments: object) -> bool:
     return False
 
 
-@given(
-    st.sampled_from(NAMES), st.sampled_from(DOMAINS), st.sampled_from([0, int(Flag.SA_ADMIN)])
-)
+@given(st.sampled_from(NAMES), st.sampled_from(DOMAINS), st.sampled_from([0, int(Flag.SA_ADMIN)]))
 def test_who_has_a_higher_level_may_do_all_that_a_lower_one_may(
     name: str, domain: str, flags: int
 ) -> None:

@@ -183,7 +183,7 @@ class Conversation:
         except errors.InvalidLogin:
             self._failed_logins += 1
             # A word that is no address may be a password in the wrong place.
-            self._log.warning("login failed", account=address if "@" in address else None)
+            self._log.warning("login failed", account=address[:320] if "@" in address else None)
             return refuse("8.207")
         self._actor, self._compact = login.actor, verb != "login"
         self._log = self._log.bind(actor=login.actor.address)
