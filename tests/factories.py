@@ -23,8 +23,9 @@ from vpopsql.model import (
 )
 from vpopsql.names import sort_key
 
-PASSWORD = "right horse"  # noqa: S105 - the password of every test account
-PASSWORD_HASH = "$1$Sa1tSa1t$jIAWQh25ZR2Tn11uDIhCr0"  # noqa: S105 - of PASSWORD, and quick
+NO_FLAGS = Flag(0)
+PASSWORD = "right horse"
+PASSWORD_HASH = "$1$Sa1tSa1t$jIAWQh25ZR2Tn11uDIhCr0"
 HOME = "/home/vpopmail"
 
 
@@ -48,7 +49,7 @@ def domain(session: Session, name: str = "example.com", *aliases: str, **columns
 
 
 def mailbox(
-    session: Session, of: Domain, name: str = "alice", flags: Flag = Flag(0), **columns: Any
+    session: Session, of: Domain, name: str = "alice", flags: Flag = NO_FLAGS, **columns: Any
 ) -> Mailbox:
     """Make a mailbox whose password is `PASSWORD`."""
     defaults = {

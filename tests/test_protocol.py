@@ -1,5 +1,8 @@
 """The wire's grammar: lines, words, replies."""
 
+import itertools
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +23,7 @@ from vpopsql.protocol import (
 )
 
 
-def lines_of(*pieces: bytes, limit: int = COMMAND_LINE_MAX) -> list[object]:
+def lines_of(*pieces: bytes, limit: int = COMMAND_LINE_MAX) -> list[Any]:
     reader = LineReader(limit)
     return [line for piece in pieces for line in reader.feed(piece)]
 
@@ -28,7 +31,7 @@ def lines_of(*pieces: bytes, limit: int = COMMAND_LINE_MAX) -> list[object]:
 @given(st.binary(max_size=200), st.lists(st.integers(0, 200)))
 def test_how_bytes_are_cut_does_not_matter(data: bytes, cuts: list[int]) -> None:
     places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
-    pieces = [data[a:b] for a, b in zip(places, places[1:], strict=False)]
+    pieces = [data[a:b] for a, b in itertools.pairwise(places)]
 
     assert lines_of(*pieces, limit=20) == lines_of(data, limit=20)
 
@@ -76,7 +79,7 @@ def test_a_password_keeps_every_blank_after_the_one_that_ends_the_address() -> N
 
 
 @pytest.mark.parametrize(
-    ("text", "numbers"),
+    "text, numbers",
     [("2 10", (2, 10)), ("0 10", (0, 0)), ("1", (0, 0)), ("-1 2", (0, 0)), ("1 -2", (0, 0)),
      ("x y", (0, 0)), ("", (0, 0)), ("3x 4", (3, 4))],
 )  # fmt: skip
@@ -119,7 +122,7 @@ def test_every_line_of_a_file_makes_the_round_trip(line: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "sent"), [(".", ".."), ("..", "..."), ("..two", "..two"), (".\r", "..\r"), ("", "")]
+    "line, sent", [(".", ".."), ("..", "..."), ("..two", "..two"), (".\r", "..\r"), ("", "")]
 )
 def test_only_lines_of_dots_gain_one(line: str, sent: str) -> None:
     assert stuff(line) == sent

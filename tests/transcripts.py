@@ -154,39 +154,50 @@ def replay(
 
     :param expect: what to expect now, given the command and its recorded answer.
     """
-    clients: dict[bytes, Client] = {}
-    name = b""
-    client = clients[name] = Client(address)
-    command = b""
     waiting = list(steps)
-    try:
+    command = b""
+    with contextlib.closing(_Clients(address)) as clients:
         while waiting:
             step = waiting.pop(0)
             if step.kind == "C":
                 command = step.data
-                client.send(command)
+                clients.current.send(command)
             elif step.kind == "S":
                 recorded = [step.data]
                 while waiting and waiting[0].kind == "S":
                     recorded.append(waiting.pop(0).data)
                 expected = expect(command, recorded)
-                yield Exchange(command, expected, _answer(client, expected))
-            elif step.data.startswith(b"--- new connection"):
-                name = step.data.removeprefix(b"--- new connection").strip()
-                if not name:
-                    client.close()
-                client = clients[name] = Client(address)
-                command = b""
-            elif step.data.startswith(b"--- now on connection"):
-                client = clients[step.data.removeprefix(b"--- now on connection").strip()]
-            elif step.data.startswith(b"client closes its sending side"):
-                client.half_close()
+                yield Exchange(command, expected, _answer(clients.current, expected))
             elif step.data.startswith(b"connection closed by server"):
-                yield Exchange(command, [b""], [client.line()])
+                yield Exchange(command, [b""], [clients.current.line()])
             elif step.data.startswith((b"no reply within", b"nothing more within")):
-                yield Exchange(command, [b""], [client.more_within(0.2)])
-    finally:
-        for client in clients.values():
+                yield Exchange(command, [b""], [clients.current.more_within(0.2)])
+            else:
+                clients.obey(step.data)
+
+
+class _Clients:
+    """The connections of a recording, of which one is talking."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        self._address = address
+        self._named = {b"": Client(address)}
+        self.current = self._named[b""]
+
+    def obey(self, remark: bytes) -> None:
+        """Do what the recorder did."""
+        if remark.startswith(b"--- new connection"):
+            name = remark.removeprefix(b"--- new connection").strip()
+            if name in self._named:
+                self._named[name].close()
+            self.current = self._named[name] = Client(self._address)
+        elif remark.startswith(b"--- now on connection"):
+            self.current = self._named[remark.removeprefix(b"--- now on connection").strip()]
+        elif remark.startswith(b"client closes its sending side"):
+            self.current.half_close()
+
+    def close(self) -> None:
+        for client in self._named.values():
             client.close()
 
 

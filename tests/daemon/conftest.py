@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from vpopsql.daemon.server import Server
 from vpopsql.db import Database
 
 
-def settings(url: str, root: Path, **daemon: object) -> config.Config:
+def settings(url: str, root: Path, **daemon: Any) -> config.Config:
     """Return a configuration for tests: any port, clear-text passwords kept."""
     defaults = config.load(None, {})
     return replace(

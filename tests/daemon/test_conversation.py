@@ -14,6 +14,7 @@ from vpopsql.db import Database
 from vpopsql.errors import DatabaseUnavailable
 from vpopsql.model import Domain, Flag
 
+SOMEBODY = Peer("192.0.2.200")
 PASSWORD = factories.PASSWORD
 Talk = Callable[..., list[str]]
 
@@ -49,8 +50,8 @@ def site(database: Database) -> Database:
 def talk(site: Database, tmp_path: Path) -> Talk:
     """A function that says lines to a new conversation and returns all that was answered."""
 
-    def say(*lines: str | bytes, peer: Peer = Peer("192.0.2.200"), **daemon: object) -> list[str]:
-        config = settings(site.url, tmp_path, **daemon)
+    def say(*lines: str | bytes, peer: Peer = SOMEBODY, **daemon: object) -> list[str]:
+        config = settings(str(site.url), tmp_path, **daemon)
         conversation = Conversation(Service(site, config), peer)
         answers: list[str] = []
         for line in lines:
@@ -177,7 +178,7 @@ def test_users_and_administrators_read_what_the_documentation_grants_them(talk: 
 
 
 @pytest.mark.parametrize(
-    ("line", "answer"),
+    "line, answer",
     [
         ("get_limits other.example", "-ERR 9.3401 Not Authorized"),
         ("get_lastauth dadmin@example.com", "-ERR 9.3701 Not Authorized"),
@@ -191,7 +192,7 @@ def test_a_user_is_refused_the_rest(talk: Talk, line: str, answer: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "answer"),
+    "line, answer",
     [
         ("user_info postmaster@root.example", "-ERR 11.604 Not Authorized for domain"),
         ("list_users root.example", "-ERR 11.2703 Not Authorized for domain"),
@@ -285,7 +286,7 @@ def test_limits_of_the_domain_come_before_those_of_the_site(talk: Talk, site: Da
 
 
 @pytest.mark.parametrize(
-    ("line", "answer"),
+    "line, answer",
     [
         ("find_domain example.com 2", "page 1"),
         ("find_domain example.org 2", "page 1"),
@@ -307,7 +308,7 @@ def test_an_unknown_domain_is_on_no_page(talk: Talk) -> None:
 
 
 def test_an_empty_site_gives_empty_lists(talk: Talk, site: Database, tmp_path: Path) -> None:
-    conversation = Conversation(Service(site, settings(site.url, tmp_path)), Peer())
+    conversation = Conversation(Service(site, settings(str(site.url), tmp_path)), Peer())
     conversation.receive(f"slogin postmaster@root.example {PASSWORD}".encode())
     with site.writer() as session:
         session.execute(delete(Domain))
@@ -342,7 +343,7 @@ def test_bytes_that_are_no_text_come_back_as_they_are(talk: Talk, site: Database
         factories.mailbox(
             session, example, "joe", comment=b"J\xf6e \xff".decode("utf-8", "surrogateescape")
         )
-    config = settings(site.url, Path("/nonexistent"))
+    config = settings(str(site.url), Path("/nonexistent"))
     conversation = Conversation(Service(site, config), Peer())
     conversation.receive(f"slogin postmaster@root.example {PASSWORD}".encode())
 
@@ -354,7 +355,7 @@ def test_bytes_that_are_no_text_come_back_as_they_are(talk: Talk, site: Database
 def test_an_outage_is_one_temporary_error_and_the_conversation_lives_on(
     talk: Talk, site: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    conversation = Conversation(Service(site, settings(site.url, tmp_path)), Peer())
+    conversation = Conversation(Service(site, settings(str(site.url), tmp_path)), Peer())
     conversation.receive(f"slogin postmaster@root.example {PASSWORD}".encode())
 
     def unavailable() -> None:
@@ -372,7 +373,7 @@ def test_an_outage_is_one_temporary_error_and_the_conversation_lives_on(
 def test_a_defect_is_one_generic_error_and_the_conversation_lives_on(
     site: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    conversation = Conversation(Service(site, settings(site.url, tmp_path)), Peer())
+    conversation = Conversation(Service(site, settings(str(site.url), tmp_path)), Peer())
     conversation.receive(f"slogin postmaster@root.example {PASSWORD}".encode())
 
     with monkeypatch.context() as broken, capture_logs() as logs:

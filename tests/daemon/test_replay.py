@@ -91,22 +91,23 @@ ELSEWHERE = {
     "079-list-domains-empty": "point 21: test_an_empty_site_gives_empty_lists",
 }
 
+MAXIMA = ("popaccounts", "aliases", "forwards", "autoresponders", "mailinglists")
+COUNTS = ("disk_quota", "max_msgcount", "default_quota", "default_maxmsgcount")
+DISABLED = (
+    *("pop", "imap", "dialup", "password_changing"),
+    *("webmail", "external_relay", "smtp", "spamassassin"),
+)
+PERMISSIONS = (
+    *("account", "alias", "forward", "autoresponder"),
+    *("maillist", "quota", "defaultquota"),
+)
 NO_LIMITS = (
-    *(
-        f"max_{kind} -1"
-        for kind in "popaccounts aliases forwards autoresponders mailinglists".split()
-    ),
-    *(f"{key} 0" for key in "disk_quota max_msgcount default_quota default_maxmsgcount".split()),
-    *(
-        f"disable_{what} 0"
-        for what in "pop imap dialup password_changing webmail external_relay smtp spamassassin".split()
-    ),
+    *(f"max_{what} -1" for what in MAXIMA),
+    *(f"{what} 0" for what in COUNTS),
+    *(f"disable_{what} 0" for what in DISABLED),
     "delete_spam 0",
     "disable_maildrop 0",
-    *(
-        f"perm_{what} 0"
-        for what in "account alias forward autoresponder maillist quota defaultquota".split()
-    ),
+    *(f"perm_{what} 0" for what in PERMISSIONS),
     "perm_defaultquota 0",
 )
 SAME_TEXT = Deviation(8, ("-ERR 8.206 Invalid Login",), ("-ERR 8.207 Invalid Login",))
@@ -301,9 +302,11 @@ AFTER_THE_LINK = (
     "mixed@catch.example |/bin/cat >/dev/null",
     "mixed@catch.example ./Maildir/",
     "mixed@catch.example /var/tmp/mbox",
-    "robot@catch.example |/usr/bin/autorespond 10000 5"
-    " /home/vpopmail/domains/catch.example/ROBOT/message"
-    " /home/vpopmail/domains/catch.example/ROBOT",
+    (
+        "robot@catch.example |/usr/bin/autorespond 10000 5"
+        " /home/vpopmail/domains/catch.example/ROBOT/message"
+        " /home/vpopmail/domains/catch.example/ROBOT"
+    ),
     "sales@catch.example everything@catch.example",
     "support@catch.example &ext@elsewhere.example",
     "support@catch.example away@catch.example",

@@ -130,10 +130,13 @@ def test_a_client_that_never_reads_holds_up_nobody(
 def test_lines_that_have_arrived_are_carried_out_after_the_client_is_gone(
     site: Database, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    counted = []
-    monkeypatch.setattr(
-        "vpopsql.services.domains.count_domains", lambda session: counted.append(session) or 1
-    )
+    counted: list[object] = []
+
+    def count(session: object) -> int:
+        counted.append(session)
+        return 1
+
+    monkeypatch.setattr("vpopsql.services.domains.count_domains", count)
     daemon = start(tmp_path)
     gone = socket.create_connection(daemon.address)
     # Hanging up with RST and with unread answers, as clients of this protocol do.
@@ -175,7 +178,7 @@ def eventually(check: Callable[[], bool]) -> bool:
     return true
 
 
-# --- as a process ---------------------------------------------------------------------------------
+# --- as a process ------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -191,7 +194,7 @@ def process(site: Database, tmp_path: Path) -> Iterator[Callable[..., subprocess
             "VPOPSQL_LOG_FORMAT": "json",
             "PYTHONUNBUFFERED": "1",
         }
-        made = subprocess.Popen(
+        made: subprocess.Popen[bytes] = subprocess.Popen(
             command,
             env=environment,
             stdin=subprocess.PIPE,

@@ -36,7 +36,7 @@ def resolve(site: Database, who: Actor, text: str) -> OwnedPath:
 
 
 @pytest.mark.parametrize(
-    ("text", "below"),
+    "text, below",
     [
         ("alice@example.com/", "/"),
         ("alice@example.com/a/b", "/a/b"),
@@ -53,7 +53,7 @@ def test_each_form_of_a_path_leads_to_the_same_place(
 
 
 @pytest.mark.parametrize(
-    ("who", "text", "refusal"),
+    "who, text, refusal",
     [
         (ROOT, "../etc", errors.DotsInPath),
         (ROOT, "a..b/c", errors.DotsInPath),

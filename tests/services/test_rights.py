@@ -1,5 +1,8 @@
 """Who may do what."""
 
+from collections.abc import Callable
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -8,13 +11,12 @@ from vpopsql.model import Flag
 from vpopsql.services import rights
 from vpopsql.services.rights import Actor, Level
 
-import pytest
-
+NO_FLAGS = Flag(0)
 NAMES = ["alice", "postmaster"]
 DOMAINS = ["example.com", "example.company"]
 
 
-def actor(name: str = "alice", flags: Flag = Flag(0), domain: str = "example.com") -> Actor:
+def actor(name: str = "alice", flags: Flag = NO_FLAGS, domain: str = "example.com") -> Actor:
     home = f"/home/vpopmail/domains/{domain}"
     return Actor(
         mailbox_id=1,
@@ -29,7 +31,7 @@ def actor(name: str = "alice", flags: Flag = Flag(0), domain: str = "example.com
 
 
 @pytest.mark.parametrize(
-    ("name", "flags", "level"),
+    "name, flags, level",
     [
         ("alice", Flag(0), Level.USER),
         ("alice", Flag.V_OVERRIDE, Level.USER),
@@ -56,7 +58,7 @@ def allowed(who: Actor, name: str, domain: str, flags: int) -> set[str]:
     return {question for question, answer in answers.items() if answer}
 
 
-def refused(check, *arguments: object) -> bool:
+def refused(check: Callable[..., None], *arguments: object) -> bool:
     try:
         check(*arguments)
     except NotAuthorized:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, aliased
@@ -127,16 +128,16 @@ def find_login(session: Session, name: str, domain: str, site_directory: str) ->
     :param site_directory: vpopmail's home for a database that does not know it.
     """
     query = _LOGIN.where(_asked.name == domain, Mailbox.name == name)
-    row = session.execute(query).first()
+    row: Any = session.execute(query).first()
     if row is None:
         return None
-    *account, real, domain_id, directory, uid, gid, site = row
-    found = Account(*account, real)
+    found = Account(*row[:-5])
+    domain_id, directory, uid, gid, site = row[-5:]
     actor = Actor(
         mailbox_id=found.id,
         name=found.name,
         domain_id=domain_id,
-        domain=real,
+        domain=found.domain,
         domain_directory=directory,
         directory=found.directory,
         flags=Flag(found.flags),
