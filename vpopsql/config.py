@@ -251,12 +251,14 @@ class Daemon:
         60.0, _seconds(0.1, 86_400), "A client silent for so long is let go."
     )
     max_connections: int = _key(
-        200, _integer(1, 10_000), "Clients served at once; more of them wait to be accepted."
+        200, _integer(1, 10_000), "Clients served at once; more are told so and let go."
     )
     drain_timeout_s: float = _key(
         10.0, _seconds(0, 3600), "How long clients may finish after SIGTERM."
     )
-    login_attempts: int = _key(4, _integer(1, 100), "Failed logins that end a connection.")
+    login_attempts: int = _key(
+        4, _integer(1, 100), "Failed logins, or lines before a good one, that end a connection."
+    )
 
 
 @dataclass(frozen=True, slots=True)
