@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sys
 import tarfile
 import tempfile
@@ -23,6 +24,9 @@ POSTGRESQL_REQUIRED = os.environ.get("VPOPSQL_TEST_REQUIRE_POSTGRESQL") == "1"
 def pytest_configure(config: pytest.Config) -> None:
     """Agree on one directory for all workers of a session; the tests' own configuration only."""
     worker_input = getattr(config, "workerinput", None)
+    if not worker_input:
+        # Ended by a time limit, a session still stops its PostgreSQL.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     config.stash[SHARED] = Path(
         worker_input["shared"] if worker_input else tempfile.mkdtemp(prefix="vpopsql-")
     )

