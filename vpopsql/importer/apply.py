@@ -7,19 +7,19 @@ inserts there is little to save, and half a site would be half a truth. (Should 
 large for that: `_insert_domains` takes any batch, and a domain that is there already is equal and
 not inserted again.)
 
-Rows go in table by table, many domains at a time; the database returns the ids.
+Rows go in table by table, many domains at a time; the ids that the database chose are read back.
 """
 
 import ipaddress
 from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
-from sqlalchemy import Table, delete, insert
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy import Table, delete
+from sqlalchemy.orm import Session
 
 from vpopsql import names
 from vpopsql.errors import ImportFailed
-from vpopsql.importer import site, stored
+from vpopsql.importer import bulk, site, stored
 from vpopsql.importer.plan import Plan
 from vpopsql.model import (
     AuditEntry,
@@ -43,8 +43,6 @@ from vpopsql.model import (
 CHANNEL = "import"
 
 _MAILBOXES_AT_ONCE = 20_000
-
-_Rows = list[dict[str, Any]]
 
 
 def apply_plan(session: Session, plan: Plan, origin: dict[str, str]) -> None:
@@ -79,17 +77,15 @@ def _batches(domains: Iterable[site.Domain]) -> Iterator[list[site.Domain]]:
 
 
 def _insert_domains(session: Session, domains: list[site.Domain]) -> None:
-    ids = _insert_returning(
-        session, [_domain_row(domain) for domain in domains], Domain, Domain.directory
-    )
-    placed = [(ids[domain.directory,], domain) for domain in domains]
-    mailbox_ids = _insert_returning(
+    _insert(session, Domain, [_domain_row(domain) for domain in domains])
+    ids = stored.directory_ids(session, [domain.directory for domain in domains])
+    placed = [(ids[domain.directory], domain) for domain in domains]
+    _insert(
         session,
-        [_mailbox_row(pk, mailbox) for pk, domain in placed for mailbox in domain.mailboxes],
         Mailbox,
-        Mailbox.domain_id,
-        Mailbox.name,
+        [_mailbox_row(pk, mailbox) for pk, domain in placed for mailbox in domain.mailboxes],
     )
+    mailbox_ids = stored.mailbox_ids(session, ids.values())
     _insert_dotqmails(session, placed, mailbox_ids)
     _insert(session, DomainName, [row for pk, domain in placed for row in _names(pk, domain)])
     _insert(
@@ -129,34 +125,36 @@ def _insert_domains(session: Session, domains: list[site.Domain]) -> None:
     _insert(
         session,
         Revision,
-        [{"domain": domain.name.name, "topic": CHANNEL} for domain in domains],
+        [_revision(domain.name.name) for domain in domains],
     )
 
 
 def _insert_dotqmails(
     session: Session,
     placed: list[tuple[int, site.Domain]],
-    mailbox_ids: dict[tuple[Any, ...], int],
+    mailbox_ids: dict[tuple[int, str], int],
 ) -> None:
-    owned: dict[tuple[int, int | None, str], site.DotQmailFile] = {}
+    owned: dict[stored.FileKey, site.DotQmailFile] = {}
     for pk, domain in placed:
         owned.update(((pk, None, file.name), file) for file in domain.files)
         for mailbox in domain.mailboxes:
-            if mailbox.files:
-                mailbox_pk = mailbox_ids[pk, mailbox.name]
-                owned.update(((pk, mailbox_pk, file.name), file) for file in mailbox.files)
-    rows = [
-        {
-            "domain_id": domain_pk,
-            "mailbox_id": mailbox_pk,
-            "name": name,
-            "final_newline": file.final_newline,
-            "link_target": file.link_target,
-        }
-        for (domain_pk, mailbox_pk, name), file in owned.items()
-    ]
-    key = DotQmailFile.domain_id, DotQmailFile.mailbox_id, DotQmailFile.name
-    ids = _insert_returning(session, rows, DotQmailFile, *key)
+            mailbox_pk = mailbox_ids[pk, mailbox.name]
+            owned.update(((pk, mailbox_pk, file.name), file) for file in mailbox.files)
+    _insert(
+        session,
+        DotQmailFile,
+        [
+            {
+                "domain_id": domain_pk,
+                "mailbox_id": mailbox_pk,
+                "name": name,
+                "final_newline": file.final_newline,
+                "link_target": file.link_target,
+            }
+            for (domain_pk, mailbox_pk, name), file in owned.items()
+        ],
+    )
+    ids = stored.dotqmail_ids(session, [pk for pk, _ in placed])
     _insert(
         session,
         DotQmailLine,
@@ -199,7 +197,7 @@ def _insert_site(session: Session, plan: Plan, origin: dict[str, str]) -> None:
     session.execute(delete(SiteSetting).where(SiteSetting.key.in_(origin)))
     settings = plan.settings | origin
     _insert(session, SiteSetting, [{"key": key, "value": settings[key]} for key in settings])
-    _insert(session, Revision, [{"domain": None, "topic": CHANNEL}])
+    _insert(session, Revision, [_revision(None)])
 
 
 def _verify(session: Session, plan: Plan) -> None:
@@ -239,20 +237,8 @@ def _verify(session: Session, plan: Plan) -> None:
 # --- rows -------------------------------------------------------------------------------------
 
 
-def _insert(session: Session, table: type[Base], rows: _Rows) -> None:
-    if rows:
-        session.execute(insert(cast("Table", table.__table__)), rows)
-
-
-def _insert_returning(
-    session: Session, rows: _Rows, table: type[Base], *key: InstrumentedAttribute[Any]
-) -> dict[tuple[Any, ...], int]:
-    """Insert ``rows`` and return the id of each by its ``key``."""
-    if not rows:
-        return {}
-    core = cast("Table", table.__table__)
-    statement = insert(core).returning(core.c.id, *(core.c[column.key] for column in key))
-    return {tuple(values): pk for pk, *values in session.execute(statement, rows)}
+def _insert(session: Session, table: type[Base], rows: bulk.Rows) -> None:
+    bulk.insert_rows(session, cast("Table", table.__table__), rows)
 
 
 def _domain_row(domain: site.Domain) -> dict[str, Any]:
@@ -266,7 +252,7 @@ def _domain_row(domain: site.Domain) -> dict[str, Any]:
     }
 
 
-def _names(domain_id: int, domain: site.Domain) -> _Rows:
+def _names(domain_id: int, domain: site.Domain) -> list[dict[str, Any]]:
     return [
         {
             "name": name.name,
@@ -342,3 +328,7 @@ def _audit(domain: site.Domain) -> dict[str, Any]:
         "object": domain.name.name,
         "changes": {what: [0, number] for what, number in domain.counts().items()},
     }
+
+
+def _revision(domain: str | None) -> dict[str, Any]:
+    return {"at": utc_now(), "domain": domain, "topic": CHANNEL}

@@ -52,22 +52,18 @@ class Directory:
         :raises SymbolicLink: a component is a link.
         :raises OSError: a component is missing, no directory, or not readable.
         """
-        descriptor = os.dup(self._descriptor)
+        descriptor = self._descriptor
         shown = self.shown
-        try:
-            for component in components(path):
-                shown = f"{shown}/{component}"
-                parent = descriptor
-                try:
-                    descriptor = os.open(encode(component), _DIRECTORY, dir_fd=parent)
-                except OSError as error:
-                    raise _explained(error, component, parent, shown) from error
-                finally:
-                    if descriptor != parent:
-                        os.close(parent)
-        except BaseException:
-            os.close(descriptor)
-            raise
+        for component in components(path) or ["."]:
+            shown = f"{shown}/{component}" if component != "." else shown
+            parent = descriptor
+            try:
+                descriptor = os.open(encode(component), _DIRECTORY, dir_fd=parent)
+            except OSError as error:
+                raise _explained(error, component, parent, shown) from error
+            finally:
+                if parent != self._descriptor:
+                    os.close(parent)
         return Directory(descriptor, shown)
 
     def entries(self) -> list["os.DirEntry[str]"]:

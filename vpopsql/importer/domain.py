@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from vpopsql import names
 from vpopsql.importer import site
@@ -43,6 +44,8 @@ _VPASSWD = "vpasswd"
 _VPASSWD_CDB = "vpasswd.cdb"
 _LIMITS = ".qmailadmin-limits"
 _LASTAUTH = "lastauth"
+# Most accounts of a site share a few quotas.
+_parse_quota = lru_cache(maxsize=4096)(Quota.parse)
 _READ = {_VPASSWD, _LIMITS, COUNTER, FREE_BUCKETS}
 
 
@@ -178,7 +181,7 @@ class DomainReader:
                 find(Code.UPPER_CASE, shown, line.number, line.name, f"imported as {name}")
             seen[name] = line.number
             tally.imported += 1
-            return replace(line, name=name)
+            return line if name == line.name else replace(line, name=name)
         tally.rejected += 1
         return None
 
@@ -265,7 +268,7 @@ class DomainReader:
         return _Home(last_auth, files)
 
     def _mailbox(self, line: vpasswd.VpasswdLine, home: _Home) -> site.Mailbox:
-        quota = Quota.parse(line.quota_text)
+        quota = _parse_quota(line.quota_text)
         last_auth = home.last_auth or site.LastAuth(_EPOCH, NEVER)
         never = home.last_auth is not None and last_auth.remote_ip == NEVER
         clear_text = line.clear_text

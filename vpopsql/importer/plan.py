@@ -137,7 +137,7 @@ class _Comparison:
     def _judge_new(self, new: list[site.Domain]) -> None:
         names = {name.name for domain in new for name in domain.names}
         taken = stored.taken_names(self._session, names)
-        directories = stored.taken_directories(self._session, {d.directory for d in new})
+        directories = stored.directory_ids(self._session, [domain.directory for domain in new])
         for domain in new:
             clashes = [name.name for name in domain.names if name.name in taken]
             if domain.directory in directories:

@@ -5,10 +5,11 @@ Used to see what an import would add, and to prove that what it added is what it
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
-from typing import Any, TypeVar
+from dataclasses import fields
+from typing import Any, TypeVar, cast
 
-from sqlalchemy import Row, Select, select
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy import Row, Select, Table, select
+from sqlalchemy.orm import Session
 
 from vpopsql.importer import site
 from vpopsql.model import (
@@ -41,6 +42,12 @@ _AT_ONCE = 500
 
 T = TypeVar("T")
 
+FileKey = tuple[int, int | None, str]
+"""A dot-qmail file by the ids of its domain and, if it has one, its mailbox, and by name."""
+
+# The fields of a mailbox that are columns of its table, in order; two more follow.
+_MAILBOX_FIELDS = [field.name for field in fields(site.Mailbox)][:-2]
+
 # The files of each domain's mailboxes by id; under None those of the domain itself.
 _Files = defaultdict[int, defaultdict[int | None, list[site.DotQmailFile]]]
 
@@ -58,6 +65,40 @@ def domain_ids(session: Session, names: Collection[str]) -> dict[str, int]:
         row.name: row.domain_id
         for chunk in _chunks(names)
         for row in session.execute(query.where(DomainName.name.in_(chunk)))
+    }
+
+
+def directory_ids(session: Session, directories: Collection[str]) -> dict[str, int]:
+    """Return the ids of the domains with these directories."""
+    query = select(Domain.directory, Domain.id)
+    return {
+        row.directory: row.id
+        for chunk in _chunks(directories)
+        for row in session.execute(query.where(Domain.directory.in_(chunk)))
+    }
+
+
+def mailbox_ids(session: Session, domains: Collection[int]) -> dict[tuple[int, str], int]:
+    """Return the ids of the mailboxes of some domains, by domain id and name."""
+    table = _table(Mailbox)
+    query = select(table.c.domain_id, table.c.name, table.c.id)
+    return {
+        (domain_id, name): pk
+        for chunk in _chunks(domains)
+        for domain_id, name, pk in session.execute(query.where(table.c.domain_id.in_(chunk)))
+    }
+
+
+def dotqmail_ids(session: Session, domains: Collection[int]) -> dict[FileKey, int]:
+    """Return the ids of the dot-qmail files of some domains and of their mailboxes."""
+    table = _table(DotQmailFile)
+    query = select(table.c.domain_id, table.c.mailbox_id, table.c.name, table.c.id)
+    return {
+        (domain_id, mailbox_id, name): pk
+        for chunk in _chunks(domains)
+        for domain_id, mailbox_id, name, pk in session.execute(
+            query.where(table.c.domain_id.in_(chunk))
+        )
     }
 
 
@@ -102,32 +143,23 @@ def _mailboxes(
     session: Session, ids: Collection[int], files: _Files
 ) -> defaultdict[int, list[site.Mailbox]]:
     found: defaultdict[int, list[site.Mailbox]] = defaultdict(list)
-    logins = (LastAuth.mailbox_id == Mailbox.id) & (LastAuth.service == ANY_SERVICE)
+    boxes, logins = _table(Mailbox), _table(LastAuth)
+    newest = (logins.c.mailbox_id == boxes.c.id) & (logins.c.service == ANY_SERVICE)
     query = (
-        _rows(Mailbox)
-        .add_columns(LastAuth.at, LastAuth.remote_ip)
-        .outerjoin(LastAuth, logins)
-        .where(Mailbox.domain_id.in_(ids))
+        select(boxes.c.domain_id, boxes.c.id, logins.c.at, logins.c.remote_ip)
+        .add_columns(*(boxes.c[name] for name in _MAILBOX_FIELDS))
+        .select_from(boxes.outerjoin(logins, newest))
+        .where(boxes.c.domain_id.in_(ids))
     )
-    for row in session.execute(query):
-        found[row.domain_id].append(
-            site.Mailbox(
-                name=row.name,
-                password_hash=row.password_hash,
-                clear_text=row.clear_text,
-                apop_uid=row.apop_uid,
-                flags=row.flags,
-                comment=row.comment,
-                directory=row.directory,
-                quota_text=row.quota_text,
-                quota_bytes=row.quota_bytes,
-                quota_messages=row.quota_messages,
-                created_at=row.created_at,
-                last_auth=None if row.at is None else site.LastAuth(row.at, row.remote_ip),
-                files=_by_name(files[row.domain_id].get(row.id, ())),
-            )
-        )
+    for domain_id, pk, at, remote_ip, *values in session.execute(query):
+        last_auth = None if at is None else site.LastAuth(at, remote_ip)
+        own_files = _by_name(files[domain_id].get(pk, ()))
+        found[domain_id].append(_mailbox((*values, last_auth, own_files)))
     return found
+
+
+def _mailbox(values: tuple[Any, ...]) -> site.Mailbox:
+    return site.Mailbox(*values)
 
 
 def _files(session: Session, ids: Collection[int]) -> _Files:
@@ -155,6 +187,8 @@ def _files(session: Session, ids: Collection[int]) -> _Files:
 
 
 def _by_name(files: Collection[site.DotQmailFile]) -> tuple[site.DotQmailFile, ...]:
+    if not files:
+        return ()
     return tuple(sorted(files, key=lambda file: encode(file.name)))
 
 
@@ -178,7 +212,11 @@ def _counter(row: Row[Any]) -> site.Counter:
 
 def _rows(table: type[Base]) -> Select[Any]:
     """Return a query for the columns of a table, without objects that a session would track."""
-    return select(*table.__table__.columns)
+    return select(*_table(table).columns)
+
+
+def _table(table: type[Base]) -> Table:
+    return cast("Table", table.__table__)
 
 
 # --- the site as a whole ----------------------------------------------------------------------
@@ -220,21 +258,10 @@ def read_settings(session: Session) -> dict[str, str]:
 
 def taken_names(session: Session, names: Collection[str]) -> set[str]:
     """Return which of ``names`` the database has, as a domain or as an alias domain."""
-    return _found(session, DomainName.name, names)
-
-
-def taken_directories(session: Session, directories: Collection[str]) -> set[str]:
-    """Return which of ``directories`` belong to a domain of the database."""
-    return _found(session, Domain.directory, directories)
-
-
-def _found(
-    session: Session, column: InstrumentedAttribute[str], values: Collection[str]
-) -> set[str]:
     return {
-        value
-        for chunk in _chunks(values)
-        for value in session.scalars(select(column).where(column.in_(chunk)))
+        name
+        for chunk in _chunks(names)
+        for name in session.scalars(select(DomainName.name).where(DomainName.name.in_(chunk)))
     }
 
 
