@@ -1,0 +1,69 @@
+"""A site in a database, and an empty place to export it to."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vpopsql.config import Config, Export, Paths
+from vpopsql.db import Database
+from vpopsql.exporter.apply import Applied, apply
+from vpopsql.importer.apply import apply_plan
+from vpopsql.importer.evidence import Evidence
+from vpopsql.importer.plan import make_plan
+from vpopsql.importer.scan import Source, scan
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """The empty place."""
+    made = tmp_path / "exported"
+    made.mkdir()
+    return made
+
+
+@pytest.fixture
+def export(database: Database, root: Path) -> Callable[..., Applied]:
+    """A function that exports; its arguments are those of the configuration's section."""
+
+    def run(**settings: tuple[str, ...]) -> Applied:
+        config = Config(paths=Paths(root=str(root)), export=Export(**settings))  # type: ignore[arg-type]
+        return apply(database, config)
+
+    return run
+
+
+@pytest.fixture
+def import_tree(
+    database: Database, unpack: Callable[[str], Path]
+) -> Callable[..., dict[str, bytes]]:
+    """A function that imports a sample tree and returns its files, by path."""
+
+    def run(name: str, *, readable_passwords: bool = True) -> dict[str, bytes]:
+        site = unpack(name)
+        source = Source(
+            vpopmail=site / "home/vpopmail",
+            qmail=site / "var/qmail",
+            vpopmail_dir="/home/vpopmail",
+            qmail_dir="/var/qmail",
+            root=str(site),
+            store_clear_text=readable_passwords,
+        )
+        evidence = Evidence()
+        found = scan(source, evidence)
+        with database.writer() as session:
+            apply_plan(session, make_plan(session, found, evidence), {})
+        return files_below(site)
+
+    return run
+
+
+def files_below(root: Path) -> dict[str, bytes]:
+    """Return the regular files of a tree, and the links with where they lead."""
+    return {
+        f"/{path.relative_to(root)}": (
+            str(path.readlink()).encode() if path.is_symlink() else path.read_bytes()
+        )
+        for path in sorted(root.rglob("*"))
+        if path.is_symlink() or path.is_file()
+    }
