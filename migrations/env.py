@@ -3,6 +3,7 @@
 from alembic import context
 from sqlalchemy import Connection, create_engine
 
+from vpopsql.db import type_differs
 from vpopsql.model import Base
 
 
@@ -12,7 +13,7 @@ def run(connection: Connection) -> None:
         connection=connection,
         target_metadata=Base.metadata,
         render_as_batch=connection.dialect.name == "sqlite",
-        compare_type=True,
+        compare_type=type_differs,
         # One transaction for all: a failed upgrade leaves the old schema whole.
         transactional_ddl=True,
     )

@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, select, text
+from sqlalchemy import Connection, Engine, Text, create_engine, event, make_url, select, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import NullPool
 
 from vpopsql.errors import DatabaseUnavailable, SchemaError
-from vpopsql.model import SCHEMA_VERSION, Base, SchemaGuard
+from vpopsql.model import SCHEMA_VERSION, Base, ExactText, SchemaGuard
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -168,8 +168,22 @@ def check(url: str) -> list[str]:
             _require_schema(connection)
         except SchemaError as error:
             return [str(error)]
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        context = MigrationContext.configure(connection, opts={"compare_type": type_differs})
         return [str(difference) for difference in compare_metadata(context, Base.metadata)]
+
+
+def type_differs(
+    context: Any,  # noqa: ANN401 - Alembic's signature
+    _inspected_column: object,
+    _model_column: object,
+    inspected: object,
+    wanted: object,
+) -> bool | None:
+    """Tell Alembic whether a column's type is another than the model's; None: it decides."""
+    if not isinstance(wanted, ExactText):
+        return None
+    collation = "C" if context.dialect.name == "postgresql" else None
+    return not isinstance(inspected, Text) or inspected.collation != collation
 
 
 def _migrate(url: str, direction: str, revision: str) -> None:

@@ -127,3 +127,86 @@ class UnauthorizedPath(NotAuthorized):
     def __init__(self, level: int) -> None:
         super().__init__("the path leads out of what the caller may touch")
         self.level = level
+
+
+# --- what changes are refused for ---------------------------------------------------------------
+
+
+class UserExists(VpopsqlError):
+    """The domain has a mailbox of this name already."""
+
+
+class IllegalUserName(VpopsqlError):
+    """No mailbox may be called so."""
+
+
+class UserNameTooLong(VpopsqlError):
+    """A mailbox name beyond 64 characters."""
+
+
+class DirectoryExists(VpopsqlError):
+    """Something stands where a new directory should be made."""
+
+
+class DomainExists(VpopsqlError):
+    """There is a domain or alias domain of this name already."""
+
+
+class InvalidDomainName(VpopsqlError):
+    """No domain may be called so."""
+
+
+class DomainNameTooLong(VpopsqlError):
+    """A domain name beyond 96 characters."""
+
+
+class PostmasterNeeded(VpopsqlError):
+    """A domain's postmaster cannot be deleted."""
+
+
+class CatchAllNeeded(VpopsqlError):
+    """The mailbox gets the mail for unknown names; it cannot be deleted."""
+
+
+class LimitReached(VpopsqlError):
+    """The domain's limits allow no more of these."""
+
+
+class InvalidValue(VpopsqlError):
+    """A value of an option that cannot be stored; the text says which and why."""
+
+
+class PasswordChangeForbidden(NotAuthorized):
+    """The account may not change its own password."""
+
+
+class AliasNameRequired(MissingParameter):
+    """The name of an alias or of an alias domain is missing."""
+
+
+class AliasLineRequired(MissingParameter):
+    """The destination of an alias is missing."""
+
+
+class SourceRequired(MissingParameter):
+    """The name of the file to rename is missing."""
+
+
+class DestinationRequired(MissingParameter):
+    """The new name of a file is missing."""
+
+
+class InvalidAlias(VpopsqlError):
+    """An alias name or destination that cannot be stored."""
+
+
+class LineNotPermitted(NotAuthorized):
+    """A dot-qmail line that runs a program or delivers outside the owner's directory."""
+
+
+class InvalidIp(VpopsqlError):
+    """No IP address."""
+
+
+class NotConfigured(VpopsqlError):
+    """The command needs a program that the site has not configured."""

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import click
 
-from vpopsql import __version__, config
+from vpopsql import __version__
+from vpopsql.config import Config, load
 from vpopsql.errors import VpopsqlError
 
 COULD_NOT_RUN = 3
@@ -59,12 +60,12 @@ def cli(ctx: click.Context, config_file: Path | None) -> None:
     ctx.obj = config_file
 
 
-def load_config(ctx: click.Context) -> config.Config:
+def load_config(ctx: click.Context) -> Config:
     """Return the configuration for this invocation.
 
     :raises ConfigError: the file or the environment has mistakes.
     """
-    return config.load(ctx.obj)
+    return load(ctx.obj)
 
 
 def main() -> None:

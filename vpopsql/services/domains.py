@@ -56,6 +56,23 @@ def get_domain(session: Session, name: str) -> FoundDomain:
     return found
 
 
+def lock_domain(session: Session, name: str) -> FoundDomain:
+    """Return a domain that no other session changes until this transaction ends.
+
+    :raises NoSuchDomain: there is none.
+    """
+    found = session.execute(_FIND.where(_asked.name == name).with_for_update(of=Domain)).first()
+    if found is None:
+        raise NoSuchDomain(name)
+    return FoundDomain(*found)
+
+
+def is_name_of(session: Session, name: str, domain_id: int) -> bool:
+    """Tell whether ``name`` is the domain's own name or an alias of it."""
+    query = select(DomainName.domain_id).where(DomainName.name == name)
+    return session.scalar(query) == domain_id
+
+
 def alias_domains(session: Session, domain_id: int) -> list[str]:
     """Return the alias domains of a domain, in the order of vpopmail's files."""
     query = (

@@ -34,6 +34,8 @@ class Actor:
     flags: Flag
     site_directory: str
     """vpopmail's home, as a site path."""
+    remote_ip: str = ""
+    channel: str = "daemon"
 
     @property
     def address(self) -> str:
@@ -96,3 +98,58 @@ def may_see_secrets(actor: Actor, flags: int) -> bool:
     A domain administrator who could, could become the system administrator.
     """
     return actor.level is Level.SYSTEM or not flags & Flag.SA_ADMIN
+
+
+def require_secrets(actor: Actor, flags: int) -> None:
+    """Refuse changes of an account with ``flags`` unless `may_see_secrets`.
+
+    :raises NotAuthorized: a domain administrator would take over a system administrator.
+    """
+    if not may_see_secrets(actor, flags):
+        raise NotAuthorized(f"{actor.address} does not administer system administrators")
+
+
+def is_above_limits(actor: Actor) -> bool:
+    """Tell whether a domain's limits do not hold for ``actor``."""
+    return actor.level is Level.SYSTEM or bool(actor.flags & Flag.V_OVERRIDE)
+
+
+class Permission(enum.IntFlag):
+    """The bits of the ``perm_*`` limits: what domain administrators are denied."""
+
+    CREATE = 1
+    MODIFY = 2
+    DELETE = 4
+
+
+def require_permission(actor: Actor, denied: int, wanted: Permission) -> None:
+    """Refuse what a ``perm_*`` limit denies to domain administrators other than postmaster.
+
+    :raises NotAuthorized: it is denied.
+    """
+    if denied & wanted and actor.name != "postmaster" and not is_above_limits(actor):
+        raise NotAuthorized(f"{actor.address} is denied to {wanted.name} here")
+
+
+_ANYONE = Flag.NO_SPAMASSASSIN | Flag.DELETE_SPAM | Flag.NO_MAILDROP
+_SYSTEM_ONLY = Flag.SA_ADMIN | Flag.SA_EXPERT
+_ALL_FLAGS = ~Flag(0)
+
+
+def settable_flags(actor: Actor) -> Flag:
+    """Return the flags that ``actor`` may set and clear on accounts that he may modify."""
+    if actor.level is Level.SYSTEM:
+        return _ALL_FLAGS
+    if actor.level is Level.DOMAIN and actor.flags & Flag.V_OVERRIDE:
+        return _ALL_FLAGS & ~_SYSTEM_ONLY
+    return _ANYONE
+
+
+def may_set_quota(actor: Actor) -> bool:
+    """Tell whether ``actor`` may set quotas of accounts that he may modify."""
+    return is_above_limits(actor) and actor.level is not Level.USER
+
+
+def may_deliver_anywhere(actor: Actor) -> bool:
+    """Tell whether ``actor`` may have dot-qmail lines that run programs or leave his home."""
+    return actor.level is Level.SYSTEM or bool(actor.flags & Flag.SA_EXPERT)

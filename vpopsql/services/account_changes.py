@@ -1,0 +1,367 @@
+"""Adding, modifying and deleting mailboxes.
+
+Hashes come ready made: hashing takes milliseconds, and transactions should not wait for it.
+"""
+
+from dataclasses import dataclass, field
+
+from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy.orm import Session
+
+from vpopsql import passwords
+from vpopsql.errors import (
+    CatchAllNeeded,
+    IllegalUserName,
+    InvalidValue,
+    LimitReached,
+    NoSuchUser,
+    PasswordChangeForbidden,
+    PostmasterNeeded,
+    UserExists,
+    UserNameTooLong,
+)
+from vpopsql.model import CatchAll, Domain, Flag, LastAuth, Mailbox, utc_now
+from vpopsql.names import USER_MAX, new_user_name_problem, split_address
+from vpopsql.quota import Quota
+from vpopsql.services import buckets, limits, rights
+from vpopsql.services.accounts import get_account
+from vpopsql.services.changes import MASKED, record
+from vpopsql.services.domains import FoundDomain, is_name_of, lock_domain
+from vpopsql.services.rights import Actor, Permission
+
+COMMENT_MAX = 64
+PASSWORD_MAX = 128
+"""Characters that vpopmail keeps of a comment, a clear-text password and a hash."""
+
+NEVER = "0.0.0.0"  # noqa: S104 - what vpopmail writes for "never logged in"
+NO_FLAGS = Flag(0)
+
+_MEGABYTE = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The directory of a mailbox."""
+
+    directory: str
+    uid: int
+    gid: int
+    quota: Quota
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A password in the forms that are stored."""
+
+    hashed: str
+    clear_text: str | None = field(default=None, repr=False)
+    """None: not stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a modification asks for; what the caller may not change is left as it is."""
+
+    comment: str | None = None
+    quota: Quota | None = None
+    set_flags: Flag = NO_FLAGS
+    clear_flags: Flag = NO_FLAGS
+    password: str | None = field(default=None, repr=False)
+    """A new password in clear text; `hashed` is made of it."""
+    hashed: Secret | None = field(default=None, repr=False)
+    encrypted: str | None = field(default=None, repr=False)
+    """A hash that was made elsewhere."""
+
+
+def add_account(session: Session, actor: Actor, name: str, domain: str, secret: Secret) -> Home:
+    """Add a mailbox with the domain's default quota; return the directory it needs.
+
+    :raises NotAuthorized: ``actor`` may not, or only postmaster may.
+    :raises NoSuchDomain: there is no such domain.
+    :raises UserNameTooLong, IllegalUserName: no mailbox may be called so.
+    :raises UserExists: there is one already.
+    :raises LimitReached: the domain's limits allow no more, or no more bytes.
+    """
+    rights.require_domain(actor, domain)
+    found = lock_domain(session, domain)
+    held = limits.get_limits(session, found.id)
+    rights.require_permission(actor, held["perm_account"], Permission.CREATE)
+    if len(name) > USER_MAX:
+        raise UserNameTooLong(name)
+    if new_user_name_problem(name):
+        raise IllegalUserName(name)
+    query = select(Mailbox.id).where(Mailbox.domain_id == found.id, Mailbox.name == name)
+    if session.scalar(query) is not None:
+        raise UserExists(name)
+    if not rights.is_above_limits(actor):
+        _require_room(session, found, held["max_popaccounts"])
+    quota = Quota(held["default_quota"] or None, held["default_maxmsgcount"] or None)
+    _require_pool(session, actor, found, quota, instead_of=None)
+    home = insert_account(session, found, name, secret, quota)
+    record(
+        session,
+        actor,
+        "add_user",
+        ("user", f"{name}@{found.name}"),
+        {"quota": (None, quota.render()), "password": (None, MASKED)},
+        domain=found.name,
+    )
+    return home
+
+
+def insert_account(
+    session: Session, domain: FoundDomain, name: str, secret: Secret, quota: Quota
+) -> Home:
+    """Write the rows of a new mailbox; whether it may be there, the caller has asked."""
+    bucket = buckets.take_bucket(session, domain.id)
+    directory = "/".join(filter(None, (domain.directory.rstrip("/"), bucket, name)))
+    now = utc_now()
+    mailbox_id = session.execute(
+        insert(Mailbox)
+        .values(
+            domain_id=domain.id,
+            name=name,
+            password_hash=secret.hashed,
+            clear_text=secret.clear_text,
+            comment=name,
+            directory=directory,
+            quota_bytes=quota.bytes,
+            quota_messages=quota.messages,
+            quota_text=quota.render(),
+            created_at=now,
+            password_changed_at=now,
+        )
+        .returning(Mailbox.id)
+    ).scalar_one()
+    session.execute(
+        insert(LastAuth).values(mailbox_id=mailbox_id, service="any", at=now, remote_ip=NEVER)
+    )
+    return Home(directory, domain.uid, domain.gid, quota)
+
+
+def _require_room(session: Session, domain: FoundDomain, most: int) -> None:
+    query = select(func.count()).where(Mailbox.domain_id == domain.id)
+    if most >= 0 and (session.scalar(query) or 0) >= most:
+        raise LimitReached(f"{domain.name} has its {most} accounts")
+
+
+def _require_pool(
+    session: Session, actor: Actor, domain: FoundDomain, quota: Quota, instead_of: int | None
+) -> None:
+    """Refuse a quota that the domain's disk quota does not hold beside the others.
+
+    :param instead_of: the mailbox whose quota it replaces.
+    """
+    megabytes = limits.get_limits(session, domain.id)["disk_quota"]
+    if not megabytes or rights.is_above_limits(actor):
+        return
+    others = select(func.coalesce(func.sum(Mailbox.quota_bytes), 0)).where(
+        Mailbox.domain_id == domain.id, Mailbox.id != (instead_of or 0)
+    )
+    if (session.scalar(others) or 0) + (quota.bytes or 0) > megabytes * _MEGABYTE:
+        raise LimitReached(f"{domain.name} has {megabytes} MB for all its accounts")
+
+
+def delete_account(session: Session, actor: Actor, name: str, domain: str) -> Home:
+    """Delete a mailbox; return its directory, which is to go when this is committed.
+
+    :raises NotAuthorized: ``actor`` may not.
+    :raises NoSuchDomain, NoSuchUser: there is none.
+    :raises PostmasterNeeded, CatchAllNeeded: the domain needs it.
+    """
+    rights.require_domain(actor, domain)
+    found = lock_domain(session, domain)
+    held = limits.get_limits(session, found.id)
+    mailbox = _get_mailbox(session, found, name)
+    rights.require_secrets(actor, mailbox.flags)
+    rights.require_permission(actor, held["perm_account"], Permission.DELETE)
+    if name == "postmaster":
+        raise PostmasterNeeded(domain)
+    if _is_catchall(session, found, mailbox):
+        raise CatchAllNeeded(name)
+    session.execute(delete(Mailbox).where(Mailbox.id == mailbox.id))
+    bucket = buckets.bucket_of(mailbox.directory, found.directory)
+    buckets.free_bucket(session, found.id, bucket)
+    record(session, actor, "del_user", ("user", f"{name}@{found.name}"), domain=found.name)
+    return Home(mailbox.directory, found.uid, found.gid, Quota())
+
+
+def _get_mailbox(session: Session, domain: FoundDomain, name: str) -> Mailbox:
+    query = (
+        select(Mailbox)
+        .where(Mailbox.domain_id == domain.id, Mailbox.name == name)
+        .with_for_update()
+    )
+    mailbox = session.scalars(query).first()
+    if mailbox is None:
+        raise NoSuchUser(f"{name}@{domain.name}")
+    return mailbox
+
+
+def _is_catchall(session: Session, domain: FoundDomain, mailbox: Mailbox) -> bool:
+    kind, target = session.execute(
+        select(Domain.catchall, Domain.catchall_target).where(Domain.id == domain.id)
+    ).one()
+    if kind is CatchAll.DIRECTORY:
+        return bool(target == mailbox.directory)
+    if kind is CatchAll.ADDRESS:
+        name, of = split_address(target or "")
+        return name == mailbox.name and (not of or is_name_of(session, of, domain.id))
+    return False
+
+
+# --- modifying ----------------------------------------------------------------------------------
+
+
+def require_modification(session: Session, actor: Actor, name: str, domain: str) -> None:
+    """Refuse a modification that is not ``actor``'s at all.
+
+    :raises NotAuthorized: the account is somebody else's.
+    :raises NoSuchUser: there is none.
+    """
+    rights.require_account(actor, name, domain)
+    account = get_account(session, name, domain)
+    rights.require_secrets(actor, account.flags)
+
+
+def modify_account(
+    session: Session, actor: Actor, name: str, domain: str, wishes: Wishes
+) -> list[str]:
+    """Change a mailbox; return the names of the wishes that ``actor`` may not have.
+
+    Only fields that are named change, all of them or none.
+
+    :raises NotAuthorized: the account is somebody else's.
+    :raises PasswordChangeForbidden: the account may not change its own password.
+    :raises NoSuchUser: there is none.
+    :raises LimitReached: the domain has no such quota left.
+    """
+    rights.require_account(actor, name, domain)
+    found = lock_domain(session, domain)
+    mailbox = _get_mailbox(session, found, name)
+    rights.require_secrets(actor, mailbox.flags)
+    denied: list[str] = []
+    columns = _changed_password(session, actor, found, mailbox, wishes, denied)
+    columns |= _changed_flags(actor, mailbox, wishes, denied)
+    if wishes.comment is not None:
+        columns["comment"] = wishes.comment
+    if wishes.quota is not None:
+        columns |= _changed_quota(session, actor, found, mailbox, wishes.quota, denied)
+    changes = {
+        field_: (MASKED, MASKED) if field_ in _SECRETS else (getattr(mailbox, field_), value)
+        for field_, value in columns.items()
+        if getattr(mailbox, field_) != value
+    }
+    if changes:
+        session.execute(update(Mailbox).where(Mailbox.id == mailbox.id).values(**columns))
+        changes.pop("password_changed_at", None)
+        address = f"{name}@{found.name}"
+        record(session, actor, "mod_user", ("user", address), changes, domain=found.name)
+    return denied
+
+
+_SECRETS = frozenset({"password_hash", "clear_text"})
+_Columns = dict[str, object]
+
+
+def _changed_password(
+    session: Session,
+    actor: Actor,
+    domain: FoundDomain,
+    mailbox: Mailbox,
+    wishes: Wishes,
+    denied: list[str],
+) -> _Columns:
+    columns: _Columns = {}
+    if wishes.hashed is not None and wishes.password is not None:
+        if _is_forbidden(session, actor, domain, mailbox):
+            if not passwords.verify(wishes.password, mailbox.password_hash):
+                raise PasswordChangeForbidden(mailbox.name)
+        else:
+            columns["password_hash"] = wishes.hashed.hashed
+            columns["clear_text"] = wishes.hashed.clear_text
+            columns["password_changed_at"] = utc_now()
+    if wishes.encrypted is not None:
+        if actor.level < rights.Level.SYSTEM:
+            denied.append("encrypted_password")
+        else:
+            columns["password_hash"] = wishes.encrypted
+            columns["password_changed_at"] = utc_now()
+    return columns
+
+
+def _is_forbidden(session: Session, actor: Actor, domain: FoundDomain, mailbox: Mailbox) -> bool:
+    """Tell whether ``actor`` is the account himself and may not change his password."""
+    if actor.mailbox_id != mailbox.id or actor.level is rights.Level.SYSTEM:
+        return False
+    if mailbox.flags & Flag.NO_PASSWD_CHNG:
+        return True
+    if actor.level is not rights.Level.USER or mailbox.flags & Flag.V_OVERRIDE:
+        return False
+    return bool(limits.get_limits(session, domain.id)["disable_password_changing"])
+
+
+def _changed_flags(actor: Actor, mailbox: Mailbox, wishes: Wishes, denied: list[str]) -> _Columns:
+    asked = wishes.set_flags | wishes.clear_flags
+    if not asked:
+        return {}
+    allowed = rights.settable_flags(actor)
+    denied += [flag.name or "" for flag in asked & ~allowed & _KNOWN]
+    cleared = mailbox.flags & ~int(wishes.clear_flags & allowed)
+    return {"flags": cleared | int(wishes.set_flags & allowed)}
+
+
+_KNOWN = ~Flag(0)
+
+
+def _changed_quota(
+    session: Session,
+    actor: Actor,
+    domain: FoundDomain,
+    mailbox: Mailbox,
+    quota: Quota,
+    denied: list[str],
+) -> _Columns:
+    same = (quota.bytes, quota.messages) == (mailbox.quota_bytes, mailbox.quota_messages)
+    if same:
+        return {}
+    if not rights.may_set_quota(actor):
+        denied.append("quota")
+        return {}
+    _require_pool(session, actor, domain, quota, instead_of=mailbox.id)
+    return {
+        "quota_bytes": quota.bytes,
+        "quota_messages": quota.messages,
+        "quota_text": quota.render(),
+    }
+
+
+def check_comment(text: str) -> None:
+    """Refuse a comment that vpopmail's files cannot hold. :raises InvalidValue: why not."""
+    if len(text) > COMMENT_MAX:
+        raise InvalidValue(f"gecos too long (max={COMMENT_MAX})")
+    _check_field("comment", text, forbidden=":")
+
+
+def check_password(text: str) -> None:
+    """Refuse a clear-text password that cannot be stored. :raises InvalidValue: why not."""
+    if len(text) > PASSWORD_MAX:
+        raise InvalidValue(f"clear password too long (max={PASSWORD_MAX})")
+    _check_field("clear_text_password", text, forbidden="")
+
+
+def check_hash(text: str) -> None:
+    """Refuse what is neither a hash that can be verified nor a locked one.
+
+    :raises InvalidValue: why not.
+    """
+    if len(text) > PASSWORD_MAX:
+        raise InvalidValue(f"password too long (max={PASSWORD_MAX})")
+    _check_field("encrypted_password", text, forbidden=":")
+    if passwords.scheme_of(text) in {"unknown", "empty"}:
+        raise InvalidValue("encrypted_password is no hash that can be verified")
+
+
+def _check_field(name: str, text: str, forbidden: str) -> None:
+    if any(character < " " or character == "\x7f" or character in forbidden for character in text):
+        raise InvalidValue(f"{name} has a character that is not allowed")

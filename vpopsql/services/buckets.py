@@ -1,0 +1,105 @@
+"""vpopmail's directory counter: which bucket the next directory goes into.
+
+The first 99 go to the top, every hundredth addition moves on: ``0`` ... ``z``, then ``0/0`` ...
+``z/z``, then three levels. Buckets that a deletion freed are used first. The counter only has to spread
+directories; where each one is, is stored with it.
+
+Source: vpopmail's .dir-control. differs: callers lock the counter, so that it is exact.
+"""
+
+import string
+
+from sqlalchemy import insert, select
+from sqlalchemy.orm import Session
+
+from vpopsql.model import DirCounter
+
+_ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
+_LAST = len(_ALPHABET) - 1
+_PER_BUCKET = 100
+_LEVELS = 3
+_SITE = 0
+"""`DirCounter.id` of the domains' own directories."""
+
+
+def take_bucket(session: Session, domain_id: int | None) -> str:
+    """Count one directory more; return the bucket it goes into, empty for the top.
+
+    :param domain_id: whose mailboxes; None: the domains' own directories.
+    """
+    counter = _locked(session, domain_id)
+    counter.cur_users += 1
+    lines = (counter.free_buckets or "").splitlines()
+    for index, line in enumerate(lines):
+        if line.strip() and not line.startswith("#"):
+            rest = lines[:index] + lines[index + 1 :]
+            counter.free_buckets = "".join(f"{each}\n" for each in rest)
+            session.flush()
+            return line.strip()
+    if counter.cur_users % _PER_BUCKET == 0:
+        _advance(counter)
+    session.flush()
+    return counter.the_dir
+
+
+def free_bucket(session: Session, domain_id: int | None, bucket: str) -> None:
+    """Count one directory less; its bucket, unless that is the top, is used for the next one."""
+    counter = _locked(session, domain_id)
+    counter.cur_users = max(0, counter.cur_users - 1)
+    if bucket:
+        counter.free_buckets = f"{counter.free_buckets or ''}{bucket}\n"
+    session.flush()
+
+
+def bucket_of(directory: str, parent: str) -> str:
+    """Return the bucket that a directory below ``parent`` is in; empty for the top."""
+    return directory.removeprefix(parent).strip("/").rpartition("/")[0]
+
+
+def _locked(session: Session, domain_id: int | None) -> DirCounter:
+    mine = DirCounter.id == _SITE if domain_id is None else DirCounter.domain_id == domain_id
+    query = select(DirCounter).where(mine).with_for_update()
+    counter = session.scalars(query).first()
+    if counter is None:
+        session.execute(insert(DirCounter).values(**new_counter(domain_id)))
+        counter = session.scalars(query).one()
+    return counter
+
+
+def new_counter(domain_id: int | None) -> dict[str, int | str | None]:
+    """Return the columns of a counter that has counted nothing."""
+    levels = range(_LEVELS)
+    return {
+        **({"id": _SITE} if domain_id is None else {}),
+        "domain_id": domain_id,
+        "cur_users": 0,
+        "level_cur": 0,
+        "level_max": _LEVELS,
+        **{f"level_start{level}": 0 for level in levels},
+        **{f"level_end{level}": _LAST for level in levels},
+        # vpopmail starts with 0 2 4 and rewrites the last one; nothing reads them.
+        **{f"level_mod{level}": (0, 2, 2)[level] for level in levels},
+        **{f"level_index{level}": 0 for level in levels},
+        "the_dir": "",
+    }
+
+
+def _advance(counter: DirCounter) -> None:
+    if counter.the_dir:
+        _count_up(counter)
+    letters = (
+        _ALPHABET[getattr(counter, f"level_index{level}") % len(_ALPHABET)]
+        for level in range(counter.level_cur + 1)
+    )
+    counter.the_dir = "/".join(letters)
+
+
+def _count_up(counter: DirCounter) -> None:
+    for level in range(counter.level_cur, -1, -1):
+        index = getattr(counter, f"level_index{level}")
+        if index < getattr(counter, f"level_end{level}"):
+            setattr(counter, f"level_index{level}", index + 1)
+            return
+        setattr(counter, f"level_index{level}", getattr(counter, f"level_start{level}"))
+    if counter.level_cur < min(counter.level_max, _LEVELS) - 1:
+        counter.level_cur += 1

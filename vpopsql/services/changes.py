@@ -1,0 +1,49 @@
+"""The trace of a change: an audit entry for people, a revision for exports."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import insert
+from sqlalchemy.orm import Session
+
+from vpopsql.model import AuditEntry, Revision, to_database_text, utc_now
+from vpopsql.services.rights import Actor
+
+MASKED = "(masked)"
+"""What the audit log shows of a secret."""
+
+
+def record(
+    session: Session,
+    actor: Actor,
+    action: str,
+    object_: tuple[str, str],
+    changes: Mapping[str, tuple[Any, Any]] | None = None,
+    *,
+    domain: str | None,
+) -> None:
+    """Write down that ``actor`` did ``action``.
+
+    :param object_: its type and name, such as ``("user", "alice@example.com")``.
+    :param changes: field -> (old, new); secrets must be `MASKED`.
+    :param domain: whose files change by it; None: those of the whole site.
+    """
+    now = utc_now()
+    kind, name = object_
+    session.execute(
+        insert(AuditEntry).values(
+            at=now,
+            actor=actor.address,
+            actor_ip=actor.remote_ip or None,
+            channel=actor.channel,
+            action=action,
+            object_type=kind,
+            object=name,
+            changes={field: _plain(pair) for field, pair in (changes or {}).items()},
+        )
+    )
+    session.execute(insert(Revision).values(at=now, domain=domain, topic=action))
+
+
+def _plain(pair: tuple[Any, Any]) -> list[Any]:
+    return [to_database_text(value) if isinstance(value, str) else value for value in pair]
