@@ -1,6 +1,6 @@
 """vpopmail's directory counter: which bucket the next directory goes into.
 
-The first 99 go to the top, every hundredth addition moves on: ``0`` ... ``z``, then ``0/0`` ...
+The first 99 go to the top, every hundredth addition moves on: ``0`` to ``z``, then ``0/0`` to
 ``z/z``, then three levels. Buckets that a deletion freed are used first. The counter only has to spread
 directories; where each one is, is stored with it.
 
