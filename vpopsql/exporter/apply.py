@@ -29,6 +29,7 @@ rcpthosts has names: it is a wrong URL, more likely than an empty site.
 """
 
 import contextlib
+import os
 import secrets
 import stat
 import subprocess
@@ -169,19 +170,30 @@ class _Apply:
         self._tree.make_dir(vpopmail, _SITE_DIR_MODE, parents=True)
         for directory, mode in (("etc", _SITE_DIR_MODE), ("domains", _DOMAIN_DIR_MODE)):
             self._make_dir(f"{vpopmail}/{directory}", mode, self._vpopmail_owner)
-        domains = self._snapshot.domains
-        for start in range(0, len(domains), _DOMAINS_AT_ONCE):
-            self._write_batch(domains[start : start + _DOMAINS_AT_ONCE])
+        new: list[DomainState] = []
+        known: list[DomainState] = []
+        for domain in self._snapshot.domains:
+            (known if self._tree.exists(domain.directory) else new).append(domain)
+        # Nothing leads to a new directory yet: one wait for the disk does for many of them.
+        durable = len(new) <= _DOMAINS_AT_ONCE
+        self._write_batches(new, durable=durable)
+        if not durable:
+            os.sync()
+        self._write_batches(known, durable=True)
         for path, data in self._files.items():
             if path.startswith(f"{vpopmail}/"):
                 self._replace(path, data, self._vpopmail_owner)
 
-    def _write_batch(self, domains: Sequence[DomainState]) -> None:
+    def _write_batches(self, domains: Sequence[DomainState], *, durable: bool) -> None:
+        for start in range(0, len(domains), _DOMAINS_AT_ONCE):
+            self._write_batch(domains[start : start + _DOMAINS_AT_ONCE], durable=durable)
+
+    def _write_batch(self, domains: Sequence[DomainState], *, durable: bool) -> None:
         writes: list[Write] = []
         for domain in domains:
             owner = (domain.uid, domain.gid)
             files = render.domain_files(domain, self._paths.vpopmail)
-            links = self._links_among(domain, files, owner)
+            links = self._links_among(domain, files, owner, durable=durable)
             for path, content in files.items():
                 if isinstance(content, Link):
                     self._link(path, content.target)
@@ -189,7 +201,7 @@ class _Apply:
                     self._write_over_link(path, content, owner)
                 else:
                     writes.append(Write(path, content, owner=owner))
-        self._note(self._tree.write_many(writes))
+        self._note(self._tree.write_many(writes, durable=durable))
 
     def _reroute(self) -> bool:
         marker = f"{self._paths.qmail}/{RELOAD_MARKER}"
@@ -240,10 +252,10 @@ class _Apply:
             self._note([path])
 
     def _links_among(
-        self, domain: DomainState, files: render.DomainFiles, owner: Owner
+        self, domain: DomainState, files: render.DomainFiles, owner: Owner, *, durable: bool
     ) -> set[str]:
         """Return which files are symbolic links on disk; make missing directories, note extras."""
-        self._make_dir(domain.directory, _DOMAIN_DIR_MODE, owner)
+        self._make_dir(domain.directory, _DOMAIN_DIR_MODE, owner, durable=durable)
         links = set()
         for entry in self._tree.list(domain.directory):
             path = f"{domain.directory}/{entry.name}"
@@ -254,15 +266,15 @@ class _Apply:
         for path in files:
             home = path.rpartition("/")[0]
             if home != domain.directory:
-                self._make_dir(home, _DOMAIN_DIR_MODE, owner)
+                self._make_dir(home, _DOMAIN_DIR_MODE, owner, durable=durable)
                 with contextlib.suppress(FileNotFoundError):
                     if stat.S_ISLNK(self._tree.stat(path).st_mode):
                         links.add(path)
         return links
 
-    def _make_dir(self, path: str, mode: int, owner: Owner) -> None:
+    def _make_dir(self, path: str, mode: int, owner: Owner, *, durable: bool = True) -> None:
         if not self._tree.exists(path):
-            self._tree.make_dir(path, mode, owner, parents=True)
+            self._tree.make_dir(path, mode, owner, parents=True, durable=durable)
 
     def _link(self, path: str, target: str) -> None:
         with contextlib.suppress(OSError):
