@@ -256,6 +256,11 @@ class Daemon:
     drain_timeout_s: float = _key(
         10.0, _seconds(0, 3600), "How long clients may finish after SIGTERM."
     )
+    max_file_bytes: int = _key(
+        16 * 1024 * 1024,
+        _integer(1024, 2**30),
+        "Bytes of a file that read_file sends and write_file takes.",
+    )
     login_attempts: int = _key(
         4, _integer(1, 100), "Failed logins, or lines before a good one, that end a connection."
     )

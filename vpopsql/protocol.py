@@ -122,13 +122,16 @@ class Reply:
     """What ends a line of the list."""
     close: bool = field(default=False, kw_only=True)
     """Whether the server hangs up after it."""
+    warnings: tuple[str, ...] = field(default=(), kw_only=True)
+    """Lines that are sent before the status line."""
 
     def render(self) -> Iterator[bytes]:
         """Give the bytes to send, in pieces of bounded size and never cut inside a line."""
+        head = "".join(f"{line}\r\n" for line in (*self.warnings, self.status))
         if self.lines is None:
-            yield encode(self.status) + b"\r\n"
+            yield encode(head)
             return
-        buffer = [self.status + "\r\n"]
+        buffer = [head]
         size = 0
         for line in self.lines:
             # A value with a line end in it could pose as a line of its own.
@@ -142,13 +145,16 @@ class Reply:
         yield encode("".join(buffer))
 
 
+END = "."
+"""The line that ends a list, the options of a command, or a file."""
+
 OK = "+OK "
 OK_LIST = "+OK+"
 
 
-def ok() -> Reply:
+def ok(*, close: bool = False) -> Reply:
     """Return plain success."""
-    return Reply(OK)
+    return Reply(OK, close=close)
 
 
 def listing(lines: Iterable[str], *, ends: str = "\r\n") -> Reply:

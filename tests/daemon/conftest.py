@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.daemon.files import NoFiles
 from vpopsql import config
 from vpopsql.daemon.conversation import Service
 from vpopsql.daemon.server import Server
@@ -34,7 +35,7 @@ class Running:
     def __init__(self, settings: config.Config, database: Database) -> None:
         self.config = settings
         self.database = database
-        self.server = Server(Service(database, settings))
+        self.server = Server(Service(database, settings, NoFiles()))
         self.address = ("127.0.0.1", self.server.port)
         self._thread = threading.Thread(target=self.server.serve_forever, args=(0.02,))
         self._thread.start()

@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 
 from tests import factories
 from tests.daemon.conftest import settings
+from tests.daemon.files import NoFiles
 from vpopsql.daemon.conversation import Conversation, Peer, Service
 from vpopsql.db import Database
 from vpopsql.errors import DatabaseUnavailable
@@ -52,7 +53,7 @@ def talk(site: Database, tmp_path: Path) -> Talk:
 
     def say(*lines: str | bytes, peer: Peer = SOMEBODY, **daemon: object) -> list[str]:
         config = settings(str(site.url), tmp_path, **daemon)
-        conversation = Conversation(Service(site, config), peer)
+        conversation = Conversation(Service(site, config, NoFiles()), peer)
         answers: list[str] = []
         for line in lines:
             raw = line if isinstance(line, bytes) else line.encode()
@@ -308,7 +309,9 @@ def test_an_unknown_domain_is_on_no_page(talk: Talk) -> None:
 
 
 def test_an_empty_site_gives_empty_lists(talk: Talk, site: Database, tmp_path: Path) -> None:
-    conversation = Conversation(Service(site, settings(str(site.url), tmp_path)), Peer())
+    conversation = Conversation(
+        Service(site, settings(str(site.url), tmp_path), NoFiles()), Peer()
+    )
     conversation.receive(f"slogin postmaster@root.example {PASSWORD}".encode())
     with site.writer() as session:
         session.execute(delete(Domain))
@@ -344,7 +347,7 @@ def test_bytes_that_are_no_text_come_back_as_they_are(talk: Talk, site: Database
             session, example, "joe", comment=b"J\xf6e \xff".decode("utf-8", "surrogateescape")
         )
     config = settings(str(site.url), Path("/nonexistent"))
-    conversation = Conversation(Service(site, config), Peer())
+    conversation = Conversation(Service(site, config, NoFiles()), Peer())
     conversation.receive(f"slogin postmaster@root.example {PASSWORD}".encode())
 
     (reply,) = conversation.receive(b"user_info joe@bytes.example")
@@ -355,7 +358,9 @@ def test_bytes_that_are_no_text_come_back_as_they_are(talk: Talk, site: Database
 def test_an_outage_is_one_temporary_error_and_the_conversation_lives_on(
     talk: Talk, site: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    conversation = Conversation(Service(site, settings(str(site.url), tmp_path)), Peer())
+    conversation = Conversation(
+        Service(site, settings(str(site.url), tmp_path), NoFiles()), Peer()
+    )
     conversation.receive(f"slogin postmaster@root.example {PASSWORD}".encode())
 
     def unavailable() -> None:
@@ -373,7 +378,9 @@ def test_an_outage_is_one_temporary_error_and_the_conversation_lives_on(
 def test_a_defect_is_one_generic_error_and_the_conversation_lives_on(
     site: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    conversation = Conversation(Service(site, settings(str(site.url), tmp_path)), Peer())
+    conversation = Conversation(
+        Service(site, settings(str(site.url), tmp_path), NoFiles()), Peer()
+    )
     conversation.receive(f"slogin postmaster@root.example {PASSWORD}".encode())
 
     with monkeypatch.context() as broken, capture_logs() as logs:

@@ -8,6 +8,21 @@ from vpopsql.config import Config
 from vpopsql.daemon.conversation import Service
 from vpopsql.daemon.server import serve_stdio, serve_tcp
 from vpopsql.db import Database
+from vpopsql.exporter.apply import apply
+from vpopsql.touched import Touched
+
+
+class _WholeExport:
+    """Brings all files of the site to the database after each change."""
+
+    def __init__(self, database: Database, config: Config) -> None:
+        self._database = database
+        self._config = config
+
+    def follow(self, touched: Touched) -> None:
+        """Export whatever differs."""
+        del touched
+        apply(self._database, self._config)
 
 
 @click.command()
@@ -31,6 +46,7 @@ def run(config: Config, *, stdio: bool) -> None:
     )
     try:
         database.require_schema()
-        (serve_stdio if stdio else serve_tcp)(Service(database, config))
+        files = _WholeExport(database, config)
+        (serve_stdio if stdio else serve_tcp)(Service(database, config, files))
     finally:
         database.close()

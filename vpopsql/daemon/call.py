@@ -1,15 +1,22 @@
-"""One command on its way to its handler: who calls, in which transaction, with which words."""
+"""One command on its way to its handler: who calls, in which transaction, with which words.
 
-from dataclasses import dataclass
+And what a handler can answer: a `Reply` at once; `Afterwards`, when files have to be read, which
+is done when the transaction is over; `Write`, a job for a write transaction; or `Body`, when lines
+of the client follow.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from sqlalchemy.orm import Session
 
 from vpopsql import errors
 from vpopsql.config import Config
 from vpopsql.names import is_address, lower, split_address
-from vpopsql.protocol import Words
+from vpopsql.protocol import Reply, Words
 from vpopsql.services import domains, paths
 from vpopsql.services.rights import Actor
+from vpopsql.touched import Touched
 from vpopsql.tree import Tree
 
 
@@ -49,6 +56,51 @@ class Call:
     def tree(self) -> Tree:
         """Return the site's files."""
         return Tree(self.config.paths.root)
+
+
+@dataclass(frozen=True, slots=True)
+class Afterwards:
+    """A reply that is made when no transaction is open any more."""
+
+    make: Callable[[], Reply]
+
+
+@dataclass(slots=True)
+class Effects:
+    """What has to happen to files once a change is committed."""
+
+    touched: Touched = field(default_factory=Touched)
+    actions: list[Callable[[], object]] = field(default_factory=list)
+    """Other steps, in their order, once the touched files are written."""
+
+
+Job = Callable[[Session, Effects], Reply | None]
+"""A change: carried out in a write transaction, which is committed when it returns.
+
+None is plain success. A job may run twice, if it loses a race with another session.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A change to be made."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A command whose lines follow, up to one with a single dot."""
+
+    finish: Callable[[Sequence[bytes]], Write]
+    """Makes the change of the lines, raw and without their LF."""
+    greeting: Reply | None
+    """What is answered at once; None: nothing until the last line."""
+    is_file: bool = False
+    """Whether the lines are a file's, which may be long and are swallowed when refused."""
+
+
+Answer = Reply | Afterwards | Write | Body
 
 
 def parse_address(session: Session, text: str, local_ip: str) -> tuple[str, str]:

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 
 from vpopsql import errors
 from vpopsql.daemon import reading
-from vpopsql.daemon.call import Call
+from vpopsql.daemon.call import Answer, Call
 from vpopsql.protocol import Reply, failure, listing
 from vpopsql.services.rights import Level
 from vpopsql.tree import UnsafePath
 
-Handler = Callable[[Call], Reply | Callable[[], Reply]]
+Handler = Callable[[Call], Answer]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,11 @@ class Command:
     handler: Handler
     refusals: Mapping[type[Exception], str] = field(default_factory=dict)
     """Error class -> code, followed by a text where the code alone does not give it."""
-    system_code: str = ""
-    """The code of what the operating system refuses."""
+    code: str = ""
+    """The code of what the operating system or the rules of names and limits refuse."""
+    has_body: bool = False
+    """Whether lines follow the command, up to one with a single dot."""
+    body_is_file: bool = False
 
 
 _TEXTS = {
@@ -73,6 +76,7 @@ _EVERYWHERE: Mapping[type[Exception], str] = {
 
 _UNAUTHORIZED_PATH = {Level.SYSTEM: "26.1510", Level.DOMAIN: "26.1511", Level.USER: "26.1512"}
 
+FILES_BEHIND = failure("0.112", "Saved, but not all files could be written")
 TEMPORARY_ERROR = failure("0.108", "Database not available, try again later")
 INTERNAL_ERROR = failure("0.109", "Internal error")
 
@@ -258,8 +262,8 @@ def refusal(error: Exception, command: Command, level: Level) -> Reply | None:
     """Return the reply that tells ``error`` to the client; None for an error that is a defect."""
     if isinstance(error, errors.UnauthorizedPath | UnsafePath):
         return refuse(_UNAUTHORIZED_PATH[level])
-    if isinstance(error, OSError) and command.system_code and error.errno:
-        return failure(command.system_code, os.strerror(error.errno))
+    if isinstance(error, OSError) and command.code and error.errno:
+        return failure(command.code, os.strerror(error.errno))
     for kind in type(error).__mro__:
         code = command.refusals.get(kind) or _EVERYWHERE.get(kind)
         if code:

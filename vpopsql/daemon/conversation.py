@@ -4,17 +4,23 @@ Lines go in, replies come out; there is no socket here, so TCP and standard inpu
 Neither passwords nor other parameters are logged, only verbs, outcomes and who logged in.
 """
 
+import errno
 import itertools
+import os
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import structlog
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from vpopsql import errors
 from vpopsql.config import Config
-from vpopsql.daemon.call import Call, parse_address
+from vpopsql.daemon.call import Afterwards, Body, Call, Effects, Write, parse_address
 from vpopsql.daemon.commands import (
+    FILES_BEHIND,
     INTERNAL_ERROR,
     QUIT_VERBS,
     TEMPORARY_ERROR,
@@ -27,8 +33,9 @@ from vpopsql.daemon.commands import (
 from vpopsql.daemon.reading import login_reply
 from vpopsql.db import Database
 from vpopsql.protocol import (
+    COMMAND_LINE_MAX,
+    END,
     HTTP_VERBS,
-    OK,
     Overlong,
     Reply,
     Words,
@@ -40,10 +47,19 @@ from vpopsql.protocol import (
 from vpopsql.services import accounts
 from vpopsql.services.accounts import Login
 from vpopsql.services.rights import Actor, Level
+from vpopsql.touched import Touched
 
 _connections = itertools.count(1)
+_LOGINS = frozenset({"login", "clogin", "slogin"})
 
 TOO_MANY_CONNECTIONS = failure("3.111", "Too many connections", close=True)
+
+
+class Files(Protocol):
+    """What keeps the site's files in step with the database."""
+
+    def follow(self, touched: Touched) -> None:
+        """Return once the files show what was committed. :raises ExportFailed: they do not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +68,7 @@ class Service:
 
     database: Database
     config: Config
+    files: Files
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +77,33 @@ class Peer:
 
     remote_ip: str = ""
     local_ip: str = ""
+
+
+@dataclass(slots=True)
+class _Collecting:
+    """The lines that follow a command, so far."""
+
+    command: Command
+    body: Body
+    max_bytes: int
+    lines: list[bytes] = field(default_factory=list)
+    size: int = 0
+    is_too_large: bool = False
+
+    def add(self, raw: bytes | Overlong) -> None:
+        """Take a line; forget all of them when they become too many bytes."""
+        self.size += 0 if isinstance(raw, Overlong) else len(raw) + 1
+        if isinstance(raw, Overlong) or self.size > self.max_bytes:
+            self.is_too_large = True
+            self.lines.clear()
+        elif not self.is_too_large:
+            self.lines.append(raw)
+
+    def all_lines(self) -> list[bytes]:
+        """Return the lines. :raises OSError: they were too many."""
+        if self.is_too_large:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        return self.lines
 
 
 class Conversation:
@@ -76,11 +120,22 @@ class Conversation:
         self._compact = False
         self._lines = 0
         self._failed_logins = 0
+        self._collecting: _Collecting | None = None
+        self._refused: Command | None = None
+        """A command that was refused, whose body the client may send all the same."""
+        self._swallowed = 0
         self._id = next(_connections)
         self._log = structlog.get_logger("vpopsql.daemon").bind(
             connection=self._id, peer=peer.remote_ip or None
         )
         self._log.debug("connected")
+
+    @property
+    def line_max(self) -> int:
+        """Return how long the next line may be, in bytes: a file's lines may be longer."""
+        config = self._service.config.daemon
+        in_file = self._collecting is not None and self._collecting.command.body_is_file
+        return config.max_file_bytes if in_file else COMMAND_LINE_MAX
 
     def greeting(self) -> Reply:
         """Return what the server says first."""
@@ -96,26 +151,20 @@ class Conversation:
         The server hangs up after a reply that says so.
         """
         self._lines += 1
-        started = time.monotonic()
-        verb, words = parse_command("" if isinstance(raw, Overlong) else decode(raw))
-        garbled = isinstance(raw, Overlong) or b"\0" in raw
-        if not verb and not garbled:
-            replies = []
-        else:
-            reply = self._unknown() if garbled else self._guarded(verb, words)
-            self._log.info(
-                "command",
-                request=self._request,
-                verb=verb if self._is_known(verb) and not garbled else "unknown",
-                actor=self._actor.address if self._actor else None,
-                status=reply.status[:4].strip(),
-                code=reply.status.split(" ")[1] if reply.status.startswith("-ERR") else None,
-                ms=round((time.monotonic() - started) * 1000, 1),
-            )
-            replies = [reply]
+        if self._collecting:
+            return self._collect(self._collecting, raw)
+        if self._refused and self._is_swallowed(self._refused, raw):
+            return []
+        replies = self._take_command(raw)
         if not self._actor and not any(reply.close for reply in replies):
             replies += self._spent_budgets()
         return replies
+
+    def _take_command(self, raw: bytes | Overlong) -> list[Reply]:
+        if isinstance(raw, Overlong) or b"\0" in raw:
+            return self._answer("", lambda: [self._unknown()])
+        verb, words = parse_command(decode(raw))
+        return self._answer(verb, lambda: self._carry_out(verb, words)) if verb else []
 
     def _spent_budgets(self) -> list[Reply]:
         allowed = self._service.config.daemon.login_attempts
@@ -126,48 +175,53 @@ class Conversation:
         return []
 
     @property
-    def _request(self) -> str:
-        return f"{self._id}-{self._lines}"
-
-    @property
     def _level(self) -> Level:
         return self._actor.level if self._actor else Level.ANYBODY
-
-    def _is_known(self, verb: str) -> bool:
-        return bool(
-            find_command(verb, Level.SYSTEM) or verb in _LOGINS or verb in {*QUIT_VERBS, "help"}
-        )
 
     def _unknown(self) -> Reply:
         return refuse("4.107" if self._actor else "4.104")
 
-    def _guarded(self, verb: str, words: Words) -> Reply:
-        """Carry out a command; whatever goes wrong, answer it and live on."""
+    def _answer(self, verb: str, work: Callable[[], list[Reply]]) -> list[Reply]:
+        """Do some work and log it; whatever goes wrong, answer it and live on."""
+        started = time.monotonic()
+        request = f"{self._id}-{self._lines}"
+        log = self._log.bind(request=request, verb=verb if _is_known(verb) else "unknown")
         try:
-            return self._carry_out(verb, words)
+            replies = work()
         except errors.DatabaseUnavailable as error:
-            self._log.error("database unavailable", request=self._request, error=str(error))
-            return TEMPORARY_ERROR
-        except Exception:  # noqa: BLE001 - a defect must not take the connection down
-            self._log.exception("internal error", request=self._request, verb=verb)
-            return INTERNAL_ERROR
+            log.error("database unavailable", error=str(error))  # noqa: TRY400 - no defect
+            replies = [TEMPORARY_ERROR]
+        except errors.ExportFailed as error:
+            log.error("files behind", error=str(error))  # noqa: TRY400 - no defect
+            replies = [FILES_BEHIND]
+        except Exception:
+            log.exception("internal error")
+            replies = [INTERNAL_ERROR]
+        status = replies[0].status if replies else "+OK"
+        log.info(
+            "command",
+            status=status[:4].strip(),
+            code=status.split(" ")[1] if status.startswith("-ERR") else None,
+            ms=round((time.monotonic() - started) * 1000, 1),
+        )
+        return replies
 
-    def _carry_out(self, verb: str, words: Words) -> Reply:
+    def _carry_out(self, verb: str, words: Words) -> list[Reply]:
         if verb in QUIT_VERBS:
-            return Reply(OK, close=True)
+            return [ok(close=True)]
         if verb == "help":
-            return help_reply(self._level)
+            return [help_reply(self._level)]
         if self._actor is None:
             if verb in _LOGINS:
-                return self._log_in(verb, words)
+                return [self._log_in(verb, words)]
         elif command := find_command(verb, self._level):
             return self._run(command, self._actor, words)
         reply = self._unknown()
         # Somebody's browser was made to talk to us: what follows is not meant for us either.
         reply.close = verb in HTTP_VERBS
-        return reply
+        return [reply]
 
-    # --- login --------------------------------------------------------------------------------
+    # --- login ----------------------------------------------------------------------------------
 
     def _log_in(self, verb: str, words: Words) -> Reply:
         address, password = words.next(), words.rest()
@@ -194,18 +248,45 @@ class Conversation:
             name, domain = parse_address(session, address, self._peer.local_ip)
             return accounts.find_login(session, name, domain, self._service.config.paths.vpopmail)
 
-    # --- commands -----------------------------------------------------------------------------
+    # --- commands -------------------------------------------------------------------------------
 
-    def _run(self, command: Command, actor: Actor, words: Words) -> Reply:
+    def _run(self, command: Command, actor: Actor, words: Words) -> list[Reply]:
         try:
             with self._service.database.reader() as session:
                 answer = command.handler(self._call(session, actor, words))
-            return answer() if callable(answer) else answer
+            if isinstance(answer, Body):
+                most = self._service.config.daemon.max_file_bytes
+                self._collecting = _Collecting(command, answer, most)
+                return [answer.greeting] if answer.greeting else []
+            if isinstance(answer, Write):
+                return [self._write(answer)]
+            return [answer.make() if isinstance(answer, Afterwards) else answer]
         except Exception as error:
             reply = refusal(error, command, actor.level)
+            if command.has_body:
+                self._refused, self._swallowed = command, 0
             if reply is None:
                 raise
-            return reply
+            return [reply]
+
+    def _write(self, write: Write) -> Reply:
+        """Make a change: commit it, bring the files to it, and only then answer."""
+        try:
+            reply, effects = self._commit(write)
+        except IntegrityError:
+            # Another session was quicker; a second look sees what it did.
+            reply, effects = self._commit(write)
+        if effects.touched:
+            self._service.files.follow(effects.touched)
+        for action in effects.actions:
+            action()
+        return reply or ok()
+
+    def _commit(self, write: Write) -> tuple[Reply | None, Effects]:
+        effects = Effects()
+        with self._service.database.writer() as session:
+            reply = write.job(session, effects)
+        return reply, effects
 
     def _call(self, session: Session, actor: Actor, words: Words) -> Call:
         return Call(
@@ -217,5 +298,41 @@ class Conversation:
             local_ip=self._peer.local_ip,
         )
 
+    # --- lines that follow a command ------------------------------------------------------------
 
-_LOGINS = frozenset({"login", "clogin", "slogin"})
+    def _collect(self, collecting: _Collecting, raw: bytes | Overlong) -> list[Reply]:
+        """Take a line of a command's body; at the last one, finish the command."""
+        if isinstance(raw, Overlong) or decode(raw) != END:
+            collecting.add(raw)
+            return []
+        self._collecting = None
+        return self._answer(collecting.command.verb, lambda: [self._finish(collecting)])
+
+    def _finish(self, collecting: _Collecting) -> Reply:
+        try:
+            return self._write(collecting.body.finish(collecting.all_lines()))
+        except Exception as error:
+            reply = refusal(error, collecting.command, self._level)
+            if reply is None:
+                raise
+            return reply
+
+    def _is_swallowed(self, refused: Command, raw: bytes | Overlong) -> bool:
+        """Tell whether a line belongs to the body of a command that was refused.
+
+        Clients that send a file do not wait for an answer, so all of it is dropped. Of those that
+        send options some wait and go on with another command, which no option is called like.
+        """
+        line = "" if isinstance(raw, Overlong) else decode(raw)
+        self._swallowed += 1
+        if line == END:
+            self._refused = None
+            return True
+        if not refused.body_is_file and self._swallowed == 1 and _is_known(parse_command(line)[0]):
+            self._refused = None
+            return False
+        return True
+
+
+def _is_known(verb: str) -> bool:
+    return bool(find_command(verb, Level.SYSTEM)) or verb in {*_LOGINS, *QUIT_VERBS, "help"}

@@ -1,15 +1,14 @@
 """The handlers of the commands that only read.
 
-A handler returns its reply, or, when files have to be read, a function that makes it once the
-transaction is over.
+Those that look at files do so when the transaction is over.
 """
 
 import functools
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from vpopsql import errors, maildir
-from vpopsql.daemon.call import Call, parse_address
+from vpopsql.daemon.call import Afterwards, Call, parse_address
 from vpopsql.model import LIMIT_SETTINGS, Flag
 from vpopsql.names import lower
 from vpopsql.protocol import Reply, listing, stuff
@@ -17,11 +16,6 @@ from vpopsql.services import accounts, domains, forwards, ipmaps, limits, rights
 from vpopsql.services.accounts import Account, Login
 from vpopsql.services.rights import Actor, Level
 from vpopsql.tree import EntryType, LinkInPath, Tree
-
-Later = Callable[[], Reply]
-
-READ_FILE_MAX = 16 * 1024 * 1024
-"""Bytes of a file that read_file sends: it is for settings and messages, not for mail."""
 
 _FLAG_NAMES = (
     ("no_password_change", Flag.NO_PASSWD_CHNG),
@@ -179,22 +173,24 @@ def get_lastauth(call: Call) -> Reply:
     return listing([f"time {at}", f"ip {address}"])
 
 
-def get_user_size(call: Call) -> Later:
+def get_user_size(call: Call) -> Afterwards:
     """Measure a mailbox: bytes and messages."""
     name, domain = call.address()
     rights.require_account(call.actor, name, domain)
     account, tree = accounts.get_account(call.session, name, domain), call.tree()
-    return lambda: listing(_size_lines(maildir.measure(tree, f"{account.directory}/Maildir")))
+    return Afterwards(
+        lambda: listing(_size_lines(maildir.measure(tree, f"{account.directory}/Maildir")))
+    )
 
 
-def get_domain_size(call: Call) -> Later:
+def get_domain_size(call: Call) -> Afterwards:
     """Measure every mailbox of a domain, and add them up."""
     name = call.domain()
     rights.require_domain(call.actor, name)
     domain = domains.find_domain(call.session, name)
     found = accounts.list_accounts(call.session, name)
     real, tree = name if domain is None else domain.name, call.tree()
-    return lambda: listing(_domain_size_lines(tree, real, found))
+    return Afterwards(lambda: listing(_domain_size_lines(tree, real, found)))
 
 
 def _domain_size_lines(tree: Tree, domain: str, found: Iterable[Account]) -> Iterator[str]:
@@ -260,23 +256,26 @@ _ENTRY_TYPES = {EntryType.BLKDEV: "plkdev"}
 """Quirk: the protocol's documentation spells it so."""
 
 
-def list_dir(call: Call) -> Later:
+def list_dir(call: Call) -> Afterwards:
     """Show the names in a directory, with what they are."""
     tree, path = call.path(errors.DirectoryRequired)
-    return lambda: listing(
-        f"{entry.name} {_ENTRY_TYPES.get(entry.type, entry.type)}" for entry in tree.list(path)
+    return Afterwards(
+        lambda: listing(
+            f"{entry.name} {_ENTRY_TYPES.get(entry.type, entry.type)}" for entry in tree.list(path)
+        )
     )
 
 
-def read_file(call: Call) -> Later:
+def read_file(call: Call) -> Afterwards:
     """Show the lines of a file. Quirk: a directory is an empty file."""
     tree, path = call.path(errors.FilenameRequired)
-    return lambda: listing(_file_lines(tree, path), ends="\n")
+    most = call.config.daemon.max_file_bytes
+    return Afterwards(lambda: listing(_file_lines(tree, path, most), ends="\n"))
 
 
-def _file_lines(tree: Tree, path: str) -> list[str]:
+def _file_lines(tree: Tree, path: str, max_bytes: int) -> list[str]:
     try:
-        data = tree.read(path, READ_FILE_MAX)
+        data = tree.read(path, max_bytes)
     except IsADirectoryError:
         return []
     text = data.decode("utf-8", "surrogateescape")
@@ -286,10 +285,10 @@ def _file_lines(tree: Tree, path: str) -> list[str]:
     return [stuff(line) for line in lines]
 
 
-def stat_file(call: Call) -> Later:
+def stat_file(call: Call) -> Afterwards:
     """Show the owner of a file or directory."""
     tree, path = call.path(errors.FilenameRequired)
-    return lambda: listing([f"uid: {_owner(tree, path)}"], ends="\n")
+    return Afterwards(lambda: listing([f"uid: {_owner(tree, path)}"], ends="\n"))
 
 
 def _owner(tree: Tree, path: str) -> int:

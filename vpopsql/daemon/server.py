@@ -58,6 +58,7 @@ def converse(conversation: Conversation, channel: Channel) -> None:
             return
         for line in reader.feed(data):
             replies = conversation.receive(line)
+            reader.limit = conversation.line_max
             sender.send(replies)
             if any(reply.close for reply in replies):
                 return

@@ -1,8 +1,8 @@
 """vpopmail's directory counter: which bucket the next directory goes into.
 
 The first 99 go to the top, every hundredth addition moves on: ``0`` to ``z``, then ``0/0`` to
-``z/z``, then three levels. Buckets that a deletion freed are used first. The counter only has to spread
-directories; where each one is, is stored with it.
+``z/z``, then three levels. Buckets that a deletion freed are used first. The counter only has to
+spread directories; where each one is, is stored with it.
 
 Source: vpopmail's .dir-control. differs: callers lock the counter, so that it is exact.
 """

@@ -1,0 +1,28 @@
+"""Which files a change of the database touches: said by who makes it, read by who writes them."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Touched:
+    """Files that are older than the database, by the real domains they belong to."""
+
+    accounts: set[str] = field(default_factory=set)
+    """vpasswd, its cdb, and the directory counter."""
+    dotqmail: set[str] = field(default_factory=set)
+    """The ``.qmail*`` files of the domain and of its mailboxes, ``.qmail-default`` included."""
+    limits: set[str] = field(default_factory=set)
+    """``.qmailadmin-limits``."""
+    site: bool = False
+    """The files of the whole site: qmail's control files, users/assign, the IP map, defaults."""
+
+    def __bool__(self) -> bool:
+        """Tell whether there is anything."""
+        return bool(self.accounts or self.dotqmail or self.limits or self.site)
+
+    def add(self, other: "Touched") -> None:
+        """Take in what another change touched."""
+        self.accounts |= other.accounts
+        self.dotqmail |= other.dotqmail
+        self.limits |= other.limits
+        self.site = self.site or other.site
