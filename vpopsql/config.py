@@ -145,6 +145,38 @@ def _command() -> _Kind:
     return _Kind(allowed, accept, shlex.split)
 
 
+_PROGRAM = re.compile(r"(/[\w+.-]+)+", re.ASCII)
+
+
+def _is_program(value: object) -> bool:
+    return (
+        isinstance(value, str)
+        and _PROGRAM.fullmatch(value) is not None
+        and {".", ".."}.isdisjoint(value.split("/"))
+    )
+
+
+def _program() -> _Kind:
+    def accept(value: object) -> str:
+        if value == "" or _is_program(value):
+            return str(value)
+        raise ValueError
+
+    return _Kind('the absolute path of a program, or ""', accept)
+
+
+def _programs() -> _Kind:
+    def accept(value: object) -> tuple[str, ...]:
+        if isinstance(value, list) and all(
+            isinstance(each, str) and _is_program(each.removesuffix("*")) for each in value
+        ):
+            return tuple(map(str, value))
+        raise ValueError
+
+    allowed = "a list of absolute paths, each may end in `*`; in the environment, blanks between"
+    return _Kind(allowed, accept, str.split)
+
+
 def _database_url() -> _Kind:
     def accept(value: object) -> str:
         from sqlalchemy import make_url  # noqa: PLC0415 - slow import
@@ -290,6 +322,17 @@ class Passwords:
 
 
 @dataclass(frozen=True, slots=True)
+class Domains:
+    """What new domains are like."""
+
+    catchall: str = _key(
+        "bounce",
+        _one_of("bounce", "delete"),
+        "What happens to mail for names that a new domain does not have.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Export:
     """How the files of qmail and vpopmail are written."""
 
@@ -297,6 +340,36 @@ class Export:
     gid: int = _key(89, _integer(0, 2**32 - 2), "The numeric group of vpopmail's files.")
     reload_command: tuple[str, ...] = _key(
         (), _command(), "Run, without a shell, after an export that changed a file."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DotQmail:
+    """What the lines of dot-qmail files may do that others than system administrators write."""
+
+    programs: tuple[str, ...] = _key(
+        (
+            "/usr/bin/autorespond",
+            "/usr/local/bin/autorespond",
+            "/usr/bin/qmail-autoresponder",
+            "/usr/local/bin/qmail-autoresponder",
+            "/usr/bin/vacation",
+            "/usr/local/bin/vacation",
+            "/usr/bin/ezmlm/ezmlm-*",
+            "/usr/local/bin/ezmlm/ezmlm-*",
+        ),
+        _programs(),
+        "Programs that anybody's mail may be given to, with files of his own only. `ezmlm-*` stands"
+        " for those that handle a message, not for those that make and manage lists.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """Mailing lists, which are ezmlm-idx's."""
+
+    ezmlm_make: str = _key(
+        "", _program(), "ezmlm-make, for add_list and mod_list; without, there are no such commands."
     )
 
 
@@ -323,7 +396,10 @@ class Config:
     paths: Paths = field(default_factory=Paths)
     daemon: Daemon = field(default_factory=Daemon)
     passwords: Passwords = field(default_factory=Passwords)
+    domains: Domains = field(default_factory=Domains)
     export: Export = field(default_factory=Export)
+    dotqmail: DotQmail = field(default_factory=DotQmail)
+    lists: Lists = field(default_factory=Lists)
     log: Log = field(default_factory=Log)
     origins: Mapping[str, str] = field(
         default_factory=lambda: MappingProxyType({}), repr=False, compare=False
@@ -336,7 +412,10 @@ _SECTIONS: Mapping[str, type[Any]] = MappingProxyType(
         "paths": Paths,
         "daemon": Daemon,
         "passwords": Passwords,
+        "domains": Domains,
         "export": Export,
+        "dotqmail": DotQmail,
+        "lists": Lists,
         "log": Log,
     }
 )

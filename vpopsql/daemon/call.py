@@ -40,6 +40,13 @@ class Call:
             raise missing
         return word
 
+    def rest(self, missing: type[errors.MissingParameter]) -> str:
+        """Take all that is left, blanks included, or raise ``missing``."""
+        text = self.words.rest()
+        if not text:
+            raise missing
+        return text
+
     def domain(self, missing: type[errors.MissingParameter] = errors.DomainRequired) -> str:
         """Take the next parameter as a domain's name, or raise ``missing``."""
         return lower(self.word(missing))

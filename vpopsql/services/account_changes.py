@@ -43,6 +43,8 @@ _MEGABYTE = 1024 * 1024
 class Home:
     """The directory of a mailbox."""
 
+    domain: str
+    """The real domain."""
     directory: str
     uid: int
     gid: int
@@ -56,6 +58,18 @@ class Secret:
     hashed: str
     clear_text: str | None = field(default=None, repr=False)
     """None: not stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Modified:
+    """What a modification did."""
+
+    domain: str
+    """The real domain."""
+    home: Home | None
+    """Set when the quota changed."""
+    denied: tuple[str, ...]
+    """The wishes that the caller may not have; they were left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +150,7 @@ def insert_account(
     session.execute(
         insert(LastAuth).values(mailbox_id=mailbox_id, service="any", at=now, remote_ip=NEVER)
     )
-    return Home(directory, domain.uid, domain.gid, quota)
+    return Home(domain.name, directory, domain.uid, domain.gid, quota)
 
 
 def _require_room(session: Session, domain: FoundDomain, most: int) -> None:
@@ -183,7 +197,7 @@ def delete_account(session: Session, actor: Actor, name: str, domain: str) -> Ho
     bucket = buckets.bucket_of(mailbox.directory, found.directory)
     buckets.free_bucket(session, found.id, bucket)
     record(session, actor, "del_user", ("user", f"{name}@{found.name}"), domain=found.name)
-    return Home(mailbox.directory, found.uid, found.gid, Quota())
+    return Home(found.name, mailbox.directory, found.uid, found.gid, Quota())
 
 
 def _get_mailbox(session: Session, domain: FoundDomain, name: str) -> Mailbox:
@@ -226,8 +240,8 @@ def require_modification(session: Session, actor: Actor, name: str, domain: str)
 
 def modify_account(
     session: Session, actor: Actor, name: str, domain: str, wishes: Wishes
-) -> list[str]:
-    """Change a mailbox; return the names of the wishes that ``actor`` may not have.
+) -> Modified:
+    """Change a mailbox; what ``actor`` may not change is left as it is.
 
     Only fields that are named change, all of them or none.
 
@@ -257,7 +271,9 @@ def modify_account(
         changes.pop("password_changed_at", None)
         address = f"{name}@{found.name}"
         record(session, actor, "mod_user", ("user", address), changes, domain=found.name)
-    return denied
+    quota = wishes.quota if "quota_text" in changes else None
+    home = Home(found.name, mailbox.directory, found.uid, found.gid, quota) if quota else None
+    return Modified(found.name, home, tuple(denied))
 
 
 _SECRETS = frozenset({"password_hash", "clear_text"})

@@ -2,11 +2,13 @@
 
 import ipaddress
 
-from sqlalchemy import select
+from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
-from vpopsql.errors import NoSuchMapping
+from vpopsql.errors import InvalidIp, NoSuchDomain, NoSuchMapping
 from vpopsql.model import DomainName, IpMapping
+from vpopsql.services.changes import record
+from vpopsql.services.rights import Actor, require_system
 
 _LIST = (
     select(IpMapping.address, DomainName.name)
@@ -39,3 +41,44 @@ def get_mapping(session: Session, address: str) -> tuple[str, str]:
 def list_mappings(session: Session) -> list[tuple[str, str]]:
     """Return every ``(address, domain)``, IPv4 before IPv6, by number."""
     return [(address, domain) for address, domain in session.execute(_LIST)]
+
+
+def add_mapping(session: Session, actor: Actor, address: str, domain: str) -> None:
+    """Map an IP address to a domain, instead of any other that it is mapped to.
+
+    :raises NotAuthorized: ``actor`` is no system administrator.
+    :raises NoSuchDomain, InvalidIp: what is missing or malformed.
+    """
+    require_system(actor)
+    domain_id = session.scalar(select(DomainName.domain_id).where(DomainName.name == domain))
+    if domain_id is None:
+        raise NoSuchDomain(domain)
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        raise InvalidIp(address) from None
+    before = find_mapping(session, str(ip))
+    session.execute(delete(IpMapping).where(IpMapping.address == str(ip)))
+    session.execute(
+        insert(IpMapping).values(
+            address=str(ip), family=ip.version, packed=ip.packed, domain_id=domain_id
+        )
+    )
+    changes = {"domain": (before[1] if before else None, domain)}
+    record(session, actor, "add_ip_map", ("ip", str(ip)), changes, domain=None)
+
+
+def delete_mapping(session: Session, actor: Actor, address: str, domain: str) -> None:
+    """Forget that an IP address is mapped to ``domain``; what is not so stays, silently.
+
+    :raises NotAuthorized: ``actor`` is no system administrator.
+    """
+    require_system(actor)
+    found = find_mapping(session, address)
+    domain_id = session.scalar(select(DomainName.domain_id).where(DomainName.name == domain))
+    if found is None or domain_id is None:
+        return
+    mine = (IpMapping.address == found[0]) & (IpMapping.domain_id == domain_id)
+    if session.execute(delete(IpMapping).where(mine).returning(IpMapping.address)).first():
+        changes = {"domain": (found[1], None)}
+        record(session, actor, "del_ip_map", ("ip", found[0]), changes, domain=None)

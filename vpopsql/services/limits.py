@@ -1,11 +1,14 @@
-"""Limits of domains, with the site's defaults behind them."""
+"""Limits of domains, with the site's defaults behind them: reading and changing."""
 
 from collections.abc import Mapping
 
-from sqlalchemy import select
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from vpopsql.model import LIMIT_SETTINGS, DefaultLimits, DomainLimits
+from vpopsql.services.changes import record
+from vpopsql.services.domains import FoundDomain, lock_domain
+from vpopsql.services.rights import Actor, require_system
 
 _BUILT_IN: Mapping[str, int | bool] = {
     name: -1 if name.startswith("max_") and name != "max_msgcount" else 0
@@ -26,3 +29,43 @@ def get_limits(session: Session, domain_id: int) -> Mapping[str, int | bool]:
         or session.execute(_DEFAULT).first()
     )
     return _BUILT_IN if row is None else dict(zip(LIMIT_SETTINGS, row, strict=True))
+
+
+def set_limits(
+    session: Session, actor: Actor, domain: str, settings: Mapping[str, int | bool]
+) -> FoundDomain:
+    """Change the named settings of a domain; the others keep what held so far.
+
+    :raises NotAuthorized: ``actor`` is no system administrator.
+    :raises NoSuchDomain: there is no such domain.
+    """
+    found = _locked(session, actor, domain)
+    before = get_limits(session, found.id)
+    values = {**before, **settings}
+    own = DomainLimits.domain_id == found.id
+    if session.scalar(select(DomainLimits.domain_id).where(own)) is None:
+        session.execute(insert(DomainLimits).values(domain_id=found.id, **values))
+    else:
+        session.execute(update(DomainLimits).where(own).values(**values))
+    changes = {
+        name: (before[name], value) for name, value in settings.items() if before[name] != value
+    }
+    record(session, actor, "set_limits", ("domain", found.name), changes, domain=found.name)
+    return found
+
+
+def delete_limits(session: Session, actor: Actor, domain: str) -> FoundDomain:
+    """Let a domain fall back to the site's limits; without limits of its own nothing changes.
+
+    :raises NotAuthorized: ``actor`` is no system administrator.
+    :raises NoSuchDomain: there is no such domain.
+    """
+    found = _locked(session, actor, domain)
+    session.execute(delete(DomainLimits).where(DomainLimits.domain_id == found.id))
+    record(session, actor, "del_limits", ("domain", found.name), domain=found.name)
+    return found
+
+
+def _locked(session: Session, actor: Actor, domain: str) -> FoundDomain:
+    require_system(actor)
+    return lock_domain(session, domain)

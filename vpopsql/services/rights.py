@@ -65,6 +65,12 @@ def administers(actor: Actor, domain: str) -> bool:
     return actor.level is Level.SYSTEM or (actor.level is Level.DOMAIN and domain == actor.domain)
 
 
+def require_system(actor: Actor) -> None:
+    """Refuse anybody but system administrators. :raises NotAuthorized: he is none."""
+    if actor.level is not Level.SYSTEM:
+        raise NotAuthorized(f"{actor.address} is no system administrator")
+
+
 def require_domain(actor: Actor, domain: str) -> None:
     """Refuse unless `administers`.
 

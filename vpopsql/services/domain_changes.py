@@ -1,0 +1,138 @@
+"""Adding and deleting domains and alias domains, by system administrators."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import delete, func, insert, select
+from sqlalchemy.orm import Session
+
+from vpopsql.errors import (
+    DomainExists,
+    DomainNameTooLong,
+    InvalidDomainName,
+    NoSuchDomain,
+)
+from vpopsql.model import CatchAll, Domain, DomainName, ForeignLine, utc_now
+from vpopsql.names import DOMAIN_MAX, new_domain_name_problem, sort_key, to_a_label
+from vpopsql.quota import Quota
+from vpopsql.services import buckets
+from vpopsql.services.account_changes import Home, Secret, insert_account
+from vpopsql.services.changes import record
+from vpopsql.services.domains import FoundDomain, find_domain, lock_domain
+from vpopsql.services.rights import Actor, require_system
+
+RCPTHOSTS_MAX = 50
+"""Lines of control/rcpthosts; further names go to morercpthosts.  Source: vpopmail."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """A domain that is gone."""
+
+    name: str
+    directory: str | None
+    """What is to go when this is committed; None for an alias domain."""
+
+
+def add_domain(
+    session: Session,
+    actor: Actor,
+    name: str,
+    secret: Secret,
+    *,
+    owner: tuple[int, int],
+    catchall: CatchAll,
+) -> tuple[FoundDomain, Home]:
+    """Add a domain with its postmaster; return it and the postmaster's home.
+
+    :param owner: user and group id of its files.
+    :raises DomainExists: there is a domain or alias domain of this name.
+    :raises DomainNameTooLong, InvalidDomainName: no domain may be called so.
+    """
+    require_system(actor)
+    name = _new_name(session, name)
+    parent = f"{actor.site_directory}/domains"
+    bucket = buckets.take_bucket(session, None)
+    directory = "/".join(filter(None, (parent, bucket, name)))
+    uid, gid = owner
+    domain_id = session.execute(
+        insert(Domain)
+        .values(directory=directory, uid=uid, gid=gid, created_at=utc_now(), catchall=catchall)
+        .returning(Domain.id)
+    ).scalar_one()
+    _insert_name(session, name, domain_id, is_alias=False)
+    domain = FoundDomain(domain_id, name, directory, uid, gid)
+    home = insert_account(session, domain, "postmaster", secret, Quota())
+    record(session, actor, "add_domain", ("domain", name), domain=name)
+    return domain, home
+
+
+def add_alias_domain(session: Session, actor: Actor, first: str, second: str) -> str:
+    """Make one of two names an alias of the other, which exists; return the real domain.
+
+    :raises NoSuchDomain: neither name exists.
+    :raises DomainExists: both do.
+    :raises DomainNameTooLong, InvalidDomainName: no domain may be called so.
+    """
+    require_system(actor)
+    # The documentation wishes for it: whichever of the two exists is the real one.
+    real, alias = (first, second) if find_domain(session, first) else (second, first)
+    if real == second and find_domain(session, second) is None:
+        raise NoSuchDomain(first)
+    domain = lock_domain(session, real)
+    alias = _new_name(session, alias)
+    _insert_name(session, alias, domain.id, is_alias=True)
+    changes = {"alias": (None, alias)}
+    record(session, actor, "add_alias_domain", ("domain", domain.name), changes, domain=None)
+    return domain.name
+
+
+def delete_domain(session: Session, actor: Actor, name: str) -> Deleted:
+    """Delete an alias domain, or a domain with all its aliases and everything in it.
+
+    :raises NoSuchDomain: there is none.
+    :raises DomainNameTooLong: there cannot be one.
+    """
+    require_system(actor)
+    if len(name) > DOMAIN_MAX:
+        raise DomainNameTooLong(name)
+    domain = lock_domain(session, name)
+    if name != domain.name:
+        session.execute(delete(DomainName).where(DomainName.name == name))
+        changes = {"alias": (name, None)}
+        record(session, actor, "del_alias_domain", ("domain", domain.name), changes, domain=None)
+        return Deleted(name, None)
+    parent = f"{actor.site_directory}/domains"
+    session.execute(delete(Domain).where(Domain.id == domain.id))
+    buckets.free_bucket(session, None, buckets.bucket_of(domain.directory, parent))
+    record(session, actor, "del_domain", ("domain", name), domain=name)
+    return Deleted(name, domain.directory)
+
+
+def _new_name(session: Session, text: str) -> str:
+    """Return a name for a domain as it is stored, if it may be used."""
+    if len(text) > DOMAIN_MAX:
+        raise DomainNameTooLong(text)
+    if new_domain_name_problem(text):
+        raise InvalidDomainName(text)
+    name = to_a_label(text)
+    if find_domain(session, name):
+        raise DomainExists(name)
+    return name
+
+
+def _insert_name(session: Session, name: str, domain_id: int, *, is_alias: bool) -> None:
+    session.execute(
+        insert(DomainName).values(
+            name=name,
+            domain_id=domain_id,
+            is_alias=is_alias,
+            sort_key=sort_key(name),
+            in_morercpthosts=_rcpthosts_lines(session) >= RCPTHOSTS_MAX,
+        )
+    )
+
+
+def _rcpthosts_lines(session: Session) -> int:
+    ours = select(func.count()).where(~DomainName.in_morercpthosts)
+    foreign = select(func.count()).where(ForeignLine.file == "control/rcpthosts")
+    return (session.scalar(ours) or 0) + (session.scalar(foreign) or 0)
