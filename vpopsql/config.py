@@ -359,8 +359,8 @@ class DotQmail:
             "/usr/local/bin/ezmlm/ezmlm-*",
         ),
         _programs(),
-        "Programs that anybody's mail may be given to, with files of his own only. `ezmlm-*` stands"
-        " for those that handle a message, not for those that make and manage lists.",
+        "Programs that anybody may have his mail given to, with files of his own only. `ezmlm-*`"
+        " stands for those that handle a message, not for those that make lists.",
     )
 
 
@@ -369,7 +369,7 @@ class Lists:
     """Mailing lists, which are ezmlm-idx's."""
 
     ezmlm_make: str = _key(
-        "", _program(), "ezmlm-make, for add_list and mod_list; without, there are no such commands."
+        "", _program(), "ezmlm-make, for add_list and mod_list; empty: there are no list commands."
     )
 
 
