@@ -9,10 +9,15 @@ from typing import Any
 import pytest
 
 from tests.daemon.files import NoFiles
+from tests.transcripts import Client
 from vpopsql import config
 from vpopsql.daemon.conversation import Service
 from vpopsql.daemon.server import Server
 from vpopsql.db import Database
+from vpopsql.importer.apply import apply_plan
+from vpopsql.importer.evidence import Evidence
+from vpopsql.importer.plan import make_plan
+from vpopsql.importer.scan import Source, scan
 
 
 def settings(url: str, root: Path, **daemon: Any) -> config.Config:
@@ -59,3 +64,73 @@ def start(database: Database, database_url: str) -> Iterator[Callable[..., Runni
     yield start_daemon
     for daemon in running:
         daemon.stop()
+
+
+@pytest.fixture
+def serve(
+    database: Database, start: Callable[..., Running], unpack: Callable[[str], Path]
+) -> Callable[..., Running]:
+    """A function that imports a sample tree and serves it."""
+
+    def serve_tree(name: str, prepare: Callable[[Path], object] = bool) -> Running:
+        root = unpack(name)
+        prepare(root)
+        evidence = Evidence()
+        found = scan(
+            Source(root / "home/vpopmail", root / "var/qmail", store_clear_text=True), evidence
+        )
+        with database.writer() as session:
+            plan = make_plan(session, found, evidence)
+            assert not plan.rejected
+            apply_plan(session, plan, {})
+        return start(root)
+
+    return serve_tree
+
+
+class Talk:
+    """A client that waits for each answer."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        self.client = Client(address)
+        assert self.client.line() == b"+OK \r\n"
+
+    def ask(self, *lines: str | bytes) -> list[str]:
+        """Send lines in one piece, and return the lines of one reply, without their ends."""
+        raw = [line if isinstance(line, bytes) else line.encode() for line in lines]
+        self.client.send(b"".join(line + b"\r\n" for line in raw))
+        return self.answer()
+
+    def answer(self) -> list[str]:
+        """Return the lines of the next reply, without their ends."""
+        lines = [self._line()]
+        if lines[0] == "+OK+":
+            while lines[-1] != ".":
+                lines.append(self._line())
+        return lines
+
+    def change(self, command: str, *options: str) -> str:
+        """Run mod_user or set_limits; return what is said at the end, or at once if refused."""
+        start = self.ask(command)
+        return self.ask(*options, ".")[0] if start == ["+OK "] else start[0]
+
+    def _line(self) -> str:
+        line = self.client.line()
+        assert line.endswith(b"\n"), line
+        return line.rstrip(b"\r\n").decode("utf-8", "surrogateescape")
+
+
+@pytest.fixture
+def talk_to() -> Iterator[Callable[..., Talk]]:
+    """A function that connects to a daemon and logs in."""
+    opened: list[Talk] = []
+
+    def connect(daemon: Running, account: str, password: str, verb: str = "slogin") -> Talk:
+        talk = Talk(daemon.address)
+        opened.append(talk)
+        assert talk.ask(f"{verb} {account} {password}")[0].startswith("+OK")
+        return talk
+
+    yield connect
+    for talk in opened:
+        talk.client.close()

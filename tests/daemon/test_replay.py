@@ -14,11 +14,6 @@ import pytest
 from tests import transcripts
 from tests.daemon.conftest import Running
 from tests.transcripts import Deviation, escape
-from vpopsql.db import Database
-from vpopsql.importer.apply import apply_plan
-from vpopsql.importer.evidence import Evidence
-from vpopsql.importer.plan import make_plan
-from vpopsql.importer.scan import Source, scan
 
 NOT_YET = {
     "020-line-endings": "help of all commands",
@@ -214,28 +209,6 @@ SETUPS: dict[str, Callable[[Path], object]] = {
     "106-file-sa-outside": make_backup,
 }
 """What the recorder did on the server's machine before, or in between."""
-
-
-@pytest.fixture
-def serve(
-    database: Database, start: Callable[..., Running], unpack: Callable[[str], Path]
-) -> Callable[..., Running]:
-    """A function that imports a sample tree and serves it."""
-
-    def serve_tree(name: str, prepare: Callable[[Path], object] = bool) -> Running:
-        root = unpack(name)
-        prepare(root)
-        evidence = Evidence()
-        found = scan(
-            Source(root / "home/vpopmail", root / "var/qmail", store_clear_text=True), evidence
-        )
-        with database.writer() as session:
-            plan = make_plan(session, found, evidence)
-            assert not plan.rejected
-            apply_plan(session, plan, {})
-        return start(root)
-
-    return serve_tree
 
 
 def names() -> list[str]:

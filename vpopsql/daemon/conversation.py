@@ -9,7 +9,7 @@ import itertools
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import structlog
@@ -239,7 +239,8 @@ class Conversation:
             # A word that is no address may be a password in the wrong place.
             self._log.warning("login failed", account=address[:320] if "@" in address else None)
             return refuse("8.207")
-        self._actor, self._compact = login.actor, verb != "login"
+        self._actor = replace(login.actor, remote_ip=self._peer.remote_ip)
+        self._compact = verb != "login"
         self._log = self._log.bind(actor=login.actor.address)
         return ok() if verb == "slogin" else login_reply(login, compact=self._compact)
 
