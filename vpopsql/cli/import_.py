@@ -101,7 +101,9 @@ def tree(ctx: click.Context, vpopmail: Path, qmail: Path, *, really: bool, outpu
 
 
 def _table(plan: "Plan", *, really: bool) -> Iterator[str]:
-    yield f"vpopmail's home in the data: {plan.found.vpopmail_dir}"
+    from vpopsql.importer.evidence import printable
+
+    yield f"vpopmail's home in the data: {printable(plan.found.vpopmail_dir)}"
     yield ""
     yield from _sources(plan)
     yield ""

@@ -21,7 +21,7 @@ from vpopsql.importer.directory import (
     relative_to,
 )
 from vpopsql.importer.dotqmails import DotQmailReader, is_dot_qmail, split_catchall
-from vpopsql.importer.evidence import Code, Evidence, Tally
+from vpopsql.importer.evidence import Code, Evidence, Tally, without_secrets
 from vpopsql.importer.files import (
     COUNTER,
     FREE_BUCKETS,
@@ -159,20 +159,27 @@ class DomainReader:
         """Return the line as an account with a lower-case name, None if it is to be left out."""
         find, shown = self._evidence.find, tally.place
         if isinstance(line, Malformed):
-            if line.text.strip():
-                self._evidence.malformed(tally, shown, line, secret=True)
-            else:
+            if tally.kind == _VPASSWD and not line.text.strip():
                 tally.blank += 1
                 find(Code.BLANK_LINE, shown, line.number, "", "a blank line")
+            else:
+                self._evidence.malformed(tally, shown, line, secret=True)
             return None
         name = names.lower(line.name)
         if not names.is_user_name(line.name):
-            find(Code.BAD_NAME, shown, line.number, line.name, "no name that vpopmail can have")
+            text = without_secrets(f"{line.name}:…")
+            find(Code.BAD_NAME, shown, line.number, text, "no name that vpopmail can have")
         elif name in seen:
             reason = f"line {seen[name]} has this user already"
             find(Code.SAME_USER, shown, line.number, line.name, reason)
         elif line.apop_uid > _INT_MAX:
-            find(Code.MALFORMED, shown, line.number, f"{name}:…", "its uid is too large")
+            find(
+                Code.MALFORMED,
+                shown,
+                line.number,
+                without_secrets(f"{name}:…"),
+                "its uid is too large",
+            )
         elif not is_plain(line.directory):
             reason = f"the directory of {name} is not an absolute path without '..'"
             find(Code.BAD_PATH, shown, line.number, line.directory, reason)

@@ -12,6 +12,8 @@ from typing import Any
 from vpopsql.qmail.lines import Malformed
 
 _PATH_MAX = 4096  # of Linux
+_REASON_MAX = 300
+_NAME_MAX = 32  # characters of a name that may be shown; a hash has more, or a dollar sign
 
 
 class Severity(enum.IntEnum):
@@ -55,6 +57,11 @@ class Code(enum.Enum):
         "other-prepend",
         Severity.WARNING,
         "decide which of the two is meant: the export adds NAME:NAME beside it",
+    )
+    OTHER_HOME = (
+        "other-home",
+        Severity.WARNING,
+        "set paths.vpopmail to it: the daemon and the export look for files there",
     )
     IN_LOCALS = (
         "in-locals",
@@ -269,11 +276,12 @@ class Evidence:
 
     def find(self, code: Code, file: str, line: int, text: str, reason: str) -> None:
         """Record a finding; ``text`` must hold no secret."""
-        self._findings[Finding(code, file, line, printable(text), reason)] = None
+        finding = Finding(code, file, line, printable(text), printable(reason, _REASON_MAX))
+        self._findings[finding] = None
 
     def malformed(self, tally: Tally, file: str, line: Malformed, *, secret: bool = False) -> None:
         """Record a line that a parser could not use; of a secret one only the name is shown."""
-        text = _without_secrets(line.text) if secret else line.text
+        text = without_secrets(line.text) if secret else line.text
         tally.rejected += 1
         self.find(Code.MALFORMED, file, line.number, text, line.reason)
 
@@ -296,7 +304,12 @@ class Evidence:
         return [finding for finding in self._findings if finding.code.severity is severity]
 
 
-def _without_secrets(vpasswd_line: str) -> str:
-    """Return the name of a vpasswd line; all of a line without a colon might be a hash."""
-    name, colon, _ = vpasswd_line.partition(":")
-    return f"{name}:…" if colon else f"({len(vpasswd_line)} characters)"
+def without_secrets(vpasswd_line: str) -> str:
+    """Return as much of a vpasswd line as may be shown: its name, if it is one.
+
+    Lines break anywhere; the first field of a damaged one can be a hash.
+    """
+    name, _, rest = vpasswd_line.partition(":")
+    if len(name) > _NAME_MAX or "$" in name or not rest:
+        return f"({len(vpasswd_line)} characters)"
+    return f"{name}:…"

@@ -37,8 +37,8 @@ _OURS_IN_ETC = {"ip_alias_map", "vlimits.default", "defaultdomain"}
 class Source:
     """What to import, and how to understand it.
 
-    ``vpopmail`` and ``qmail`` are the real directories; ``vpopmail_dir`` (used when the data do
-    not tell) and ``qmail_dir`` are what they are called in the data. ``root`` stands before
+    ``vpopmail`` and ``qmail`` are the real directories; ``vpopmail_dir`` (unless the data tell
+    otherwise) and ``qmail_dir`` are what they are called in the data. ``root`` stands before
     directories of domains that are elsewhere.
     """
 
@@ -60,6 +60,9 @@ def scan(source: Source, evidence: Evidence) -> site.Site:
         assigned = shared.read_assign()
         in_more = shared.read_control(set(assigned.resolved()))
         vpopmail_dir = assigned.vpopmail_dir() or source.vpopmail_dir
+        if vpopmail_dir != source.vpopmail_dir:
+            reason = f"most domains are in {vpopmail_dir}/domains, not in {source.vpopmail_dir}"
+            evidence.find(Code.OTHER_HOME, assigned.place, 0, vpopmail_dir, reason)
         reader = DomainReader(
             Places(vpopmail, vpopmail_dir, source.root),
             evidence,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from vpopsql import names
 from vpopsql.importer import site
 from vpopsql.importer.directory import Directory
-from vpopsql.importer.evidence import Code, Evidence, Tally
+from vpopsql.importer.evidence import Code, Evidence, Severity, Tally
 from vpopsql.importer.files import enter_if_there, read_file
 from vpopsql.qmail import assign, control
 from vpopsql.qmail.lines import Comment, Malformed, split_lines
@@ -102,7 +102,9 @@ def open_lines(evidence: Evidence, base: Directory, file: str) -> Lines | None:
     if directory is None:
         return None
     with directory:
-        data = read_file(evidence, directory, name) if name in directory.names() else None
+        if name not in directory.names():
+            return None
+        data = read_file(evidence, directory, name)
         shown = f"{directory.shown}/{name}"
     if data is None:
         return None
@@ -150,8 +152,10 @@ class SharedFiles:
         """Return the domains of users/assign; keep every other line."""
         lines = self._open(ASSIGN)
         if lines is None:
-            reason = "there is no list of domains"
-            self._evidence.find(Code.MISSING, f"{self._qmail.shown}/{ASSIGN}", 0, "", reason)
+            # It is the first file to be read: a reject says why it could not be.
+            if self._evidence.worst is not Severity.REJECT:
+                reason = "there is no list of domains"
+                self._evidence.find(Code.MISSING, f"{self._qmail.shown}/{ASSIGN}", 0, "", reason)
             return Assigned()
         parsed = assign.parse(lines.data)
         numbers = {record.number for record in parsed}
