@@ -1,0 +1,135 @@
+"""``scripts/bench``: parse, run, print."""
+
+import argparse
+import fnmatch
+import json
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from scripts.benchmarks import BenchFailed
+from scripts.benchmarks.databases import BACKENDS
+from scripts.benchmarks.report import STUB, Result, document, summarise, table
+from scripts.benchmarks.stage import DatabaseStage, Options, Sites, StubStage
+from scripts.benchmarks.workloads import WORKLOADS, Workload
+from scripts.benchmarks.yardstick import measure_m
+
+_BUSY = 0.5
+"""Load average from which on others get in our way; M makes up for a part of it only."""
+
+
+def main() -> int:
+    """Run the benchmarks and say in one last line how it went."""
+    arguments = _parser().parse_args()
+    workloads = _chosen(arguments.only)
+    if arguments.list:
+        for workload in workloads:
+            print(f"{workload.name:22}{workload.what}")
+        return 0
+    if not workloads:
+        print(f"bench: no workload is called {' or '.join(arguments.only)}; see --list")
+        return 2
+    if (load := os.getloadavg()[0]) > _BUSY:
+        _say(f"the load average is {load:.1f}: figures of a busy machine compare badly")
+    options = Options(arguments.users, arguments.domains, arguments.repeat, arguments.seconds)
+    databases = list(BACKENDS) if arguments.database == "both" else [arguments.database]
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        results = list(_run(options, databases, workloads))
+    except BenchFailed as error:
+        print(f"bench: FAILED: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("bench: stopped", file=sys.stderr)
+        return 130
+    print("\n".join(table(results)))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(document(options, results), indent=2) + "\n")
+    print(f"bench: ok: {len(results)} rows, each the median of {options.repeat}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench",
+        description="Measure vpopsql beside the C daemon; see docs/performance.md.",
+    )
+    parser.add_argument("--list", action="store_true", help="name the workloads and end")
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="WORKLOAD",
+        help="run only this one; may be a pattern such as 'login-*', may be given again",
+    )
+    parser.add_argument(
+        "--database", choices=[*BACKENDS, "both"], default="both", help="default: both"
+    )
+    parser.add_argument("--users", type=_at_least_two, default=10_000, help="default: 10000")
+    parser.add_argument("--domains", type=_at_least_two, default=10_000, help="default: 10000")
+    parser.add_argument(
+        "--repeat", type=int, default=5, help="runs of which the median counts (default: 5)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=1.0, help="length of a run over the wire (default: 1)"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there too")
+    return parser
+
+
+def _at_least_two(text: str) -> int:
+    number = int(text)
+    if number < 2:  # noqa: PLR2004 - a postmaster and a user
+        raise argparse.ArgumentTypeError("at least 2")
+    return number
+
+
+def _chosen(patterns: Sequence[str]) -> list[Workload]:
+    return [
+        workload
+        for workload in WORKLOADS
+        if not patterns or any(fnmatch.fnmatchcase(workload.name, name) for name in patterns)
+    ]
+
+
+def _run(
+    options: Options, databases: Sequence[str], workloads: Sequence[Workload]
+) -> Iterator[Result]:
+    with tempfile.TemporaryDirectory(prefix="vpopsql-bench-") as name:
+        scratch = Path(name)
+        sites = Sites(scratch, options)
+        _say(f"M = {measure_m(1):,.0f} MD5-crypt verifications a second")
+        yield from _run_stub(options, sites, workloads)
+        for database in databases:
+            with (
+                BACKENDS[database](scratch / database) as backend,
+                DatabaseStage(options, sites, backend, scratch / f"{database}-daemons") as stage,
+            ):
+                for workload in workloads:
+                    _say(f"{workload.name} on {database}")
+                    yield summarise(workload, database, options, workload.run(stage))
+
+
+def _run_stub(options: Options, sites: Sites, workloads: Sequence[Workload]) -> Iterator[Result]:
+    with StubStage(options, sites) as stage:
+        for workload in workloads:
+            if workload.on_stub is not None:
+                _say(f"{workload.name} on the stub")
+                yield summarise(workload, STUB, options, workload.on_stub(stage))
+
+
+def _say(text: str) -> None:
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())
