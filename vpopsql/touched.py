@@ -15,6 +15,11 @@ class Touched:
     """``.qmailadmin-limits``."""
     site: bool = False
     """The files of the whole site: qmail's control files, users/assign, the IP map, defaults."""
+    removed: set[str] = field(default_factory=set)
+    """Site paths of dot-qmail and limits files whose rows were deleted.
+
+    Their domains must be named above: only what was looked up can be known to have no rows.
+    """
 
     def __bool__(self) -> bool:
         """Tell whether there is anything."""
@@ -26,3 +31,4 @@ class Touched:
         self.dotqmail |= other.dotqmail
         self.limits |= other.limits
         self.site = self.site or other.site
+        self.removed |= other.removed

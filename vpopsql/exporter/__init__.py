@@ -5,5 +5,6 @@
     rows ──snapshot.take──> Snapshot ──render──> {path: content} ──apply──> files
        one read transaction            pure               lock, skip equal, ordered writes
 
-What a plan, a verification or a follower needs is the same first two steps with another third.
+What a plan or a verification needs is the same first two steps with another third; a `Projector`
+takes the rows of a change only, and writes what it touched.
 """

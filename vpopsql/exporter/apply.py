@@ -22,6 +22,14 @@ completed by the next one:
 Files are removed only where their absence means something: morercpthosts and its cdb, and the IP
 map. A dot-qmail file without rows, or limits without a row, are left and reported as extra.
 
+`follow` does the same for what a change touched and no more: the files of the domains named, and
+the site's only if they are touched. They are written whole then, and a name that they did not have
+gets its domain's files first, by step 2, whoever made it. Only here dot-qmail and limits files are
+removed, those that the change names; each is looked up under the lock, for somebody may have made
+it anew. The lock is the one of the whole site, although only domains' files may be touched: what
+is held for milliseconds is not worth a second order of locks, and with one lock no file is ever
+overwritten by an older snapshot.
+
 What is in a shared file but not in the database goes, with two exceptions. If the database has no
 foreign line of control/locals, the file's own lines stay (less our names): the database was not
 filled from this host. And a database without any domain that was never exported is refused where
@@ -33,7 +41,7 @@ import os
 import secrets
 import stat
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy import select
@@ -44,10 +52,11 @@ from vpopsql.db import Database
 from vpopsql.errors import ExportFailed
 from vpopsql.exporter import render
 from vpopsql.exporter.render import Link
-from vpopsql.exporter.snapshot import DomainState, Foreign, Snapshot, take
+from vpopsql.exporter.snapshot import DomainState, Foreign, Part, Snapshot, take
 from vpopsql.model import Export
 from vpopsql.qmail import cdb, control
 from vpopsql.qmail.lines import decode, encode, join_lines, split_lines
+from vpopsql.touched import Touched
 from vpopsql.tree import TEMP_PREFIX, EntryType, Owner, Tree, UnsafePath, Write
 
 RELOAD_MARKER = "control/.vpopsql-reload"
@@ -87,28 +96,68 @@ def apply(
         the file. Files before it in the order above may be written already.
     """
     tree = Tree(config.paths.root)
-    with _explained(config.paths):
-        for directory in (f"{config.paths.qmail}/users", f"{config.paths.qmail}/control"):
-            tree.make_dir(directory, _SITE_DIR_MODE, parents=True)
-        with tree.lock(f"{config.paths.qmail}/{render.ASSIGN}", lock_timeout_s):
-            snapshot, last = _read(database, config.paths)
-            snapshot = _with_locals_of_the_host(snapshot, tree)
-            applied = _Apply(tree, config, snapshot).run(first=last is None)
-            if last is None or applied.changed or last < applied.revision:
-                with database.writer() as session:
-                    files_changed = len(applied.changed)
-                    session.add(Export(revision=applied.revision, files_changed=files_changed))
+    with _locked(tree, config.paths, lock_timeout_s):
+        last = newest_export(database)
+        snapshot = _with_locals_of_the_host(_read(database, config.paths), tree)
+        applied = _Apply(tree, config, snapshot).run(first=last is None)
+        if last is None or applied.changed or last < applied.revision:
+            with database.writer() as session:
+                files_changed = len(applied.changed)
+                session.add(Export(revision=applied.revision, files_changed=files_changed))
     return applied
 
 
-def _read(database: Database, paths: Paths) -> tuple[Snapshot, int | None]:
-    """Return the snapshot, and the revision of the newest export."""
+def follow(
+    database: Database,
+    config: Config,
+    touched: Touched,
+    *,
+    lock_timeout_s: float = LOCK_TIMEOUT_S,
+) -> Applied:
+    """Write the files that ``touched`` names, from what is committed by now, and no others.
+
+    Not recorded as an export: nothing is known of the other files.
+
+    :raises ExportFailed: as `apply` does.
+    """
+    tree = Tree(config.paths.root)
+    with _locked(tree, config.paths, lock_timeout_s):
+        if not touched.site:
+            snapshot = _read(database, config.paths, touched)
+            return _Apply(tree, config, snapshot, touched).run_domains()
+        accepted = _Accepted.on_disk(tree, config.paths)
+        snapshot = _read(database, config.paths, touched, accepted.few | accepted.more)
+        snapshot = _with_locals_of_the_host(snapshot, tree)
+        return _Apply(tree, config, snapshot, touched).run()
+
+
+def newest_export(database: Database) -> int | None:
+    """Return the revision of the newest export; None: there was none."""
+    with database.reader() as session:
+        return session.scalar(select(Export.revision).order_by(Export.id.desc()).limit(1))
+
+
+@contextlib.contextmanager
+def _locked(tree: Tree, paths: Paths, timeout_s: float) -> Iterator[None]:
+    """Hold the site's lock, and explain what goes wrong meanwhile."""
+    with _explained(paths):
+        for directory in (paths.users, paths.control):
+            tree.make_dir(directory, _SITE_DIR_MODE, parents=True)
+        with tree.lock(f"{paths.qmail}/{render.ASSIGN}", timeout_s):
+            yield
+
+
+def _read(
+    database: Database,
+    paths: Paths,
+    touched: Touched | None = None,
+    known: Container[str] = frozenset(),
+) -> Snapshot:
     with database.reader() as session:
         if not database.is_sqlite:
             # By default each statement would see a moment of its own.
             session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
-        last = session.scalar(select(Export.revision).order_by(Export.id.desc()).limit(1))
-        return take(session, paths), last
+        return take(session, paths, touched, known)
 
 
 def _with_locals_of_the_host(snapshot: Snapshot, tree: Tree) -> Snapshot:
@@ -122,20 +171,27 @@ def _with_locals_of_the_host(snapshot: Snapshot, tree: Tree) -> Snapshot:
 
 
 class _Apply:
-    """One apply; the steps of `run` are those of the module's docstring."""
+    """One apply; the steps of `run` are those of the module's docstring.
 
-    def __init__(self, tree: Tree, config: Config, snapshot: Snapshot) -> None:
+    :param touched: what to follow; None: everything.
+    """
+
+    def __init__(
+        self, tree: Tree, config: Config, snapshot: Snapshot, touched: Touched | None = None
+    ) -> None:
         self._tree = tree
         self._snapshot = snapshot
         self._paths = snapshot.paths
-        self._files = render.site_files(snapshot)
+        self._files = render.site_files(snapshot) if touched is None or touched.site else {}
+        self._looks_for_extra = touched is None
+        self._gone = _gone(touched.removed, snapshot) if touched else set()
         self._reload_command = config.export.reload_command
         self._vpopmail_owner = (config.export.uid, config.export.gid)
         self._changed: dict[str, None] = {}
         self._extra: list[str] = []
 
-    def run(self, *, first: bool) -> Applied:
-        """Write everything.
+    def run(self, *, first: bool = False) -> Applied:
+        """Write the site's files, and those of the snapshot's domains.
 
         :param first: nothing was ever exported from this database.
         """
@@ -147,10 +203,20 @@ class _Apply:
                 " import the site first, or check the database's URL"
             )
         self._withdraw(accepted)
+        self._make_home()
         self._write_domains()
+        self._write_vpopmail()
         self._put(render.ASSIGN, render.ASSIGN_CDB)
         reloaded = self._reroute()
         self._publish(_Accepted.on_disk(self._tree, self._paths))
+        return self._applied(reloaded=reloaded)
+
+    def run_domains(self) -> Applied:
+        """Write the files of the snapshot's domains."""
+        self._write_domains()
+        return self._applied(reloaded=False)
+
+    def _applied(self, *, reloaded: bool) -> Applied:
         return Applied(self._snapshot.revision, tuple(self._changed), tuple(self._extra), reloaded)
 
     # The steps
@@ -165,11 +231,13 @@ class _Apply:
             lines = [line for _, line in split_lines(self._tree.read(path))]
             self._write(path, join_lines([line for line in lines if _host(line) not in going]))
 
-    def _write_domains(self) -> None:
+    def _make_home(self) -> None:
         vpopmail = self._paths.vpopmail
         self._tree.make_dir(vpopmail, _SITE_DIR_MODE, parents=True)
         for directory, mode in (("etc", _SITE_DIR_MODE), ("domains", _DOMAIN_DIR_MODE)):
             self._make_dir(f"{vpopmail}/{directory}", mode, self._vpopmail_owner)
+
+    def _write_domains(self) -> None:
         new: list[DomainState] = []
         known: list[DomainState] = []
         for domain in self._snapshot.domains:
@@ -180,8 +248,14 @@ class _Apply:
         if not durable:
             os.sync()
         self._write_batches(known, durable=True)
+        for path in sorted(self._gone):
+            with contextlib.suppress(FileNotFoundError):
+                self._tree.remove(path)
+                self._note([path])
+
+    def _write_vpopmail(self) -> None:
         for path, data in self._files.items():
-            if path.startswith(f"{vpopmail}/"):
+            if path.startswith(f"{self._paths.vpopmail}/"):
                 self._replace(path, data, self._vpopmail_owner)
 
     def _write_batches(self, domains: Sequence[DomainState], *, durable: bool) -> None:
@@ -193,6 +267,7 @@ class _Apply:
         for domain in domains:
             owner = (domain.uid, domain.gid)
             files = render.domain_files(domain, self._paths.vpopmail)
+            self._gone.difference_update(files)
             links = self._links_among(domain, files, owner, durable=durable)
             for path, content in files.items():
                 if isinstance(content, Link):
@@ -257,15 +332,16 @@ class _Apply:
         """Return which files are symbolic links on disk; make missing directories, note extras."""
         self._make_dir(domain.directory, _DOMAIN_DIR_MODE, owner, durable=durable)
         links = set()
-        for entry in self._tree.list(domain.directory):
-            path = f"{domain.directory}/{entry.name}"
+        listed = domain.directory if self._looks_for_extra else None
+        for entry in self._tree.list(listed) if listed else ():
+            path = f"{listed}/{entry.name}"
             if entry.type is EntryType.LINK:
                 links.add(path)
             if path not in files and entry.type is not EntryType.DIR and _is_ours(entry.name):
                 self._extra.append(path)
         for path in files:
             home = path.rpartition("/")[0]
-            if home != domain.directory:
+            if home != listed:
                 self._make_dir(home, _DOMAIN_DIR_MODE, owner, durable=durable)
                 with contextlib.suppress(FileNotFoundError):
                     if stat.S_ISLNK(self._tree.stat(path).st_mode):
@@ -349,11 +425,24 @@ def _content(tree: Tree, path: str) -> bytes | None:
 
 
 def _is_ours(name: str) -> bool:
-    return (
-        name == ".qmail"
-        or name.startswith(".qmail-")
-        or name in {render.LIMITS, render.DIR_CONTROL, render.FREE_BUCKETS}
-    )
+    return _is_dotqmail(name) or name in {render.LIMITS, render.DIR_CONTROL, render.FREE_BUCKETS}
+
+
+def _is_dotqmail(name: str) -> bool:
+    return name == ".qmail" or name.startswith(".qmail-")
+
+
+def _gone(removed: Iterable[str], snapshot: Snapshot) -> set[str]:
+    """Return which files may be removed, unless they turn out to have rows again."""
+    gone = set()
+    for path in removed:
+        directory, _, name = path.rpartition("/")
+        parts = snapshot.looked_up.get(directory, Part(0))
+        if (_is_dotqmail(name) and Part.DOTQMAIL in parts) or (
+            name == render.LIMITS and Part.LIMITS in parts
+        ):
+            gone.add(path)
+    return gone
 
 
 def _temp_beside(path: str) -> str:

@@ -19,6 +19,7 @@ from vpopsql.exporter.snapshot import (
     Foreign,
     Limits,
     Name,
+    Part,
     Snapshot,
 )
 from vpopsql.model import CatchAll
@@ -110,30 +111,32 @@ def site_files(snapshot: Snapshot) -> SiteFiles:
 def domain_files(domain: DomainState, vpopmail_dir: str) -> DomainFiles:
     """Return the files in one domain's directory and in those of its mailboxes.
 
-    Of a mailbox, dot-qmail files only; its Maildir is nobody's projection.
+    Of a mailbox, dot-qmail files only; its Maildir is nobody's projection. Of the domain, only
+    the parts that the snapshot has.
 
     :raises Unrenderable: a row has something that its file cannot hold.
     """
     directory = domain.directory
     files: DomainFiles = {}
-    for file in domain.dotqmails:
+    for file in domain.dotqmails if Part.DOTQMAIL in domain.parts else ():
         home = directory if file.home is None else file.home.rstrip("/")
         with _naming(f"{home}/.qmail-{file.name}"):
             filename = dotqmail.filename_for(file.name) if file.name else ".qmail"
             files[f"{home}/{filename}"] = _dotqmail(file)
-    if domain.catchall in _CATCHALLS:
+    if Part.DOTQMAIL in domain.parts and domain.catchall in _CATCHALLS:
         with _naming(path := f"{directory}/{dotqmail.DEFAULT_FILE}"):
             what = dotqmail.CatchAll(_CATCHALLS[domain.catchall], domain.catchall_target or "")
             files[path] = join_lines([dotqmail.render_catchall(what, vpopmail_dir)])
-    if domain.limits:
+    if Part.LIMITS in domain.parts and domain.limits:
         with _naming(path := f"{directory}/{LIMITS}"):
             files[path] = _limits(domain.limits)
-    if domain.counter:
+    if Part.ACCOUNTS in domain.parts and domain.counter:
         files |= _counter_files(directory, domain.counter)
-    path = f"{directory}/vpasswd"
-    lines = [_vpasswd_line(path, account) for account in domain.accounts]
-    files[path] = vpasswd.render(lines)
-    files[f"{path}.cdb"] = vpasswd.compile_cdb(lines)
+    if Part.ACCOUNTS in domain.parts:
+        path = f"{directory}/vpasswd"
+        lines = [_vpasswd_line(path, account) for account in domain.accounts]
+        files[path] = vpasswd.render(lines)
+        files[f"{path}.cdb"] = vpasswd.compile_cdb(lines)
     return files
 
 

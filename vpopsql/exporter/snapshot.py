@@ -1,17 +1,19 @@
 """What the files are made of: the rows of one moment, sorted as the files are.
 
-A fixed number of queries whatever the size of the site, each over a whole table; rows become
-plain tuples. Nothing of the database is held once `take` has returned.
+A fixed number of queries whatever the size of the site, each over a whole table or, when only
+some domains' files are wanted, over their rows; rows become plain tuples. Nothing of the database
+is held once `take` has returned.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Flag, auto
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import Row, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Row, func, select, true
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from vpopsql.config import Paths
 from vpopsql.model import (
@@ -31,12 +33,30 @@ from vpopsql.model import (
     SiteSetting,
 )
 from vpopsql.qmail.dircontrol import DirControl, Levels
+from vpopsql.touched import Touched
 
 VPOPMAIL_DIR = "vpopmail_dir"
 """The `SiteSetting` with vpopmail's home as the paths in the database have it."""
 
 # So that a long table is never held twice, as rows and as tuples.
 _STREAMED = {"yield_per": 10_000}
+
+# Where a query by keys stops being quicker than the whole table; databases take 32,766 keys.
+_MANY = 1000
+
+
+class Part(Flag):
+    """A part of a domain's files, in the terms of `Touched`."""
+
+    ACCOUNTS = auto()
+    DOTQMAIL = auto()
+    LIMITS = auto()
+
+
+WHOLE = ~Part(0)
+
+_Scope = Mapping[int, Part]
+"""The wanted parts by domain id; a domain that is not named is not wanted."""
 
 
 class Name(NamedTuple):
@@ -119,11 +139,13 @@ class DomainState:
     dotqmails: Sequence[DotQmail]
     limits: Limits | None
     counter: Counter | None
+    parts: Part = WHOLE
+    """What was asked for; what the other fields have says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A site at one moment."""
+    """A site at one moment, or as much of it as was asked for."""
 
     revision: int
     """The newest `Revision` that is contained; 0: none."""
@@ -139,38 +161,109 @@ class Snapshot:
     """Address and domain, by address."""
     default_limits: Limits | None
     counter: Counter | None
+    looked_up: Mapping[str, Part] = field(default_factory=dict)
+    """The parts read of each directory, if files are to be removed: of domains and mailboxes."""
 
 
-def take(session: Session, paths: Paths) -> Snapshot:
+def take(
+    session: Session,
+    paths: Paths,
+    touched: Touched | None = None,
+    known: Container[str] = frozenset(),
+) -> Snapshot:
     """Return the site as ``session`` sees it.
 
     :param session: in one transaction that sees one moment; see `Database.reader`.
     :param paths: where qmail and vpopmail are, unless the database says otherwise.
+    :param touched: only what these files need; None: everything. Without ``site`` in it, what the
+        files of the whole site are made of is empty.
+    :param known: the names that those files have. The domains of others are taken whole, named
+        in ``touched`` or not.
     """
     home = session.scalar(select(SiteSetting.value).where(SiteSetting.key == VPOPMAIL_DIR))
-    counters = {
-        row.domain_id: _counter(row)
-        for row in session.execute(select(*DirCounter.__table__.columns))
-    }
-    default_limits = session.execute(select(*DefaultLimits.__table__.columns)).one_or_none()
+    revision = session.scalar(select(func.max(Revision.id))) or 0
+    site = touched is None or touched.site
+    names = _names(session) if site else []
+    scope = None
+    if touched is not None:
+        scope = _scope(session, touched, (name for name in names if name.name not in known))
     return Snapshot(
-        revision=session.scalar(select(func.max(Revision.id))) or 0,
+        revision=revision,
         paths=replace(paths, vpopmail=home) if home else paths,
-        names=_names(session),
-        foreign=_foreign_lines(session),
-        domains=_domains(session, counters),
-        ip_mappings=_ip_mappings(session),
-        default_limits=_limits(default_limits) if default_limits else None,
-        counter=counters.get(None),
+        names=names,
+        foreign=_foreign_lines(session) if site else {},
+        domains=_domains(session, scope),
+        ip_mappings=_ip_mappings(session) if site else [],
+        default_limits=_default_limits(session) if site else None,
+        counter=_site_counter(session) if site else None,
+        looked_up=_looked_up(session, touched, scope),
     )
 
 
-def _domains(session: Session, counters: dict[int | None, Counter]) -> list[DomainState]:
-    accounts = _accounts(session)
-    dotqmails = _dotqmails(session)
+def _scope(session: Session, touched: Touched, new: Iterable[Name]) -> _Scope:
+    parts: defaultdict[str, Part] = defaultdict(lambda: Part(0))
+    for part, named in (
+        (Part.ACCOUNTS, touched.accounts),
+        (Part.DOTQMAIL, touched.dotqmail),
+        (Part.LIMITS, touched.limits),
+    ):
+        for name in named:
+            parts[name] |= part
+    for each in new:
+        parts[each.real] = WHOLE
+    query = select(DomainName.domain_id, DomainName.name).where(
+        ~DomainName.is_alias, _among(DomainName.name, parts)
+    )
+    return {row.domain_id: parts[row.name] for row in session.execute(query) if row.name in parts}
+
+
+def _among(column: InstrumentedAttribute[Any], wanted: Collection[Any]) -> ColumnElement[bool]:
+    """Return a condition that leaves all that is wanted; of many, it leaves the rest as well."""
+    return column.in_(wanted) if len(wanted) <= _MANY else true()
+
+
+def _with(
+    scope: _Scope | None, part: Part, column: InstrumentedAttribute[Any]
+) -> ColumnElement[bool]:
+    """Return the condition for the domains that ``part`` is wanted of."""
+    if scope is None:
+        return true()
+    return _among(column, [id_ for id_, parts in scope.items() if part in parts])
+
+
+def _looked_up(session: Session, touched: Touched | None, scope: _Scope | None) -> dict[str, Part]:
+    if not (touched and touched.removed and scope):
+        return {}
+    wanted = Part.DOTQMAIL | Part.LIMITS
+    ids = [id_ for id_, parts in scope.items() if parts & wanted]
+    homes = select(Mailbox.domain_id, Mailbox.directory).where(_among(Mailbox.domain_id, ids))
+    domains = select(Domain.id, Domain.directory).where(_among(Domain.id, ids))
+    return {
+        directory.rstrip("/"): scope[id_]
+        for query in (homes, domains)
+        for id_, directory in session.execute(query)
+        if id_ in scope
+    }
+
+
+def _domains(session: Session, scope: _Scope | None) -> list[DomainState]:
+    accounts = _accounts(session, _with(scope, Part.ACCOUNTS, Mailbox.domain_id))
+    dotqmails = _dotqmails(session, _with(scope, Part.DOTQMAIL, DotQmailFile.domain_id))
     limits = {
         row.domain_id: _limits(row)
-        for row in session.execute(select(*DomainLimits.__table__.columns))
+        for row in session.execute(
+            select(*DomainLimits.__table__.columns).where(
+                _with(scope, Part.LIMITS, DomainLimits.domain_id)
+            )
+        )
+    }
+    counters = {
+        row.domain_id: _counter(row)
+        for row in session.execute(
+            select(*DirCounter.__table__.columns).where(
+                _with(scope, Part.ACCOUNTS, DirCounter.domain_id)
+            )
+        )
     }
     query = (
         select(
@@ -183,6 +276,7 @@ def _domains(session: Session, counters: dict[int | None, Counter]) -> list[Doma
             Domain.catchall_target,
         )
         .join(DomainName, (DomainName.domain_id == Domain.id) & ~DomainName.is_alias)
+        .where(_with(scope, Part(0), Domain.id))
         .order_by(Domain.id)
     )
     return [
@@ -197,24 +291,33 @@ def _domains(session: Session, counters: dict[int | None, Counter]) -> list[Doma
             dotqmails=dotqmails.get(row.id, ()),
             limits=limits.get(row.id),
             counter=counters.get(row.id),
+            parts=WHOLE if scope is None else scope[row.id],
         )
         for row in session.execute(query)
+        if scope is None or row.id in scope
     ]
 
 
-def _accounts(session: Session) -> dict[int, list[Account]]:
-    columns = [getattr(Mailbox, field) for field in Account._fields]
-    query = select(Mailbox.domain_id, *columns).order_by(Mailbox.domain_id, Mailbox.name)
+def _accounts(session: Session, condition: ColumnElement[bool]) -> dict[int, list[Account]]:
+    columns = [getattr(Mailbox, name) for name in Account._fields]
+    query = (
+        select(Mailbox.domain_id, *columns)
+        .where(condition)
+        .order_by(Mailbox.domain_id, Mailbox.name)
+    )
     accounts = defaultdict(list)
     for row in session.execute(query, execution_options=_STREAMED):
         accounts[row[0]].append(Account(*row[1:]))
     return accounts
 
 
-def _dotqmails(session: Session) -> dict[int, list[DotQmail]]:
+def _dotqmails(session: Session, condition: ColumnElement[bool]) -> dict[int, list[DotQmail]]:
     lines = defaultdict(list)
-    in_order = select(DotQmailLine.file_id, DotQmailLine.line).order_by(
-        DotQmailLine.file_id, DotQmailLine.position
+    in_order = (
+        select(DotQmailLine.file_id, DotQmailLine.line)
+        .join(DotQmailFile, DotQmailFile.id == DotQmailLine.file_id)
+        .where(condition)
+        .order_by(DotQmailLine.file_id, DotQmailLine.position)
     )
     for file_id, line in session.execute(in_order, execution_options=_STREAMED):
         lines[file_id].append(line)
@@ -228,6 +331,7 @@ def _dotqmails(session: Session) -> dict[int, list[DotQmail]]:
             DotQmailFile.link_target,
         )
         .outerjoin(Mailbox, Mailbox.id == DotQmailFile.mailbox_id)
+        .where(condition)
         .order_by(DotQmailFile.domain_id, DotQmailFile.id)
     )
     files = defaultdict(list)
@@ -282,6 +386,17 @@ def _ip_mappings(session: Session) -> list[tuple[str, str]]:
         .order_by(IpMapping.family, IpMapping.packed)
     )
     return [(address, name) for address, name in session.execute(query)]
+
+
+def _default_limits(session: Session) -> Limits | None:
+    row = session.execute(select(*DefaultLimits.__table__.columns)).one_or_none()
+    return None if row is None else _limits(row)
+
+
+def _site_counter(session: Session) -> Counter | None:
+    query = select(*DirCounter.__table__.columns).where(DirCounter.domain_id.is_(None))
+    row = session.execute(query).one_or_none()
+    return None if row is None else _counter(row)
 
 
 def _limits(row: Row[Any]) -> Limits:

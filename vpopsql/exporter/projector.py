@@ -1,0 +1,96 @@
+"""Keeping the files of a site in step with the database while it is being changed.
+
+Many threads change at once, and each must see its change on disk before it answers. They share
+runs: whoever finds nobody writing takes all that is waiting and writes it, the others wait for the
+first run that began after they asked. The more come, the more share one. Processes wait for each
+other at the lock of users/assign, each for the time of one run.
+
+A run that fails fails for all who waited for it, since nobody can tell whose file was to blame
+for what was not written after it. What was not written is written by the next run that touches it
+or by an export; what a process left behind when it was killed, by `Projector.catch_up`.
+"""
+
+import threading
+from dataclasses import dataclass, field
+
+from sqlalchemy import select
+
+from vpopsql.config import Config
+from vpopsql.db import Database
+from vpopsql.errors import ExportFailed, VpopsqlError
+from vpopsql.exporter.apply import follow, newest_export
+from vpopsql.model import Revision
+from vpopsql.touched import Touched
+
+
+@dataclass(slots=True)
+class _Run:
+    """One writing of files, which is yet to begin, or going on, or over."""
+
+    touched: Touched = field(default_factory=Touched)
+    is_over: bool = False
+    error: BaseException | None = None
+
+
+class Projector:
+    """What keeps the files in step; one a process, shared by its threads."""
+
+    def __init__(self, database: Database, config: Config) -> None:
+        self._database = database
+        self._config = config
+        self._changed = threading.Condition()
+        self._is_running = False
+        self._next = _Run()
+
+    def follow(self, touched: Touched) -> None:
+        """Return once the files that ``touched`` names show all that was committed before.
+
+        :raises ExportFailed: they do not, or not all of them; the text names the one that could
+            not be written.
+        """
+        if not touched:
+            return
+        with self._changed:
+            run = self._next
+            run.touched.add(touched)
+            self._changed.wait_for(lambda: run.is_over or not self._is_running)
+            leads = not run.is_over
+            if leads:
+                self._is_running, self._next = True, _Run()
+        if leads:
+            self._carry_out(run)
+        if isinstance(run.error, VpopsqlError):
+            # Whatever it was, to the caller it means: saved, but not in the files.
+            raise ExportFailed(str(run.error)) from run.error
+        if run.error is not None:
+            if leads:
+                raise run.error
+            raise ExportFailed(f"the export ended early: {run.error!r}") from run.error
+
+    def catch_up(self) -> None:
+        """Follow what was committed since the newest export: for the start of a daemon.
+
+        A process that was killed between a commit and its files leaves them behind. On a site that
+        was never exported nothing is known to be behind.
+
+        :raises ExportFailed: as `follow` does.
+        """
+        newest = newest_export(self._database)
+        if newest is None:
+            return
+        with self._database.reader() as session:
+            later = select(Revision.domain).where(Revision.id > newest).distinct()
+            names = set(session.scalars(later))
+        domains = {name for name in names if name is not None}
+        self.follow(Touched(set(domains), set(domains), set(domains), site=None in names))
+
+    def _carry_out(self, run: _Run) -> None:
+        try:
+            follow(self._database, self._config, run.touched)
+        except BaseException as error:  # noqa: BLE001 - all who wait must hear of it
+            run.error = error
+        finally:
+            with self._changed:
+                run.is_over = True
+                self._is_running = False
+                self._changed.notify_all()
