@@ -81,8 +81,10 @@ class Projector:
         with self._database.reader() as session:
             later = select(Revision.domain).where(Revision.id > newest).distinct()
             names = set(session.scalars(later))
-        domains = {name for name in names if name is not None}
-        self.follow(Touched(set(domains), set(domains), set(domains), site=None in names))
+        if names:
+            # Which names the site has can have changed with any domain.
+            of = {name for name in names if name is not None}
+            self.follow(Touched(of, of, of, site=True))
 
     def _carry_out(self, run: _Run) -> None:
         try:
