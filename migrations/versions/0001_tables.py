@@ -4,6 +4,8 @@ Revision: 0001
 Follows: nothing
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
@@ -24,7 +26,7 @@ ADDRESS = sa.String(39).with_variant(sa.String(39, collation="C"), "postgresql")
 JSON = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
 
 
-def limit_columns() -> list[sa.Column]:
+def limit_columns() -> list[sa.Column[Any]]:
     """Return the settings that domain_limits and default_limits share."""
     maxima = [
         "max_popaccounts",
