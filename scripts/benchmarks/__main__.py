@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from scripts.benchmarks import BenchFailed
 from scripts.benchmarks.databases import BACKENDS
-from scripts.benchmarks.report import STUB, Result, document, summarise, table
+from scripts.benchmarks.report import STUB, Result, absolute, document, summarise, table
 from scripts.benchmarks.stage import DatabaseStage, Options, Sites, StubStage
 from scripts.benchmarks.workloads import WORKLOADS, Workload
 from scripts.benchmarks.yardstick import measure_m
@@ -111,16 +111,18 @@ def _run(
                 DatabaseStage(options, sites, backend, scratch / f"{database}-daemons") as stage,
             ):
                 for workload in workloads:
-                    _say(f"{workload.name} on {database}")
-                    yield summarise(workload, database, options, workload.run(stage))
+                    result = summarise(workload, database, options, workload.run(stage))
+                    _say(f"{workload.name} on {database}: {absolute(result)}")
+                    yield result
 
 
 def _run_stub(options: Options, sites: Sites, workloads: Sequence[Workload]) -> Iterator[Result]:
     with StubStage(options, sites) as stage:
         for workload in workloads:
             if workload.on_stub is not None:
-                _say(f"{workload.name} on the stub")
-                yield summarise(workload, STUB, options, workload.on_stub(stage))
+                result = summarise(workload, STUB, options, workload.on_stub(stage))
+                _say(f"{workload.name} on the stub: {absolute(result)}")
+                yield result
 
 
 def _say(text: str) -> None:

@@ -117,7 +117,7 @@ def _row(result: Result) -> tuple[str, ...]:
     return (
         result.workload,
         result.database,
-        _absolute(result),
+        absolute(result),
         _figure(result.p50_ms),
         _figure(result.p99_ms),
         _figure(result.in_m),
@@ -126,7 +126,8 @@ def _row(result: Result) -> tuple[str, ...]:
     )
 
 
-def _absolute(result: Result) -> str:
+def absolute(result: Result) -> str:
+    """Return what we did, in units of this machine."""
     if result.unit is Unit.PER_SECOND:
         return f"{_figure(result.value)} /s"
     if result.items_per_second is not None:
