@@ -24,7 +24,7 @@ class Step:
     """One line of a recording."""
 
     kind: str
-    """``C``, ``S`` or ``*``."""
+    """``C``, ``S``, ``*`` or ``X`` for a command that ran on the server's machine."""
     data: bytes
     """What was sent, or the remark's text."""
 
@@ -58,7 +58,7 @@ def read(path: Path) -> list[Step]:
         kind, _, rest = line.partition(": ")
         if kind in {"C", "S"}:
             steps.append(Step(kind, unescape(rest)))
-        elif kind == "*":
+        elif kind == "*" or (kind == "X" and rest.startswith("$ ")):
             steps.append(Step(kind, rest.encode()))
     return steps
 
@@ -149,10 +149,12 @@ def replay(
     steps: Iterable[Step],
     address: tuple[str, int],
     expect: Callable[[bytes, list[bytes]], list[bytes]],
+    act: Callable[[str], object],
 ) -> Iterator[Exchange]:
     """Hold a recorded conversation again; give each exchange with what came back this time.
 
     :param expect: what to expect now, given the command and its recorded answer.
+    :param act: does what a command did on the server's machine.
     """
     waiting = list(steps)
     command = b""
@@ -168,6 +170,8 @@ def replay(
                     recorded.append(waiting.pop(0).data)
                 expected = expect(command, recorded)
                 yield Exchange(command, expected, _answer(clients.current, expected))
+            elif step.kind == "X":
+                act(step.data.decode())
             elif step.data.startswith(b"connection closed by server"):
                 yield Exchange(command, [b""], [clients.current.line()])
             elif step.data.startswith((b"no reply within", b"nothing more within")):

@@ -213,6 +213,8 @@ def _migration_connection(url: str) -> Iterator[Connection]:
         def _connected(connection: Any, _record: object) -> None:  # noqa: ANN401 - DBAPI
             connection.isolation_level = None
             connection.execute("PRAGMA foreign_keys = OFF")
+            # A rebuilt table is renamed while views still name the old one.
+            connection.execute("PRAGMA legacy_alter_table = ON")
 
         @event.listens_for(engine, "begin")
         def _begin(connection: Connection) -> None:

@@ -139,8 +139,8 @@ class ExactText(TypeDecorator[str]):
     def load_dialect_impl(self, dialect: Dialect) -> Any:  # noqa: ANN401 - SQLAlchemy's signature
         """Compare and sort by bytes on PostgreSQL too, as SQLite and vpopmail do."""
         if dialect.name == "postgresql":
-            return dialect.type_descriptor(Text(collation="C"))
-        return dialect.type_descriptor(Text())
+            return Text(collation="C")
+        return Text()
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         """Escape what text cannot hold."""
@@ -561,3 +561,32 @@ class SchemaGuard(Base):
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False, default=1)
     oldest_code: Mapped[int]
     """Code whose `SCHEMA_VERSION` is lower must not open the database."""
+
+
+class TrashKind(enum.StrEnum):
+    """What was deleted."""
+
+    USER = "user"
+    DOMAIN = "domain"
+    DIRECTORY = "directory"
+
+
+class TrashEntry(Base):
+    """Something that was deleted: where its files are, and what it takes to get it back."""
+
+    __tablename__ = "trash"
+
+    id: Mapped[serial_pk]
+    at: Mapped[when] = mapped_column(default=utc_now)
+    actor: Mapped[exact]
+    kind: Mapped[TrashKind] = mapped_column(_choice(TrashKind, "kind"))
+    name: Mapped[exact]
+    """The address, the domain, or the path of the directory."""
+    original_path: Mapped[exact]
+    trash_path: Mapped[exact] = mapped_column(unique=True)
+    restored_at: Mapped[when | None]
+    purged_at: Mapped[when | None]
+    payload: Mapped[dict[str, Any] | None] = mapped_column(
+        JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+    )
+    """The deleted rows, by table; NULL once they are of no use: there are passwords in them."""

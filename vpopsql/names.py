@@ -17,6 +17,9 @@ DOMAIN_MAX = 96
 LABEL_MAX = 63
 """Characters in one label of a domain name (RFC 1035)."""
 
+TOP_LABEL_MIN = 2
+"""Characters in the last label of a domain name: what is shorter is part of an IP address."""
+
 _USER = re.compile(rf"[!#$&'*+\-./0-9=?A-Z^_`a-z{{|}}~]{{1,{USER_MAX}}}")
 _DOMAIN = re.compile(rf"[A-Za-z0-9.-]{{1,{DOMAIN_MAX}}}")
 _LABEL = re.compile(r"[A-Za-z0-9-]+")
@@ -96,6 +99,8 @@ def new_domain_name_problem(name: str) -> str | None:
         return f"a label is longer than {LABEL_MAX} characters"
     if not all(map(_LABEL.fullmatch, labels)):
         return "the name has a character that is not allowed"
+    if len(labels[-1]) < TOP_LABEL_MIN:
+        return f"the last label is shorter than {TOP_LABEL_MIN} characters"
     if any(label.startswith("-") or label.endswith("-") for label in labels):
         return "a label starts or ends with a hyphen"
     return None

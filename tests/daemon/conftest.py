@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from tests.daemon.files import NoFiles
 from tests.transcripts import Client
 from vpopsql import config
 from vpopsql.daemon.conversation import Service
 from vpopsql.daemon.server import Server
 from vpopsql.db import Database
+from vpopsql.exporter.projector import Projector
 from vpopsql.importer.apply import apply_plan
 from vpopsql.importer.evidence import Evidence
 from vpopsql.importer.plan import make_plan
@@ -40,7 +40,7 @@ class Running:
     def __init__(self, settings: config.Config, database: Database) -> None:
         self.config = settings
         self.database = database
-        self.server = Server(Service(database, settings, NoFiles()))
+        self.server = Server(Service(database, settings, Projector(database, settings)))
         self.address = ("127.0.0.1", self.server.port)
         self._thread = threading.Thread(target=self.server.serve_forever, args=(0.02,))
         self._thread.start()

@@ -1,6 +1,7 @@
 """``vpopsql serve``: the daemon."""
 
 import click
+import structlog
 
 from vpopsql import logs
 from vpopsql.cli import load_config
@@ -8,21 +9,8 @@ from vpopsql.config import Config
 from vpopsql.daemon.conversation import Service
 from vpopsql.daemon.server import serve_stdio, serve_tcp
 from vpopsql.db import Database
-from vpopsql.exporter.apply import apply
-from vpopsql.touched import Touched
-
-
-class _WholeExport:
-    """Brings all files of the site to the database after each change."""
-
-    def __init__(self, database: Database, config: Config) -> None:
-        self._database = database
-        self._config = config
-
-    def follow(self, touched: Touched) -> None:
-        """Export whatever differs."""
-        del touched
-        apply(self._database, self._config)
+from vpopsql.errors import ExportFailed
+from vpopsql.exporter.projector import Projector
 
 
 @click.command()
@@ -31,6 +19,14 @@ class _WholeExport:
 def serve(ctx: click.Context, *, stdio: bool) -> None:
     """Answer clients of the vpopmaild protocol."""
     run(load_config(ctx), stdio=stdio)
+
+
+def _catch_up(files: Projector) -> None:
+    try:
+        files.catch_up()
+    except ExportFailed as error:
+        # Reading works without files, and each change says itself when they cannot be written.
+        structlog.get_logger("vpopsql.daemon").error("files behind", error=str(error))
 
 
 def run(config: Config, *, stdio: bool) -> None:
@@ -46,7 +42,9 @@ def run(config: Config, *, stdio: bool) -> None:
     )
     try:
         database.require_schema()
-        files = _WholeExport(database, config)
+        files = Projector(database, config)
+        if not stdio:
+            _catch_up(files)
         (serve_stdio if stdio else serve_tcp)(Service(database, config, files))
     finally:
         database.close()

@@ -11,7 +11,9 @@ from vpopsql.errors import InvalidValue
 from vpopsql.model import LIMIT_SETTINGS, Flag
 from vpopsql.protocol import decode
 from vpopsql.quota import NO_QUOTA, Quota
+from vpopsql.services import rights
 from vpopsql.services.account_changes import Wishes, check_comment, check_hash, check_password
+from vpopsql.services.rights import Actor, Level
 
 FLAGS = {
     "no_password_change": Flag.NO_PASSWD_CHNG,
@@ -41,33 +43,38 @@ _NUMBER = re.compile(r"-?[0-9]{1,18}")
 _QUOTA = re.compile(r"(?i:\d+[KM]?B?S?|\d+C)(,(?i:\d+[KM]?B?S?|\d+C))*")
 
 
-def user_wishes(lines: Iterable[bytes]) -> Wishes:
+def user_wishes(lines: Iterable[bytes], actor: Actor) -> Wishes:
     """Return what the lines after mod_user ask for; a later line overrules an earlier one.
+
+    What ``actor`` may not change at all is skipped, whatever its value.
 
     :raises InvalidValue: a value that cannot be stored.
     """
+    settable = rights.settable_flags(actor)
     comment = password = encrypted = None
     quota: Quota | None = None
     to_set = to_clear = Flag(0)
     for name, value in _options(lines):
         if flag := FLAGS.get(name):
+            if not flag & settable:
+                continue
             to_set, to_clear = to_set & ~flag, to_clear & ~flag
             if _switch(name, value):
                 to_set |= flag
             else:
                 to_clear |= flag
         elif name == "clear_all_flags":
-            to_set, to_clear = Flag(0), _ALL
+            to_set, to_clear = Flag(0), _ALL & settable
         elif name == "comment":
             comment = value
             check_comment(value)
-        elif name == "quota":
+        elif name == "quota" and rights.may_set_quota(actor):
             quota = _quota(value)
         elif name == "clear_text_password" and value:
             # Empty is what a client reads where no clear text is stored, and sends back.
             password = value
             check_password(value)
-        elif name == "encrypted_password":
+        elif name == "encrypted_password" and actor.level is Level.SYSTEM:
             encrypted = value
             check_hash(value)
     return Wishes(
