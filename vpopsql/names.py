@@ -93,14 +93,12 @@ def new_domain_name_problem(name: str) -> str | None:
     labels = name.split(".")
     if "" in labels:
         return "the name has an empty label"
-    if len(labels) == 1:
-        return "the name has no dot"
+    if len(labels) == 1 or len(labels[-1]) < TOP_LABEL_MIN:
+        return f"the name has no top-level label of at least {TOP_LABEL_MIN} characters"
     if max(map(len, labels)) > LABEL_MAX:
         return f"a label is longer than {LABEL_MAX} characters"
     if not all(map(_LABEL.fullmatch, labels)):
         return "the name has a character that is not allowed"
-    if len(labels[-1]) < TOP_LABEL_MIN:
-        return f"the last label is shorter than {TOP_LABEL_MIN} characters"
     if any(label.startswith("-") or label.endswith("-") for label in labels):
         return "a label starts or ends with a hyphen"
     return None
