@@ -374,6 +374,17 @@ class Lists:
 
 
 @dataclass(frozen=True, slots=True)
+class Trash:
+    """What happens to the files of what was deleted."""
+
+    retention_days: int = _key(
+        30,
+        _integer(0, 36_500),
+        "How long `vpopsql trash purge` leaves them; 0: for ever.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     """What is logged, and how."""
 
@@ -400,6 +411,7 @@ class Config:
     export: Export = field(default_factory=Export)
     dotqmail: DotQmail = field(default_factory=DotQmail)
     lists: Lists = field(default_factory=Lists)
+    trash: Trash = field(default_factory=Trash)
     log: Log = field(default_factory=Log)
     origins: Mapping[str, str] = field(
         default_factory=lambda: MappingProxyType({}), repr=False, compare=False
@@ -416,6 +428,7 @@ _SECTIONS: Mapping[str, type[Any]] = MappingProxyType(
         "export": Export,
         "dotqmail": DotQmail,
         "lists": Lists,
+        "trash": Trash,
         "log": Log,
     }
 )

@@ -148,6 +148,10 @@ class DirectoryExists(VpopsqlError):
     """Something stands where a new directory should be made."""
 
 
+class NotInTrash(VpopsqlError):
+    """What should be restored or purged is not in the trash, or not any more."""
+
+
 class DomainExists(VpopsqlError):
     """There is a domain or alias domain of this name already."""
 

@@ -25,6 +25,7 @@ _COMMANDS = {
     "export": ("vpopsql.cli.export", "export"),
     "import": ("vpopsql.cli.import_", "import_"),
     "serve": ("vpopsql.cli.serve", "serve"),
+    "trash": ("vpopsql.cli.trash", "trash"),
 }
 
 

@@ -1,0 +1,523 @@
+"""The trash: what was deleted, until it is restored or purged.
+
+A deletion takes two steps of its caller, around the commit::
+
+    kept = trash.prepare_user(session, tree, actor, name, domain)
+    ...                      # delete the rows, commit, let the files follow
+    kept.move(tree)
+
+`prepare_user`, `prepare_domain` and `prepare_directory` write down, in the same transaction, what
+will be gone: the rows with all that hangs from them, and where the files are and will be. `move`
+moves the tree as it is, by one rename: nothing is copied, no link followed, owners stay. It goes
+to ``<vpopmail>/trash/<time>-<random>/<name>``, which no file command reaches; where that is
+another file system, to ``.trash/<time>-<random>/<name>`` beside the original.
+
+A crash between the commit and the move leaves the tree where it was. It is shown as "not moved
+yet", and `finish` moves it, unless a new mailbox or domain lives there by now. For the same reason
+`move` does nothing if the directory is not the one that was prepared for.
+
+What is restored has new row ids, and is otherwise what it was, except for IP addresses that are
+mapped elsewhere by now. Purging takes two steps as well: the entry is claimed, so that nobody
+restores half a tree, and forgotten when its files are gone.
+
+Nothing here begins or ends a transaction.
+"""
+
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    LargeBinary,
+    Select,
+    Table,
+    insert,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.orm import Session
+
+from vpopsql.errors import (
+    DirectoryExists,
+    DomainExists,
+    NoSuchUser,
+    NotInTrash,
+    UserExists,
+)
+from vpopsql.model import (
+    AuditEntry,
+    Base,
+    Domain,
+    DomainName,
+    IpMapping,
+    Mailbox,
+    Revision,
+    TrashEntry,
+    TrashKind,
+    UtcDateTime,
+    from_database_text,
+    to_database_text,
+    utc_now,
+)
+from vpopsql.names import split_address
+from vpopsql.services.domains import find_domain, get_domain, lock_domain
+from vpopsql.services.rights import Actor
+from vpopsql.touched import Touched
+from vpopsql.tree import Tree
+
+_Rows = dict[str, list[dict[str, Any]]]
+"""Rows by table, as JSON has them."""
+
+
+class State(StrEnum):
+    """What has become of an entry."""
+
+    KEPT = "kept"
+    NOT_MOVED = "not moved yet"
+    NO_FILES = "no files"
+    """There are only rows: no directory was found, or another one is in its place."""
+    RESTORED = "restored"
+    PURGED = "purged"
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An entry, as people see it."""
+
+    id: int
+    at: datetime
+    actor: str
+    kind: TrashKind
+    name: str
+    path: str
+    """Where the files are, or were."""
+    state: State
+
+
+# --- deleting -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What tells a directory from one that is made later under the same path."""
+
+    inode: int
+    """Not enough: it is used again at once."""
+    changed_at_ns: int | None
+    """None where it does not matter, as nobody makes a directory anew where files are; only of
+    a home and of an empty directory that cannot be told by looking."""
+
+    def is_still(self, status: os.stat_result) -> bool:
+        """Tell whether this is the directory that was seen."""
+        return status.st_ino == self.inode and self.changed_at_ns in {None, status.st_ctime_ns}
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A tree that is to be moved when the deletion is committed and the files have followed."""
+
+    id: int
+    source: str
+    target: str
+    seen: "_Seen | None"
+    """None: there was nothing."""
+
+    def move(self, tree: Tree) -> bool:
+        """Move the tree to the trash; return whether it was there and still the same.
+
+        :raises OSError: it cannot be moved; `finish` can try again.
+        """
+        status = _status(tree, self.source)
+        if not (status and self.seen and self.seen.is_still(status)):
+            return False
+        _move(tree, self.source, self.target)
+        return True
+
+
+def prepare_user(session: Session, tree: Tree, actor: Actor, name: str, domain: str) -> Kept:
+    """Write down a mailbox that is about to be deleted.
+
+    :raises NoSuchDomain, NoSuchUser: there is none.
+    """
+    found = lock_domain(session, domain)
+    query = select(Mailbox).where(Mailbox.domain_id == found.id, Mailbox.name == name)
+    mailbox = session.scalars(query).first()
+    if mailbox is None:
+        raise NoSuchUser(f"{name}@{domain}")
+    rows = _rows_below(session, Mailbox, mailbox.id)
+    entry = (TrashKind.USER, f"{name}@{found.name}", mailbox.directory)
+    return _prepare(session, tree, actor, entry, rows)
+
+
+def prepare_domain(session: Session, tree: Tree, actor: Actor, name: str) -> Kept | None:
+    """Write down a domain that is about to be deleted; None if ``name`` is no real domain's."""
+    found = find_domain(session, name)
+    if found is None or found.name != name:
+        return None
+    lock_domain(session, name)
+    rows = _rows_below(session, Domain, found.id)
+    return _prepare(session, tree, actor, (TrashKind.DOMAIN, name, found.directory), rows)
+
+
+def prepare_directory(session: Session, tree: Tree, actor: Actor, path: str) -> Kept:
+    """Write down a directory without rows that is about to go."""
+    return _prepare(session, tree, actor, (TrashKind.DIRECTORY, path, path), {})
+
+
+def _prepare(
+    session: Session, tree: Tree, actor: Actor, entry: tuple[TrashKind, str, str], rows: _Rows
+) -> Kept:
+    kind, name, path = entry
+    source, now = path.rstrip("/"), utc_now()
+    place = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+    target = f"{actor.site_directory}/trash/{place}/{source.rpartition('/')[2]}"
+    entry_id = session.execute(
+        insert(TrashEntry)
+        .values(
+            at=now,
+            actor=actor.address,
+            kind=kind,
+            name=name,
+            original_path=source,
+            trash_path=target,
+            payload=rows,
+        )
+        .returning(TrashEntry.id)
+    ).scalar_one()
+    return Kept(entry_id, source, target, _see(tree, source, kind))
+
+
+def _see(tree: Tree, path: str, kind: TrashKind) -> "_Seen | None":
+    status = _status(tree, path)
+    if status is None:
+        return None
+    if kind is TrashKind.USER or not stat.S_ISDIR(status.st_mode) or not tree.list(path):
+        return _Seen(status.st_ino, status.st_ctime_ns)
+    return _Seen(status.st_ino, None)
+
+
+def _status(tree: Tree, path: str) -> os.stat_result | None:
+    try:
+        return tree.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+# --- moving -------------------------------------------------------------------------------------
+
+
+def _move(tree: Tree, source: str, target: str) -> None:
+    place = _parent(target)
+    tree.make_dir(place, parents=True)
+    try:
+        tree.rename(source, target)
+    except OSError as error:
+        tree.remove_dir(place)
+        if error.errno != errno.EXDEV:
+            raise
+    else:
+        return
+    target = _beside(source, target)
+    tree.make_dir(_parent(target), parents=True)
+    tree.rename(source, target)
+
+
+def _beside(source: str, target: str) -> str:
+    place, name = target.rsplit("/", 2)[1:]
+    return f"{_parent(source)}/.trash/{place}/{name}"
+
+
+def _parent(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
+def _places(entry: TrashEntry) -> tuple[str, str]:
+    return entry.trash_path, _beside(entry.original_path, entry.trash_path)
+
+
+def _place(tree: Tree, entry: TrashEntry) -> str | None:
+    """Return where in the trash an entry's files are; None: nowhere."""
+    return next((path for path in _places(entry) if tree.exists(path)), None)
+
+
+def _is_used(session: Session, path: str) -> bool:
+    """Tell whether a domain or mailbox lives at ``path``."""
+    spellings = (path, f"{path}/")
+    return any(
+        session.scalar(select(table.id).where(table.directory.in_(spellings)).limit(1)) is not None
+        for table in (Domain, Mailbox)
+    )
+
+
+def _is_left(session: Session, tree: Tree, entry: TrashEntry) -> bool:
+    """Tell whether an entry's files are still where they were, and nobody else's."""
+    path = entry.original_path
+    return _place(tree, entry) is None and tree.exists(path) and not _is_used(session, path)
+
+
+# --- looking ------------------------------------------------------------------------------------
+
+
+def list_entries(session: Session, tree: Tree) -> list[Listed]:
+    """Return what was deleted, the newest first."""
+    entries = session.scalars(select(TrashEntry).order_by(TrashEntry.id.desc()))
+    return [_listed(session, tree, entry) for entry in entries]
+
+
+def _listed(session: Session, tree: Tree, entry: TrashEntry) -> Listed:
+    path, state = entry.original_path, State.NO_FILES
+    if entry.restored_at:
+        state = State.RESTORED
+    elif entry.purged_at:
+        state = State.PURGED
+    elif place := _place(tree, entry):
+        path, state = place, State.KEPT
+    elif _is_left(session, tree, entry):
+        state = State.NOT_MOVED
+    return Listed(entry.id, entry.at, entry.actor, entry.kind, entry.name, path, state)
+
+
+def finish(session: Session, tree: Tree) -> list[str]:
+    """Move what a crash left where it was; return the paths it was at.
+
+    :param session: in a write transaction, so that nobody comes to live there meanwhile.
+    """
+    present = session.scalars(_PRESENT.with_for_update()).all()
+    left = [entry for entry in present if _is_left(session, tree, entry)]
+    for entry in left:
+        _move(tree, entry.original_path, entry.trash_path)
+    return [entry.original_path for entry in left]
+
+
+_PRESENT = (
+    select(TrashEntry)
+    .where(TrashEntry.restored_at.is_(None), TrashEntry.purged_at.is_(None))
+    .order_by(TrashEntry.id)
+)
+
+
+# --- restoring ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What came back."""
+
+    name: str
+    path: str
+    touched: Touched
+    """The files that are to follow when it is committed."""
+    has_files: bool
+
+
+def restore(session: Session, tree: Tree, entry_id: int, actor: str) -> Restored:
+    """Put rows and files back; the caller commits at once.
+
+    :raises NotInTrash: there is no such entry, or it was restored or purged.
+    :raises NoSuchDomain: a mailbox's domain is gone.
+    :raises UserExists, DomainExists: the name is taken again.
+    :raises DirectoryExists: something stands where the files were.
+    """
+    query = _PRESENT.where(TrashEntry.id == entry_id).with_for_update()
+    entry = session.scalars(query).first()
+    if entry is None:
+        raise NotInTrash(f"there is nothing in the trash with the number {entry_id}")
+    if _is_used(session, entry.original_path):
+        raise DirectoryExists(entry.original_path)
+    place = _place(tree, entry)
+    if place and tree.exists(entry.original_path):
+        raise DirectoryExists(entry.original_path)
+    touched = _restore_rows(session, entry)
+    if place:
+        # Before the commit: a row without its directory would make mail wait.
+        tree.make_dir(_parent(entry.original_path), parents=True)
+        tree.rename(place, entry.original_path)
+        with suppress(OSError):
+            tree.remove_dir(_parent(place))
+    entry.restored_at, entry.payload = utc_now(), None
+    session.flush()
+    _record(session, actor, "restore", entry)
+    has_files = tree.exists(entry.original_path)
+    return Restored(entry.name, entry.original_path, touched, has_files)
+
+
+def _restore_rows(session: Session, entry: TrashEntry) -> Touched:
+    rows: _Rows = entry.payload or {}
+    if entry.kind is TrashKind.DIRECTORY:
+        return Touched()
+    if entry.kind is TrashKind.USER:
+        name, of = split_address(entry.name)
+        domain = lock_domain(session, get_domain(session, of).name)
+        query = select(Mailbox.id).where(Mailbox.domain_id == domain.id, Mailbox.name == name)
+        if session.scalar(query) is not None:
+            raise UserExists(entry.name)
+        _insert(session, rows, {"domains": {rows["mailboxes"][0]["domain_id"]: domain.id}})
+        return Touched(accounts={domain.name}, dotqmail={domain.name})
+    names = [row["name"] for row in rows["domain_names"]]
+    taken = session.scalars(select(DomainName.name).where(DomainName.name.in_(names))).all()
+    if taken:
+        raise DomainExists(", ".join(sorted(taken)))
+    addresses = [row["address"] for row in rows.get("ip_mappings", ())]
+    mapped = session.scalars(select(IpMapping.address).where(IpMapping.address.in_(addresses)))
+    kept = set(addresses) - set(mapped)
+    free = [row for row in rows.get("ip_mappings", ()) if row["address"] in kept]
+    _insert(session, rows | {"ip_mappings": free}, {})
+    of_it = {entry.name}
+    return Touched(set(of_it), set(of_it), set(of_it), site=True)
+
+
+def _record(session: Session, actor: str, action: str, entry: TrashEntry) -> None:
+    now = utc_now()
+    session.execute(
+        insert(AuditEntry).values(
+            at=now,
+            actor=actor,
+            channel="cli",
+            action=action,
+            object_type=entry.kind.value,
+            object=entry.name,
+            changes={},
+        )
+    )
+    if action == "restore" and entry.kind is not TrashKind.DIRECTORY:
+        domain = entry.name.rpartition("@")[2]
+        session.execute(insert(Revision).values(at=now, domain=domain, topic=action))
+
+
+# --- purging ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What is to be purged: what was deleted ``before``, the one with ``entry_id``, or both."""
+
+    before: datetime | None = None
+    entry_id: int | None = None
+
+    def query(self) -> Select[TrashEntry]:
+        """Return the query for what of it is there."""
+        query = _PRESENT
+        if self.before is not None:
+            query = query.where(TrashEntry.at < self.before)
+        if self.entry_id is not None:
+            query = query.where(TrashEntry.id == self.entry_id)
+        return query
+
+
+def find_due(session: Session, due: Due) -> Sequence[TrashEntry]:
+    """Return the entries that `claim` would declare purged."""
+    return session.scalars(due.query()).all()
+
+
+def claim(session: Session, actor: str, due: Due | None) -> Sequence[TrashEntry]:
+    """Declare entries purged; return them, with those whose purge did not come to its end.
+
+    When this is committed, `remove` their files, then `forget` them.
+    """
+    if due is not None:
+        for entry in session.scalars(due.query().with_for_update()).all():
+            entry.purged_at = utc_now()
+            _record(session, actor, "purge", entry)
+        session.flush()
+    query = select(TrashEntry).where(
+        TrashEntry.purged_at.is_not(None), TrashEntry.payload.is_not(None)
+    )
+    return session.scalars(query).all()
+
+
+def remove(tree: Tree, entry: TrashEntry) -> None:
+    """Remove an entry's files from the trash; they are gone for good."""
+    for path in map(_parent, _places(entry)):
+        if tree.exists(path):
+            tree.remove_tree(path)
+
+
+def forget(session: Session, entry: TrashEntry) -> None:
+    """Forget the rows of an entry whose files are removed."""
+    session.execute(update(TrashEntry).where(TrashEntry.id == entry.id).values(payload=None))
+
+
+# --- rows ---------------------------------------------------------------------------------------
+
+
+def _rows_below(session: Session, of: type[Domain | Mailbox], row_id: int) -> _Rows:
+    """Return a row with all that would be deleted with it, whatever tables there are."""
+    start = of.__table__
+    chosen: dict[Any, ColumnElement[bool]] = {start: start.c.id == row_id}
+    for table in Base.metadata.sorted_tables:
+        hanging = [
+            key.parent.in_(select(key.column).where(chosen[key.column.table]))
+            for key in table.foreign_keys
+            if key.ondelete == "CASCADE" and key.column.table in chosen
+        ]
+        if hanging and table is not start:
+            chosen[table] = or_(*hanging)
+    return {
+        table.name: [
+            {name: _plain(value) for name, value in row._mapping.items()}  # noqa: SLF001 - public
+            for row in session.execute(select(table).where(where).order_by(*table.primary_key))
+        ]
+        for table, where in chosen.items()
+    }
+
+
+def _insert(session: Session, rows: _Rows, known: dict[str, dict[int, int]]) -> None:
+    """Insert rows under new ids.
+
+    :param known: by table, the present ids for those that the rows refer to and do not bring.
+    """
+    ids = dict(known)
+    for table in Base.metadata.sorted_tables:
+        wanted = rows.get(table.name)
+        if not wanted:
+            continue
+        values = [_values(table, row, ids) for row in wanted]
+        if "id" not in table.c:
+            session.execute(insert(table), values)
+            continue
+        returning = insert(table).returning(table.c.id, sort_by_parameter_order=True)
+        new = session.scalars(returning, values)
+        ids[table.name] = dict(zip((row["id"] for row in wanted), new, strict=True))
+
+
+def _values(table: Table, row: dict[str, Any], ids: dict[str, dict[int, int]]) -> dict[str, Any]:
+    values = {
+        column.name: _value(column, row[column.name])
+        for column in table.columns
+        if column.name in row and column.name != "id"
+    }
+    for key in table.foreign_keys:
+        if (old := values[key.parent.name]) is not None:
+            values[key.parent.name] = ids[key.column.table.name][old]
+    return values
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - what a column can hold
+    match value:
+        case datetime():
+            return value.isoformat()
+        case bytes():
+            return value.hex()
+        case str():
+            return to_database_text(str(value))
+    return value
+
+
+def _value(column: Column[Any], plain: Any) -> Any:  # noqa: ANN401 - what JSON can hold
+    if not isinstance(plain, str):
+        return plain
+    if isinstance(column.type, UtcDateTime):
+        return datetime.fromisoformat(plain)
+    if isinstance(column.type, LargeBinary):
+        return bytes.fromhex(plain)
+    return from_database_text(plain)
