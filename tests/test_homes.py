@@ -198,12 +198,27 @@ def test_a_domains_directory_is_private_and_an_empty_one_will_do(
     assert stat.filemode(path.stat().st_mode) == "drwx------"
 
 
-def test_a_domains_directory_that_holds_anything_is_refused(site: Tree, tmp_path: Path) -> None:
-    (tmp_path / DOMAIN[1:]).mkdir(parents=True)
-    (tmp_path / DOMAIN[1:] / "vpasswd").touch()
+def test_a_domain_that_was_left_half_made_is_made_anew(site: Tree, tmp_path: Path) -> None:
+    homes.make_domain_directory(site, DOMAIN, 89, 89)
+    homes.make_home(site, Home("example.com", f"{DOMAIN}/postmaster", 89, 89, Quota()))
+
+    homes.make_domain_directory(site, DOMAIN, 89, 89)
+
+    assert looks(tmp_path / DOMAIN[1:]) == {}
+
+
+@pytest.mark.parametrize("name", ["vpasswd", "postmaster", "postmaster/Maildir/new/1.host"])
+def test_a_domains_directory_that_holds_anything_is_refused(
+    site: Tree, tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / DOMAIN[1:] / name
+    path.parent.mkdir(parents=True)
+    path.write_text("mail")
 
     with pytest.raises(DirectoryExists):
         homes.make_domain_directory(site, DOMAIN, 89, 89)
+
+    assert path.read_text() == "mail"
 
 
 # --- quotas -------------------------------------------------------------------------------------

@@ -47,9 +47,10 @@ def make_home(tree: Tree, home: Home) -> None:
 def make_domain_directory(tree: Tree, directory: str, uid: int, gid: int) -> None:
     """Make a domain's directory, and the bucket that it is in.
 
-    :raises DirectoryExists: there is something already; an empty directory is none.
+    :raises DirectoryExists: there is something already, other than its first mailbox's home that
+        nobody has used.
     """
-    _make_place(tree, directory.rstrip("/"), (uid, gid), lambda tree, path: tree.remove_dir(path))
+    _make_place(tree, directory.rstrip("/"), (uid, gid), _take_down_domain)
 
 
 def set_quota_file(tree: Tree, home: Home) -> None:
@@ -79,6 +80,15 @@ def _make_place(
         if error.errno == errno.ENOTEMPTY:
             raise DirectoryExists(path) from error
         raise
+
+
+def _take_down_domain(tree: Tree, path: str) -> None:
+    """Remove a domain's directory that was made and never committed."""
+    for home in tree.list(path):
+        if home.name != "postmaster" or home.type is not EntryType.DIR:
+            raise DirectoryExists(path)
+        _take_down_home(tree, f"{path}/{home.name}")
+    tree.remove_dir(path)
 
 
 def _take_down_home(tree: Tree, path: str) -> None:
