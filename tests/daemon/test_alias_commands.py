@@ -141,7 +141,7 @@ def test_the_alias_default_is_the_catchall(site: Site) -> None:
         (POSTMASTER, "remove_alias x@test.com y", "-ERR 11.1004 Not Authorized for domain"),
         (POSTMASTER, "delete_alias x@test.com", "-ERR 11.1104 Not Authorized for domain"),
         (ALICE, "add_alias x@example.com a@b.c", "-ERR 4.107 Invalid Command"),
-        (ADMIN, "add_alias x@example.com |/tmp/anything", "-ERR 0.907 Operation not permitted"),
+        (ADMIN, "add_alias x@example.com |/tmp/anything", "-ERR 17.907 Alias Insertion Failed"),
     ],
 )
 def test_what_is_wrong_with_an_alias_is_answered(
@@ -157,7 +157,7 @@ def test_what_is_wrong_with_an_alias_is_answered(
 def test_a_name_that_no_file_has_cannot_be_deleted(site: Site, verb: str, name: str) -> None:
     (answer,) = site.talk(SYSTEM).ask(f"{verb} {name} x")
 
-    assert answer.startswith("-ERR 17.")
+    assert answer.endswith("Invalid alias")
 
 
 def test_limits_bind_domain_administrators_only(site: Site) -> None:
@@ -256,7 +256,7 @@ def test_a_list_that_could_not_be_made_leaves_nothing(with_ezmlm: Site) -> None:
 
     answer = with_ezmlm.talk(POSTMASTER).ask("add_list example.com crew -b")
 
-    assert answer == ["-ERR 0.4008 Invalid argument"]
+    assert answer == ["-ERR 0.4005 Invalid argument"]
     assert sorted(with_ezmlm.path(EXAMPLE).iterdir()) == before
     assert with_ezmlm.rows("crew") is None
 
@@ -268,12 +268,12 @@ def test_a_list_that_could_not_be_made_leaves_nothing(with_ezmlm: Site) -> None:
         (SYSTEM, "add_list example.com", "-ERR 14.4003 Alias Name Required"),
         (POSTMASTER, "add_list test.com x", "-ERR 11.4004 Not Authorized for domain"),
         (SYSTEM, "add_list nosuch.invalid x", "-ERR 0.4005 Domain does not exist"),
-        (SYSTEM, "add_list example.com ../x", "-ERR 0.4006 No such mailing list"),
-        (SYSTEM, "add_list example.com -x", "-ERR 0.4006 No such mailing list"),
-        (SYSTEM, "add_list example.com info", "-ERR 0.4006 No such mailing list"),
-        (SYSTEM, "add_list example.com alice", "-ERR 0.4008 File exists"),
-        (SYSTEM, "mod_list example.com nosuch", "-ERR 0.4206 No such mailing list"),
-        (SYSTEM, "del_list example.com info", "-ERR 0.4106 No such mailing list"),
+        (SYSTEM, "add_list example.com ../x", "-ERR 0.4005 Invalid alias"),
+        (SYSTEM, "add_list example.com -x", "-ERR 0.4005 Invalid alias"),
+        (SYSTEM, "add_list example.com info", "-ERR 0.4005 Invalid alias"),
+        (SYSTEM, "add_list example.com alice", "-ERR 0.4005 File exists"),
+        (SYSTEM, "mod_list example.com nosuch", "-ERR 0.4205 Invalid alias"),
+        (SYSTEM, "del_list example.com info", "-ERR 0.4105 Invalid alias"),
     ],
 )
 def test_what_is_wrong_with_a_list_is_answered(
@@ -296,9 +296,9 @@ def test_limits_hold_for_lists(with_ezmlm: Site) -> None:
     with_ezmlm.limit(max_mailinglists=1, perm_maillist=2)
 
     add = "add_list example.com crew"
-    assert with_ezmlm.talk(POSTMASTER).ask(add) == ["-ERR 0.4007 Limit reached"]
+    assert with_ezmlm.talk(POSTMASTER).ask(add) == ["-ERR 0.4005 Limit reached"]
     answer = with_ezmlm.talk(ADMIN).ask("mod_list example.com mylist")
-    assert answer == ["-ERR 0.4207 Operation not permitted"]
+    assert answer == ["-ERR 9.4204 Not Authorized"]
     assert with_ezmlm.talk(SYSTEM).ask(add) == ["+OK "]
 
 

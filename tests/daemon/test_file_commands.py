@@ -326,6 +326,13 @@ def test_a_system_administrator_writes_any_line(site: Site) -> None:
     assert site.path(f"{EXAMPLE}/.qmail-tool").read_bytes() == b"|/bin/sh -c 'id'\n"
 
 
+def test_a_dot_qmail_file_has_a_bounded_number_of_rows(site: Site) -> None:
+    answer = site.talk(SYSTEM).write("example.com/.qmail-new", *["#"] * 10_001)
+
+    assert answer == ["-ERR 0.2002 more than 10000 lines"]
+    assert site.rows("new") is None
+
+
 def test_rows_move_between_dot_qmail_files(site: Site) -> None:
     talk = site.talk(POSTMASTER)
 
@@ -395,6 +402,21 @@ def test_limits_hold_for_files_as_for_aliases(site: Site) -> None:
 
     assert answer == ["-ERR 0.2002 Limit reached"]
     assert not site.path(f"{EXAMPLE}/.qmail-out").exists()
+
+
+def test_what_is_denied_to_administrators_is_denied_in_files_too(site: Site) -> None:
+    site.limit(perm_alias=7)
+    talk = site.talk(ADMIN)
+
+    assert talk.write("example.com/.qmail-new", "alice@example.com") == FORBIDDEN
+    assert talk.write("example.com/.qmail-info", "bob@example.com") == FORBIDDEN
+    answer = talk.ask("rm_file example.com/.qmail-info")
+    assert answer == ["-ERR 0.1902 Operation not permitted"]
+    answer = talk.ask("rename_file example.com/.qmail-info example.com/info")
+    assert answer == ["-ERR 0.3803 Operation not permitted"]
+
+    assert site.rows("info") == ["alice@example.com"]
+    assert site.path(f"{EXAMPLE}/.qmail-info").exists()
 
 
 def test_a_domains_limits_are_not_those_of_a_mailbox(site: Site) -> None:

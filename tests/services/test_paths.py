@@ -103,3 +103,65 @@ def test_an_administrators_root_is_all_that_he_administers(site: Database) -> No
     assert resolve(site, ADMIN, "alice@example.com/x") == OwnedPath(EXAMPLE, "/alice/x")
     assert resolve(site, ROOT, "alice@example.com/x") == OwnedPath(DOMAINS, "/example.com/alice/x")
     assert resolve(site, ROOT, DOMAINS) == OwnedPath(DOMAINS, "/")
+
+
+# --- whose a path is ----------------------------------------------------------------------------
+
+
+def owner(site: Database, who: Actor, root: str, below: str) -> tuple[str, str, str] | None:
+    with site.writer() as session:
+        found = paths.owner_of(session, who, OwnedPath(root, below))
+        return (found.domain.name, found.directory, found.below) if found else None
+
+
+@pytest.mark.parametrize(
+    "who, root, below, expected",
+    [
+        (ALICE, f"{EXAMPLE}/alice", "/a/b", ("example.com", f"{EXAMPLE}/alice", "a/b")),
+        (ADMIN, EXAMPLE, "/alice/a/b", ("example.com", f"{EXAMPLE}/alice", "a/b")),
+        (ADMIN, EXAMPLE, "/alice", ("example.com", f"{EXAMPLE}/alice", "")),
+        (ADMIN, EXAMPLE, "/ali/ce", ("example.com", EXAMPLE, "ali/ce")),
+        (ADMIN, EXAMPLE, "/alicex", ("example.com", EXAMPLE, "alicex")),
+        (ADMIN, EXAMPLE, "/", ("example.com", EXAMPLE, "")),
+        (ROOT, DOMAINS, "/example.com/al", ("example.com", f"{EXAMPLE}/al", "")),
+        (
+            ROOT,
+            DOMAINS,
+            "/example.company/x",
+            ("example.company", f"{DOMAINS}/example.company", "x"),
+        ),
+        (ROOT, DOMAINS, "/example.co/x", None),
+        (ROOT, DOMAINS, "/", None),
+    ],
+)
+def test_a_path_belongs_to_the_innermost_directory_it_is_in(
+    site: Database, who: Actor, root: str, below: str, expected: tuple[str, str, str] | None
+) -> None:
+    assert owner(site, who, root, below) == expected
+
+
+def test_a_directory_with_a_slash_at_its_end_is_the_same(database: Database) -> None:
+    with database.writer() as session:
+        example = factories.domain(session, "example.com", directory=f"{EXAMPLE}/")
+        factories.mailbox(session, example, "alice", directory=f"{EXAMPLE}/0/alice/")
+
+    expected = ("example.com", f"{EXAMPLE}/0/alice", ".qmail")
+    assert owner(database, ADMIN, EXAMPLE, "/0/alice/.qmail") == expected
+
+
+def require_nobodys_home(site: Database, below: str) -> None:
+    owned = OwnedPath(DOMAINS, below)
+    with site.writer() as session:
+        who = paths.owner_of(session, ROOT, owned)
+        paths.require_nobodys_home(session, ROOT, owned, who)
+
+
+@pytest.mark.parametrize("below", ["/", "/example.com", "/example.com/alice"])
+def test_where_somebody_lives_nothing_is_moved(site: Database, below: str) -> None:
+    with pytest.raises(errors.UnauthorizedPath):
+        require_nobodys_home(site, below)
+
+
+@pytest.mark.parametrize("below", ["/example.com/x", "/example.com/alice/x", "/example.co"])
+def test_where_nobody_lives_everything_is_moved(site: Database, below: str) -> None:
+    require_nobodys_home(site, below)

@@ -2,11 +2,10 @@
 
 from sqlalchemy.orm import Session
 
-from vpopsql import errors
+from vpopsql import errors, trash
 from vpopsql.daemon import delivery
 from vpopsql.daemon.call import Call, Effects, Write, parse_address
 from vpopsql.daemon.ezmlm import EzmlmMake, switches
-from vpopsql.daemon.writing_files import move_to_trash
 from vpopsql.names import lower
 from vpopsql.services import dotqmail_changes, list_changes, rights
 from vpopsql.services.dotqmail_changes import Place
@@ -111,14 +110,13 @@ def mod_list(call: Call) -> Write:
 def del_list(call: Call) -> Write:
     """Delete a mailing list; its directory goes to the trash."""
     (domain, name), rules, tree = _list(call), delivery.rules_of(call), call.tree()
-    home = call.actor.site_directory
 
     def job(session: Session, effects: Effects) -> None:
         found = list_changes.get_list(session, call.actor, name, domain, Permission.DELETE)
         list_changes.write_list(session, call.actor, rules, found, {}, "del_list")
         _touch_list(effects, found, set())
-        if tree.exists(found.directory):
-            effects.actions.append(lambda: move_to_trash(tree, home, found.directory))
+        kept = trash.prepare_directory(session, tree, call.actor, found.directory)
+        effects.actions.append(lambda: kept.move(tree))
 
     return Write(job)
 

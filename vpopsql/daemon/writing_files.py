@@ -6,14 +6,13 @@ written, renamed and removed in the site's tree, when the transaction is over.
 
 import errno
 import os
-import secrets
 import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from vpopsql import errors
+from vpopsql import errors, trash
 from vpopsql.daemon import delivery
 from vpopsql.daemon.call import Body, Call, Effects, Write
 from vpopsql.protocol import encode, unstuff
@@ -130,8 +129,9 @@ class _Path:
         self.require_nobodys_home(session, self.whose(session))
         if not stat.S_ISDIR(self._mode(self.below)):
             raise _os_error(errno.ENOTDIR)
-        home, path = self._actor.site_directory, self._owned.site_path
-        effects.actions.append(lambda: move_to_trash(self._site, home, path))
+        path = self._owned.site_path
+        kept = trash.prepare_directory(session, self._site, self._actor, path)
+        effects.actions.append(lambda: kept.move(self._site))
 
     def remove(self, session: Session, effects: Effects) -> None:
         """Remove a file, or the rows that are one."""
@@ -207,12 +207,6 @@ def _touch(effects: Effects, place: Place, *, is_removed: bool = False) -> None:
     effects.touched.dotqmail.add(place.domain.name)
     if is_removed:
         effects.touched.removed.add(delivery.path_of(place))
-
-
-def move_to_trash(tree: Tree, vpopmail_dir: str, path: str) -> None:
-    """Move a directory to the trash. Placeholder: until there is a module for the trash."""
-    tree.make_dir(f"{vpopmail_dir}/trash", parents=True)
-    tree.rename(path, f"{vpopmail_dir}/trash/{secrets.token_hex(8)}")
 
 
 def _os_error(number: int) -> OSError:

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.orm import Session
 
-from vpopsql.errors import InvalidAlias, LimitReached
+from vpopsql.errors import InvalidAlias, InvalidValue, LimitReached
 from vpopsql.model import (
     CatchAll,
     Domain,
@@ -28,6 +28,9 @@ from vpopsql.services.changes import record
 from vpopsql.services.domains import FoundDomain, lock_domain
 from vpopsql.services.forwards import runs_ezmlm
 from vpopsql.services.rights import Actor, Permission
+
+LINES_MAX = 10_000
+"""Lines of a file that is written; each is a row."""
 
 DEFAULT = "default"
 """The name of a domain's file for addresses that nothing else serves."""
@@ -200,9 +203,12 @@ def set_file(session: Session, actor: Actor, rules: Rules, place: Place, content
 
     That ``actor`` may work in the directory is for the caller to see to.
 
+    :raises InvalidValue: there are more than `LINES_MAX` lines.
     :raises LineNotPermitted: a line is none that ``actor`` may write.
     :raises NotAuthorized, LimitReached: the domain's limits forbid it.
     """
+    if len(content.lines) > LINES_MAX:
+        raise InvalidValue(f"more than {LINES_MAX} lines")
     _require_permitted(actor, rules, place, content)
     _replace(session, actor, rules, place, content, "write_file")
 

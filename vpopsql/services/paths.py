@@ -89,7 +89,8 @@ def owner_of(session: Session, actor: Actor, owned: OwnedPath) -> Owner | None:
     The domain is locked until the transaction ends, so what is said here stays true.
     """
     path = owned.site_path
-    if actor.level is Level.USER:
+    is_user = actor.level is Level.USER
+    if is_user:
         of_domain = DomainName.domain_id == actor.domain_id
     else:
         of_domain = Domain.directory.in_(_prefixes(path))
@@ -104,7 +105,10 @@ def owner_of(session: Session, actor: Actor, owned: OwnedPath) -> Owner | None:
     domain = domains.lock_domain(session, name)
     mailbox = session.execute(
         select(Mailbox.id, Mailbox.directory)
-        .where(Mailbox.domain_id == domain.id, Mailbox.directory.in_(_prefixes(path)))
+        .where(
+            Mailbox.id == actor.mailbox_id if is_user else Mailbox.domain_id == domain.id,
+            Mailbox.directory.in_(_prefixes(path)),
+        )
         .order_by(Mailbox.directory.desc(), Mailbox.id)
     ).first()
     if mailbox is not None:
