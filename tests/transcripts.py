@@ -8,7 +8,7 @@ import contextlib
 import re
 import socket
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 RECORDINGS = Path(__file__).parent / "transcripts"
@@ -73,19 +73,32 @@ class Deviation:
     """
 
     point: int
-    theirs: tuple[str, ...]
+    theirs: tuple[str, ...] | None
+    """None: the whole reply."""
     ours: tuple[str, ...]
     command: str = ""
+    nth: int = 0
+    """Which of the replies to such a command, from 1; 0: each."""
+    seen: int = field(default=0, compare=False)
+    """How many replies to such a command there were."""
+    then: bytes = b""
+    """What is sent afterwards by a client that knows of the difference."""
 
     def apply(self, command: bytes, lines: list[bytes]) -> list[bytes] | None:
         """Return the lines as ours; None when this deviation has nothing to do with them."""
         if not command.startswith(self.command.encode()):
             return None
+        self.seen += 1
+        if self.nth not in (0, self.seen):
+            return None
+        if self.theirs is None:
+            return [line.encode() + b"\r\n" for line in self.ours]
         theirs = [line.encode() for line in self.theirs]
         bare = [line.rstrip(b"\r\n") for line in lines]
         for start in range(len(bare) - len(theirs) + 1):
             if bare[start : start + len(theirs)] == theirs:
-                ours = [line.encode() + b"\r\n" for line in self.ours]
+                end = b"\r\n" if start == len(lines) or lines[start].endswith(b"\r\n") else b"\n"
+                ours = [line.encode() + end for line in self.ours]
                 return lines[:start] + ours + lines[start + len(theirs) :]
         return None
 
@@ -148,12 +161,13 @@ class Exchange:
 def replay(
     steps: Iterable[Step],
     address: tuple[str, int],
-    expect: Callable[[bytes, list[bytes]], list[bytes]],
+    expect: Callable[[bytes, list[bytes]], tuple[list[bytes], bytes]],
     act: Callable[[str], object],
 ) -> Iterator[Exchange]:
     """Hold a recorded conversation again; give each exchange with what came back this time.
 
-    :param expect: what to expect now, given the command and its recorded answer.
+    :param expect: what to expect now, given the command and its recorded answer, and what to send
+        after it.
     :param act: does what a command did on the server's machine.
     """
     waiting = list(steps)
@@ -168,16 +182,22 @@ def replay(
                 recorded = [step.data]
                 while waiting and waiting[0].kind == "S":
                     recorded.append(waiting.pop(0).data)
-                expected = expect(command, recorded)
+                expected, then = expect(command, recorded)
                 yield Exchange(command, expected, _answer(clients.current, expected))
+                clients.current.send(then)
             elif step.kind == "X":
                 act(step.data.decode())
             elif step.data.startswith(b"connection closed by server"):
                 yield Exchange(command, [b""], [clients.current.line()])
-            elif step.data.startswith((b"no reply within", b"nothing more within")):
+            elif step.data.startswith(b"no reply within"):
+                expected, then = expect(command, [b""])
+                answer = _answer(clients.current, expected) if expected != [b""] else []
+                yield Exchange(command, expected, answer or [clients.current.more_within(0.2)])
+                clients.current.send(then)
+            elif step.data.startswith(b"nothing more within"):
                 yield Exchange(command, [b""], [clients.current.more_within(0.2)])
-            else:
-                clients.obey(step.data)
+            elif clients.obey(step.data):
+                command = b""
 
 
 class _Clients:
@@ -188,17 +208,19 @@ class _Clients:
         self._named = {b"": Client(address)}
         self.current = self._named[b""]
 
-    def obey(self, remark: bytes) -> None:
-        """Do what the recorder did."""
+    def obey(self, remark: bytes) -> bool:
+        """Do what the recorder did; tell whether there is a new connection."""
         if remark.startswith(b"--- new connection"):
             name = remark.removeprefix(b"--- new connection").strip()
             if name in self._named:
                 self._named[name].close()
             self.current = self._named[name] = Client(self._address)
-        elif remark.startswith(b"--- now on connection"):
+            return True
+        if remark.startswith(b"--- now on connection"):
             self.current = self._named[remark.removeprefix(b"--- now on connection").strip()]
         elif remark.startswith(b"client closes its sending side"):
             self.current.half_close()
+        return False
 
     def close(self) -> None:
         for client in self._named.values():

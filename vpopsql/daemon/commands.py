@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from vpopsql import errors
-from vpopsql.daemon import reading
+from vpopsql.daemon import reading, writing, writing_aliases, writing_files
 from vpopsql.daemon.call import Answer, Call
 from vpopsql.protocol import Reply, failure, listing
 from vpopsql.services.rights import Level
@@ -48,6 +48,10 @@ _TEXTS = {
     "11": "Not Authorized for domain",
     "12": "User does not exist",
     "13": "Domain Required",
+    "14": "Alias Name Required",
+    "15": "Invalid Alias Name Supplied",
+    "16": "Alias Line Required",
+    "17": "Alias Insertion Failed",
     "20": "Invalid Directory.  .. not allowed in path",
     "21": "Invalid Directory.  % not allowed in path",
     "22": "Invalid Directory.  Do you need a trailing '/'?",
@@ -56,9 +60,14 @@ _TEXTS = {
     "25": "Invalid Directory. Unknown email address",
     "26": "Unauthorized Directory.",
     "27": "Directory Required.",
+    "28": "Source File Name Required",
+    "29": "Destination File Name Required",
     "30": "Filename Required",
     "34": "Could not get limits",
+    "32": "IP Required",
+    "36": "Not Implemented yet",
     "37": "IP Required",
+    "38": "Invalid Domain",
 }
 """The texts of the numbers before the point, for codes that give none of their own."""
 
@@ -73,6 +82,25 @@ _EVERYWHERE: Mapping[type[Exception], str] = {
     errors.UnknownDomainInPath: "11.1509",
 }
 """What is the same whichever command met it."""
+
+_RULES: Mapping[type[Exception], str] = {
+    errors.NoSuchDomain: "Domain does not exist",
+    errors.NoSuchUser: "User does not exist",
+    errors.UserExists: "Username exists",
+    errors.IllegalUserName: "Illegal username",
+    errors.UserNameTooLong: "user name too long (max=64)",
+    errors.DirectoryExists: "User's directory already exists",
+    errors.PostmasterNeeded: "can't delete postmaster",
+    errors.CatchAllNeeded: "can't delete catchall account",
+    errors.DomainExists: "Domain already exists",
+    errors.InvalidDomainName: "Invalid domain name",
+    errors.DomainNameTooLong: "domain name too long (max=96)",
+    errors.LimitReached: "Limit reached",
+    errors.LineNotPermitted: "Operation not permitted",
+    errors.InvalidAlias: "Invalid alias",
+    errors.NotAuthorized: "Operation not permitted",
+}
+"""What the rules of names and limits refuse, after the code of the command."""
 
 _UNAUTHORIZED_PATH = {Level.SYSTEM: "26.1510", Level.DOMAIN: "26.1511", Level.USER: "26.1512"}
 
@@ -94,12 +122,7 @@ SECTIONS: Mapping[str, tuple[Command, ...]] = {
                 errors.NoSuchUser: "12.605",
             },
         ),
-        Command(
-            "list_domains",
-            Level.SYSTEM,
-            "[page per_page]<crlf>",
-            reading.list_domains,
-        ),
+        Command("list_domains", Level.SYSTEM, "[page per_page]<crlf>", reading.list_domains),
         Command(
             "find_domain",
             Level.SYSTEM,
@@ -109,14 +132,36 @@ SECTIONS: Mapping[str, tuple[Command, ...]] = {
         ),
         Command("domain_count", Level.SYSTEM, "<crlf>", reading.domain_count),
         Command(
+            "add_alias_domain",
+            Level.SYSTEM,
+            "domain alias<crlf>",
+            writing.add_alias_domain,
+            {errors.DomainRequired: "13.1202", errors.AliasNameRequired: "14.1203"},
+            "0.1204",
+        ),
+        Command(
+            "add_domain",
+            Level.SYSTEM,
+            "domain postmaster-password<crlf>",
+            writing.add_domain,
+            {errors.DomainRequired: "13.802", errors.PasswordRequired: "7.803"},
+            "0.804",
+        ),
+        Command(
+            "del_domain",
+            Level.SYSTEM,
+            "domain<crlf>",
+            writing.del_domain,
+            {errors.DomainRequired: "13.1302"},
+            "0.1303",
+        ),
+        Command(
             "dom_info",
             Level.SYSTEM,
             "domain<crlf>",
             reading.dom_info,
-            {
-                errors.DomainRequired: "13.1402",
-                errors.NoSuchDomain: "0.1404 Domain does not exist",
-            },
+            {errors.DomainRequired: "13.1402"},
+            "0.1404",
         ),
         Command(
             "get_limits",
@@ -127,6 +172,25 @@ SECTIONS: Mapping[str, tuple[Command, ...]] = {
                 errors.NotAuthorized: "9.3401",
                 errors.DomainRequired: "13.3402",
                 errors.NoSuchDomain: "34.3403",
+            },
+        ),
+        Command(
+            "set_limits",
+            Level.SYSTEM,
+            "domain (option lines)<crlf>.<crlf>",
+            writing.set_limits,
+            {errors.DomainRequired: "13.3502", errors.NoSuchDomain: "34.3505"},
+            "0.3506",
+            has_body=True,
+        ),
+        Command(
+            "del_limits",
+            Level.SYSTEM,
+            "domain<crlf>",
+            writing.del_limits,
+            {
+                errors.DomainRequired: "13.3602",
+                errors.NoSuchDomain: "0.3603 No such file or directory.",
             },
         ),
         Command(
@@ -141,6 +205,33 @@ SECTIONS: Mapping[str, tuple[Command, ...]] = {
         ),
     ),
     "User": (
+        Command(
+            "add_user",
+            Level.DOMAIN,
+            "user@domain password<crlf>",
+            writing.add_user,
+            {
+                errors.AddressRequired: "6.302",
+                errors.InvalidAddress: "10.303",
+                errors.NotAuthorized: "9.304",
+                errors.NotAuthorizedForDomain: "11.304",
+                errors.PasswordRequired: "7.305",
+            },
+            "0.305",
+        ),
+        Command(
+            "del_user",
+            Level.DOMAIN,
+            "user@domain<crlf>",
+            writing.del_user,
+            {
+                errors.AddressRequired: "6.402",
+                errors.InvalidAddress: "10.403",
+                errors.NotAuthorized: "9.404",
+                errors.NotAuthorizedForDomain: "11.404",
+            },
+            "0.405",
+        ),
         Command(
             "user_count",
             Level.DOMAIN,
@@ -165,6 +256,22 @@ SECTIONS: Mapping[str, tuple[Command, ...]] = {
                 errors.NotAuthorizedForDomain: "11.2903",
                 errors.NoSuchDomain: "11.2904",
             },
+        ),
+        Command(
+            "mod_user",
+            Level.USER,
+            "user@domain (option lines)<crlf>.<crlf>",
+            writing.mod_user,
+            {
+                errors.AddressRequired: "6.501",
+                errors.InvalidAddress: "10.502",
+                errors.NotAuthorized: "9.503",
+                errors.NotAuthorizedForDomain: "11.504",
+                errors.NoSuchUser: "12.505",
+                errors.PasswordChangeForbidden: "9.506",
+            },
+            "0.507",
+            has_body=True,
         ),
         Command(
             "get_lastauth",
@@ -195,6 +302,36 @@ SECTIONS: Mapping[str, tuple[Command, ...]] = {
     ),
     "Alias": (
         Command(
+            "add_alias",
+            Level.DOMAIN,
+            "user@domain user@otherdomain<crlf>",
+            writing_aliases.add_alias,
+            {
+                errors.NotAuthorized: "9.901",
+                errors.AliasNameRequired: "14.902",
+                errors.InvalidAddress: "15.903",
+                errors.NotAuthorizedForDomain: "11.904",
+                errors.AliasLineRequired: "16.906",
+                errors.InvalidAlias: "17.907",
+                errors.LineNotPermitted: "17.907",
+                errors.NoSuchDomain: "17.907",
+            },
+            "0.907",
+        ),
+        Command(
+            "delete_alias",
+            Level.DOMAIN,
+            "user@domain<crlf>",
+            writing_aliases.delete_alias,
+            {
+                errors.NotAuthorized: "9.1101",
+                errors.AliasNameRequired: "14.1102",
+                errors.InvalidAddress: "15.1103",
+                errors.NotAuthorizedForDomain: "11.1104",
+            },
+            "0.1105",
+        ),
+        Command(
             "list_alias",
             Level.DOMAIN,
             "domain<crlf>",
@@ -205,8 +342,38 @@ SECTIONS: Mapping[str, tuple[Command, ...]] = {
                 errors.NotAuthorizedForDomain: "11.2804",
             },
         ),
+        Command(
+            "remove_alias",
+            Level.DOMAIN,
+            "user@domain user@otherdomain<crlf>",
+            writing_aliases.remove_alias,
+            {
+                errors.NotAuthorized: "9.1001",
+                errors.AliasNameRequired: "14.1002",
+                errors.InvalidAddress: "15.1003",
+                errors.NotAuthorizedForDomain: "11.1004",
+                errors.AliasLineRequired: "16.1006",
+            },
+            "0.1007",
+        ),
     ),
     "File System": (
+        Command(
+            "mk_dir",
+            Level.USER,
+            "/full/path/to/dir<crlf>",
+            writing_files.mk_dir,
+            {errors.DirectoryRequired: "27.1601"},
+            "0.1602",
+        ),
+        Command(
+            "rm_dir",
+            Level.USER,
+            "/full/path/to/dir<crlf>",
+            writing_files.rm_dir,
+            {errors.DirectoryRequired: "27.1701"},
+            "0.1702",
+        ),
         Command(
             "list_dir",
             Level.USER,
@@ -214,6 +381,32 @@ SECTIONS: Mapping[str, tuple[Command, ...]] = {
             reading.list_dir,
             {errors.DirectoryRequired: "27.1801"},
             "0.1802",
+        ),
+        Command(
+            "rm_file",
+            Level.USER,
+            "/full/path/to/file<crlf>",
+            writing_files.rm_file,
+            {errors.FilenameRequired: "30.1901"},
+            "0.1902",
+        ),
+        Command(
+            "rename_file",
+            Level.USER,
+            "/full/path/to/file<crlf>",
+            writing_files.rename_file,
+            {errors.SourceRequired: "28.3801", errors.DestinationRequired: "29.3801"},
+            "0.3803",
+        ),
+        Command(
+            "write_file",
+            Level.USER,
+            "/full/path (data lines)<crlf>.<crlf>",
+            writing_files.write_file,
+            {errors.FilenameRequired: "30.2001"},
+            "0.2002",
+            has_body=True,
+            body_is_file=True,
         ),
         Command(
             "read_file",
@@ -240,7 +433,70 @@ SECTIONS: Mapping[str, tuple[Command, ...]] = {
             reading.get_ip_map,
             {errors.IpRequired: "37.3002", errors.NoSuchMapping: "0.3003 error"},
         ),
+        Command(
+            "add_ip_map",
+            Level.SYSTEM,
+            "ip domain<crlf>",
+            writing.add_ip_map,
+            {
+                errors.IpRequired: "32.3102",
+                errors.DomainRequired: "13.3103",
+                errors.NoSuchDomain: "38.3104",
+                errors.InvalidIp: "0.3105 Invalid IP address",
+            },
+        ),
+        Command(
+            "del_ip_map",
+            Level.SYSTEM,
+            "ip domain<crlf>",
+            writing.del_ip_map,
+            {errors.IpRequired: "37.3202", errors.DomainRequired: "13.3203"},
+        ),
         Command("show_ip_map", Level.SYSTEM, "domain<crlf>", reading.show_ip_map),
+    ),
+    "Mailing List": (
+        Command(
+            "add_list",
+            Level.DOMAIN,
+            "domain listname (command line options)<crlf>",
+            writing_aliases.add_list,
+            {
+                errors.NotConfigured: "36.4001",
+                errors.DomainRequired: "13.4002",
+                errors.AliasNameRequired: "14.4003",
+                errors.NotAuthorized: "9.4004",
+                errors.NotAuthorizedForDomain: "11.4004",
+            },
+            "0.4005",
+        ),
+        Command(
+            "del_list",
+            Level.DOMAIN,
+            "domain listname<crlf>",
+            writing_aliases.del_list,
+            {
+                errors.NotConfigured: "36.4101",
+                errors.DomainRequired: "13.4102",
+                errors.AliasNameRequired: "14.4103",
+                errors.NotAuthorized: "9.4104",
+                errors.NotAuthorizedForDomain: "11.4104",
+            },
+            "0.4105",
+        ),
+        Command(
+            "mod_list",
+            Level.DOMAIN,
+            "domain listname (command line options)<crlf>",
+            writing_aliases.mod_list,
+            {
+                errors.NotConfigured: "36.4201",
+                errors.DomainRequired: "13.4202",
+                errors.AliasNameRequired: "14.4203",
+                errors.NotAuthorized: "9.4204",
+                errors.NotAuthorizedForDomain: "11.4204",
+            },
+            "0.4205",
+        ),
     ),
 }
 """Every command that needs a login, in the order and under the titles of ``help``."""
@@ -268,6 +524,10 @@ def refusal(error: Exception, command: Command, level: Level) -> Reply | None:
         code = command.refusals.get(kind) or _EVERYWHERE.get(kind)
         if code:
             return refuse(code)
+        if command.code and kind in _RULES:
+            return failure(command.code, _RULES[kind])
+    if command.code and isinstance(error, errors.InvalidValue):
+        return failure(command.code, str(error))
     return None
 
 
