@@ -1,4 +1,4 @@
-"""The command table: verb, level, usage for help, handler, and the code of each refusal.
+"""The command table: verb, level, handler, the codes of its refusals, and its usage for help.
 
 Handlers catch nothing: what they raise is an error that says what is the case, and `refusal` turns
 it into the reply that vpopmaild's clients know. Codes are vpopmaild's: the number before the point
@@ -7,7 +7,7 @@ stands for the text, the one after it for the command and the place.
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from vpopsql import errors
 from vpopsql.daemon import reading, writing, writing_aliases, writing_files
@@ -25,51 +25,86 @@ class Command:
 
     verb: str
     level: Level
-    usage: str
     handler: Handler
-    refusals: Mapping[type[Exception], str] = field(default_factory=dict)
+    refusals: Mapping[type[Exception], str]
     """Error class -> code, followed by a text where the code alone does not give it."""
-    code: str = ""
-    """The code of what the operating system or the rules of names and limits refuse."""
+    code: str
+    """The code of what the operating system or the rules of names and limits refuse, or empty."""
+    usage: str
     has_body: bool = False
     """Whether lines follow the command, up to one with a single dot."""
     body_is_file: bool = False
 
 
-_TEXTS = {
-    "4": "Invalid Command",
-    "3": "Read Timeout",
-    "5": "Too many invalid login attempts",
-    "6": "Email Address Required",
-    "7": "Password Required",
-    "8": "Invalid Login",
-    "9": "Not Authorized",
-    "10": "Invalid Email Address",
-    "11": "Not Authorized for domain",
-    "12": "User does not exist",
-    "13": "Domain Required",
-    "14": "Alias Name Required",
-    "15": "Invalid Alias Name Supplied",
-    "16": "Alias Line Required",
-    "17": "Alias Insertion Failed",
-    "20": "Invalid Directory.  .. not allowed in path",
-    "21": "Invalid Directory.  % not allowed in path",
-    "22": "Invalid Directory.  Do you need a trailing '/'?",
-    "23": "Invalid Directory. Found / before @",
-    "24": "Invalid Directory. Can't parse email address",
-    "25": "Invalid Directory. Unknown email address",
-    "26": "Unauthorized Directory.",
-    "27": "Directory Required.",
-    "28": "Source File Name Required",
-    "29": "Destination File Name Required",
-    "30": "Filename Required",
-    "34": "Could not get limits",
-    "32": "IP Required",
-    "36": "Not Implemented yet",
-    "37": "IP Required",
-    "38": "Invalid Domain",
+_MEANINGS: Mapping[str, tuple[str, tuple[type[Exception], ...]]] = {
+    "3": ("Read Timeout", ()),
+    "4": ("Invalid Command", ()),
+    "5": ("Too many invalid login attempts", ()),
+    "6": ("Email Address Required", (errors.AddressRequired,)),
+    "7": ("Password Required", (errors.PasswordRequired,)),
+    "8": ("Invalid Login", ()),
+    "9": ("Not Authorized", (errors.NotAuthorized,)),
+    "10": ("Invalid Email Address", (errors.InvalidAddress,)),
+    "11": ("Not Authorized for domain", (errors.NotAuthorizedForDomain,)),
+    "12": ("User does not exist", (errors.NoSuchUser,)),
+    "13": ("Domain Required", (errors.DomainRequired,)),
+    "14": ("Alias Name Required", (errors.AliasNameRequired,)),
+    "15": ("Invalid Alias Name Supplied", (errors.InvalidAddress,)),
+    "16": ("Alias Line Required", (errors.AliasLineRequired,)),
+    "17": (
+        "Alias Insertion Failed",
+        (errors.InvalidAlias, errors.LineNotPermitted, errors.NoSuchDomain),
+    ),
+    "20": ("Invalid Directory.  .. not allowed in path", ()),
+    "21": ("Invalid Directory.  % not allowed in path", ()),
+    "22": ("Invalid Directory.  Do you need a trailing '/'?", ()),
+    "23": ("Invalid Directory. Found / before @", ()),
+    "24": ("Invalid Directory. Can't parse email address", ()),
+    "25": ("Invalid Directory. Unknown email address", ()),
+    "26": ("Unauthorized Directory.", ()),
+    "27": ("Directory Required.", (errors.DirectoryRequired,)),
+    "28": ("Source File Name Required", (errors.SourceRequired,)),
+    "29": ("Destination File Name Required", (errors.DestinationRequired,)),
+    "30": ("Filename Required", (errors.FilenameRequired,)),
+    "32": ("IP Required", (errors.IpRequired,)),
+    "34": ("Could not get limits", (errors.NoSuchDomain,)),
+    "36": ("Not Implemented yet", (errors.NotConfigured,)),
+    "37": ("IP Required", (errors.IpRequired,)),
+    "38": ("Invalid Domain", (errors.NoSuchDomain,)),
 }
-"""The texts of the numbers before the point, for codes that give none of their own."""
+"""The number before the point -> its text, and the errors that a command's code of it is for."""
+
+
+def _command(
+    verb: str,
+    level: Level,
+    handler: Handler,
+    codes: str,
+    usage: str,
+    *,
+    body: str = "",
+    others: Mapping[type[Exception], str] | None = None,
+) -> Command:
+    """Return a row of the table.
+
+    :param codes: one a refusal, whose meaning is the number before the point; ``0.`` is for what
+        the system and the rules refuse.
+    :param body: ``options`` or ``file`` for a command that lines follow.
+    :param others: refusals with texts of their own.
+    """
+    numbers = codes.split()
+    meant = {
+        error: code
+        for code in numbers
+        for error in _MEANINGS.get(code.partition(".")[0], ("", ()))[1]
+    }
+    general = next((code for code in numbers if code.startswith("0.")), "")
+    return Command(
+        *(verb, level, handler, meant | dict(others or {}), general, usage),
+        has_body=bool(body),
+        body_is_file=body == "file",
+    )
+
 
 _EVERYWHERE: Mapping[type[Exception], str] = {
     errors.DotsInPath: "20.1501",
@@ -108,397 +143,120 @@ FILES_BEHIND = failure("0.112", "Saved, but not all files could be written")
 TEMPORARY_ERROR = failure("0.108", "Database not available, try again later")
 INTERNAL_ERROR = failure("0.109", "Internal error")
 
+_SIZES: Mapping[type[Exception], str] = {
+    errors.NotAuthorized: "3801 not authorized",
+    errors.AddressRequired: "3802 email_address required",
+    errors.InvalidAddress: "3803 invalid email address",
+    errors.NotAuthorizedForDomain: "3804 not authorized for domain",
+    errors.NoSuchUser: "3805 user does not exist",
+}
+_DOMAIN_SIZES: Mapping[type[Exception], str] = {
+    errors.DomainRequired: "3902 domain required",
+    errors.NotAuthorizedForDomain: "3903 not authorized for domain",
+}
+_LIST = "domain listname (command line options)<crlf>"
+_OPTIONS = "(option lines)<crlf>.<crlf>"
+_ALIAS = "user@domain user@otherdomain<crlf>"
+_USER, _DOMAIN, _SYSTEM = Level.USER, Level.DOMAIN, Level.SYSTEM
+
+# fmt: off
 SECTIONS: Mapping[str, tuple[Command, ...]] = {
     "Domain": (
-        Command(
-            "user_info",
-            Level.DOMAIN,
-            "user_domain<crlf>",
-            reading.user_info,
-            {
-                errors.AddressRequired: "6.602",
-                errors.InvalidAddress: "10.603",
-                errors.NotAuthorizedForDomain: "11.604",
-                errors.NoSuchUser: "12.605",
-            },
-        ),
-        Command("list_domains", Level.SYSTEM, "[page per_page]<crlf>", reading.list_domains),
-        Command(
-            "find_domain",
-            Level.SYSTEM,
-            "domain [per-page]<crlf>",
-            reading.find_domain,
-            {errors.DomainRequired: "13.2402"},
-        ),
-        Command("domain_count", Level.SYSTEM, "<crlf>", reading.domain_count),
-        Command(
-            "add_alias_domain",
-            Level.SYSTEM,
-            "domain alias<crlf>",
-            writing.add_alias_domain,
-            {errors.DomainRequired: "13.1202", errors.AliasNameRequired: "14.1203"},
-            "0.1204",
-        ),
-        Command(
-            "add_domain",
-            Level.SYSTEM,
-            "domain postmaster-password<crlf>",
-            writing.add_domain,
-            {errors.DomainRequired: "13.802", errors.PasswordRequired: "7.803"},
-            "0.804",
-        ),
-        Command(
-            "del_domain",
-            Level.SYSTEM,
-            "domain<crlf>",
-            writing.del_domain,
-            {errors.DomainRequired: "13.1302"},
-            "0.1303",
-        ),
-        Command(
-            "dom_info",
-            Level.SYSTEM,
-            "domain<crlf>",
-            reading.dom_info,
-            {errors.DomainRequired: "13.1402"},
-            "0.1404",
-        ),
-        Command(
-            "get_limits",
-            Level.USER,
-            "domain<crlf>",
-            reading.get_limits,
-            {
-                errors.NotAuthorized: "9.3401",
-                errors.DomainRequired: "13.3402",
-                errors.NoSuchDomain: "34.3403",
-            },
-        ),
-        Command(
-            "set_limits",
-            Level.SYSTEM,
-            "domain (option lines)<crlf>.<crlf>",
-            writing.set_limits,
-            {errors.DomainRequired: "13.3502", errors.NoSuchDomain: "34.3505"},
-            "0.3506",
-            has_body=True,
-        ),
-        Command(
-            "del_limits",
-            Level.SYSTEM,
-            "domain<crlf>",
-            writing.del_limits,
-            {
-                errors.DomainRequired: "13.3602",
-                errors.NoSuchDomain: "0.3603 No such file or directory.",
-            },
-        ),
-        Command(
-            "get_domain_size",
-            Level.DOMAIN,
-            "domain<crlf>",
-            reading.get_domain_size,
-            {
-                errors.DomainRequired: "3902 domain required",
-                errors.NotAuthorizedForDomain: "3903 not authorized for domain",
-            },
-        ),
+        _command("user_info", _DOMAIN, reading.user_info,
+                 "6.602 10.603 11.604 12.605", "user_domain<crlf>"),
+        _command("list_domains", _SYSTEM, reading.list_domains,
+                 "", "[page per_page]<crlf>"),
+        _command("find_domain", _SYSTEM, reading.find_domain,
+                 "13.2402", "domain [per-page]<crlf>"),
+        _command("domain_count", _SYSTEM, reading.domain_count,
+                 "", "<crlf>"),
+        _command("add_alias_domain", _SYSTEM, writing.add_alias_domain,
+                 "13.1202 14.1203 0.1204", "domain alias<crlf>"),
+        _command("add_domain", _SYSTEM, writing.add_domain,
+                 "13.802 7.803 0.804", "domain postmaster-password<crlf>"),
+        _command("del_domain", _SYSTEM, writing.del_domain,
+                 "13.1302 0.1303", "domain<crlf>"),
+        _command("dom_info", _SYSTEM, reading.dom_info,
+                 "13.1402 0.1404", "domain<crlf>"),
+        _command("get_limits", _USER, reading.get_limits,
+                 "9.3401 13.3402 34.3403", "domain<crlf>"),
+        _command("set_limits", _SYSTEM, writing.set_limits,
+                 "13.3502 34.3505 0.3506", f"domain {_OPTIONS}", body="options"),
+        _command("del_limits", _SYSTEM, writing.del_limits,
+                 "13.3602 0.3604", "domain<crlf>",
+                 others={errors.NoSuchDomain: "0.3603 No such file or directory."}),
+        _command("get_domain_size", _DOMAIN, reading.get_domain_size,
+                 "", "domain<crlf>", others=_DOMAIN_SIZES),
     ),
     "User": (
-        Command(
-            "add_user",
-            Level.DOMAIN,
-            "user@domain password<crlf>",
-            writing.add_user,
-            {
-                errors.AddressRequired: "6.302",
-                errors.InvalidAddress: "10.303",
-                errors.NotAuthorized: "9.304",
-                errors.NotAuthorizedForDomain: "11.304",
-                errors.PasswordRequired: "7.305",
-            },
-            "0.305",
-        ),
-        Command(
-            "del_user",
-            Level.DOMAIN,
-            "user@domain<crlf>",
-            writing.del_user,
-            {
-                errors.AddressRequired: "6.402",
-                errors.InvalidAddress: "10.403",
-                errors.NotAuthorized: "9.404",
-                errors.NotAuthorizedForDomain: "11.404",
-            },
-            "0.405",
-        ),
-        Command(
-            "user_count",
-            Level.DOMAIN,
-            "domain <crlf>",
-            reading.user_count,
-            {errors.DomainRequired: "13.2602", errors.NotAuthorizedForDomain: "11.2603"},
-        ),
-        Command(
-            "list_users",
-            Level.DOMAIN,
-            "domain [page per_page]<crlf>",
-            reading.list_users,
-            {errors.AddressRequired: "6.2702", errors.NotAuthorizedForDomain: "11.2703"},
-        ),
-        Command(
-            "list_lists",
-            Level.DOMAIN,
-            "domain<crlf>",
-            reading.list_lists,
-            {
-                errors.AddressRequired: "6.2902",
-                errors.NotAuthorizedForDomain: "11.2903",
-                errors.NoSuchDomain: "11.2904",
-            },
-        ),
-        Command(
-            "mod_user",
-            Level.USER,
-            "user@domain (option lines)<crlf>.<crlf>",
-            writing.mod_user,
-            {
-                errors.AddressRequired: "6.501",
-                errors.InvalidAddress: "10.502",
-                errors.NotAuthorized: "9.503",
-                errors.NotAuthorizedForDomain: "11.504",
-                errors.NoSuchUser: "12.505",
-                errors.PasswordChangeForbidden: "9.506",
-            },
-            "0.507",
-            has_body=True,
-        ),
-        Command(
-            "get_lastauth",
-            Level.USER,
-            "user@domain<crlf>",
-            reading.get_lastauth,
-            {
-                errors.NotAuthorized: "9.3701",
-                errors.AddressRequired: "6.3702",
-                errors.InvalidAddress: "10.3703",
-                errors.NotAuthorizedForDomain: "11.3704",
-                errors.NoSuchUser: "12.3705",
-            },
-        ),
-        Command(
-            "get_user_size",
-            Level.USER,
-            "user@domain<crlf>",
-            reading.get_user_size,
-            {
-                errors.NotAuthorized: "3801 not authorized",
-                errors.AddressRequired: "3802 email_address required",
-                errors.InvalidAddress: "3803 invalid email address",
-                errors.NotAuthorizedForDomain: "3804 not authorized for domain",
-                errors.NoSuchUser: "3805 user does not exist",
-            },
-        ),
+        _command("add_user", _DOMAIN, writing.add_user,
+                 "6.302 10.303 9.304 11.304 7.305 0.305", "user@domain password<crlf>"),
+        _command("del_user", _DOMAIN, writing.del_user,
+                 "6.402 10.403 9.404 11.404 0.405", "user@domain<crlf>"),
+        _command("user_count", _DOMAIN, reading.user_count,
+                 "13.2602 11.2603", "domain <crlf>"),
+        _command("list_users", _DOMAIN, reading.list_users,
+                 "6.2702 11.2703", "domain [page per_page]<crlf>"),
+        _command("list_lists", _DOMAIN, reading.list_lists,
+                 "6.2902 11.2903", "domain<crlf>",
+                 others={errors.NoSuchDomain: "11.2904"}),
+        _command("mod_user", _USER, writing.mod_user,
+                 "6.501 10.502 9.503 11.504 12.505 0.507", f"user@domain {_OPTIONS}",
+                 body="options", others={errors.PasswordChangeForbidden: "9.506"}),
+        _command("get_lastauth", _USER, reading.get_lastauth,
+                 "9.3701 6.3702 10.3703 11.3704 12.3705", "user@domain<crlf>"),
+        _command("get_user_size", _USER, reading.get_user_size,
+                 "", "user@domain<crlf>", others=_SIZES),
     ),
     "Alias": (
-        Command(
-            "add_alias",
-            Level.DOMAIN,
-            "user@domain user@otherdomain<crlf>",
-            writing_aliases.add_alias,
-            {
-                errors.NotAuthorized: "9.901",
-                errors.AliasNameRequired: "14.902",
-                errors.InvalidAddress: "15.903",
-                errors.NotAuthorizedForDomain: "11.904",
-                errors.AliasLineRequired: "16.906",
-                errors.InvalidAlias: "17.907",
-                errors.LineNotPermitted: "17.907",
-                errors.NoSuchDomain: "17.907",
-            },
-            "0.907",
-        ),
-        Command(
-            "delete_alias",
-            Level.DOMAIN,
-            "user@domain<crlf>",
-            writing_aliases.delete_alias,
-            {
-                errors.NotAuthorized: "9.1101",
-                errors.AliasNameRequired: "14.1102",
-                errors.InvalidAddress: "15.1103",
-                errors.NotAuthorizedForDomain: "11.1104",
-            },
-            "0.1105",
-        ),
-        Command(
-            "list_alias",
-            Level.DOMAIN,
-            "domain<crlf>",
-            reading.list_alias,
-            {
-                errors.DomainRequired: "13.2802",
-                errors.InvalidAddress: "10.2803",
-                errors.NotAuthorizedForDomain: "11.2804",
-            },
-        ),
-        Command(
-            "remove_alias",
-            Level.DOMAIN,
-            "user@domain user@otherdomain<crlf>",
-            writing_aliases.remove_alias,
-            {
-                errors.NotAuthorized: "9.1001",
-                errors.AliasNameRequired: "14.1002",
-                errors.InvalidAddress: "15.1003",
-                errors.NotAuthorizedForDomain: "11.1004",
-                errors.AliasLineRequired: "16.1006",
-            },
-            "0.1007",
-        ),
+        _command("add_alias", _DOMAIN, writing_aliases.add_alias,
+                 "9.901 14.902 15.903 11.904 16.906 17.907 0.907", _ALIAS),
+        _command("delete_alias", _DOMAIN, writing_aliases.delete_alias,
+                 "9.1101 14.1102 15.1103 11.1104 0.1105", "user@domain<crlf>"),
+        _command("list_alias", _DOMAIN, reading.list_alias,
+                 "13.2802 10.2803 11.2804", "domain<crlf>"),
+        _command("remove_alias", _DOMAIN, writing_aliases.remove_alias,
+                 "9.1001 14.1002 15.1003 11.1004 16.1006 0.1007", _ALIAS),
     ),
     "File System": (
-        Command(
-            "mk_dir",
-            Level.USER,
-            "/full/path/to/dir<crlf>",
-            writing_files.mk_dir,
-            {errors.DirectoryRequired: "27.1601"},
-            "0.1602",
-        ),
-        Command(
-            "rm_dir",
-            Level.USER,
-            "/full/path/to/dir<crlf>",
-            writing_files.rm_dir,
-            {errors.DirectoryRequired: "27.1701"},
-            "0.1702",
-        ),
-        Command(
-            "list_dir",
-            Level.USER,
-            "/full/path/to/dir<crlf>",
-            reading.list_dir,
-            {errors.DirectoryRequired: "27.1801"},
-            "0.1802",
-        ),
-        Command(
-            "rm_file",
-            Level.USER,
-            "/full/path/to/file<crlf>",
-            writing_files.rm_file,
-            {errors.FilenameRequired: "30.1901"},
-            "0.1902",
-        ),
-        Command(
-            "rename_file",
-            Level.USER,
-            "/full/path/to/file<crlf>",
-            writing_files.rename_file,
-            {errors.SourceRequired: "28.3801", errors.DestinationRequired: "29.3801"},
-            "0.3803",
-        ),
-        Command(
-            "write_file",
-            Level.USER,
-            "/full/path (data lines)<crlf>.<crlf>",
-            writing_files.write_file,
-            {errors.FilenameRequired: "30.2001"},
-            "0.2002",
-            has_body=True,
-            body_is_file=True,
-        ),
-        Command(
-            "read_file",
-            Level.USER,
-            "/full/path<crlf>",
-            reading.read_file,
-            {errors.FilenameRequired: "30.2101"},
-            "0.2102",
-        ),
-        Command(
-            "stat_file",
-            Level.USER,
-            "/full/path<crlf>",
-            reading.stat_file,
-            {errors.FilenameRequired: "30.2201"},
-            "0.2202",
-        ),
+        _command("mk_dir", _USER, writing_files.mk_dir,
+                 "27.1601 0.1602", "/full/path/to/dir<crlf>"),
+        _command("rm_dir", _USER, writing_files.rm_dir,
+                 "27.1701 0.1702", "/full/path/to/dir<crlf>"),
+        _command("list_dir", _USER, reading.list_dir,
+                 "27.1801 0.1802", "/full/path/to/dir<crlf>"),
+        _command("rm_file", _USER, writing_files.rm_file,
+                 "30.1901 0.1902", "/full/path/to/file<crlf>"),
+        _command("rename_file", _USER, writing_files.rename_file,
+                 "28.3801 29.3801 0.3803", "/full/path/to/file<crlf>"),
+        _command("write_file", _USER, writing_files.write_file,
+                 "30.2001 0.2002", "/full/path (data lines)<crlf>.<crlf>", body="file"),
+        _command("read_file", _USER, reading.read_file,
+                 "30.2101 0.2102", "/full/path<crlf>"),
+        _command("stat_file", _USER, reading.stat_file,
+                 "30.2201 0.2202", "/full/path<crlf>"),
     ),
     "IP Map": (
-        Command(
-            "get_ip_map",
-            Level.USER,
-            "domain<crlf>",
-            reading.get_ip_map,
-            {errors.IpRequired: "37.3002", errors.NoSuchMapping: "0.3003 error"},
-        ),
-        Command(
-            "add_ip_map",
-            Level.SYSTEM,
-            "ip domain<crlf>",
-            writing.add_ip_map,
-            {
-                errors.IpRequired: "32.3102",
-                errors.DomainRequired: "13.3103",
-                errors.NoSuchDomain: "38.3104",
-                errors.InvalidIp: "0.3105 Invalid IP address",
-            },
-        ),
-        Command(
-            "del_ip_map",
-            Level.SYSTEM,
-            "ip domain<crlf>",
-            writing.del_ip_map,
-            {errors.IpRequired: "37.3202", errors.DomainRequired: "13.3203"},
-        ),
-        Command("show_ip_map", Level.SYSTEM, "domain<crlf>", reading.show_ip_map),
+        _command("get_ip_map", _USER, reading.get_ip_map,
+                 "37.3002", "domain<crlf>", others={errors.NoSuchMapping: "0.3003 error"}),
+        _command("add_ip_map", _SYSTEM, writing.add_ip_map,
+                 "32.3102 13.3103 38.3104", "ip domain<crlf>",
+                 others={errors.InvalidIp: "0.3105 Invalid IP address"}),
+        _command("del_ip_map", _SYSTEM, writing.del_ip_map,
+                 "37.3202 13.3203", "ip domain<crlf>"),
+        _command("show_ip_map", _SYSTEM, reading.show_ip_map,
+                 "", "domain<crlf>"),
     ),
     "Mailing List": (
-        Command(
-            "add_list",
-            Level.DOMAIN,
-            "domain listname (command line options)<crlf>",
-            writing_aliases.add_list,
-            {
-                errors.NotConfigured: "36.4001",
-                errors.DomainRequired: "13.4002",
-                errors.AliasNameRequired: "14.4003",
-                errors.NotAuthorized: "9.4004",
-                errors.NotAuthorizedForDomain: "11.4004",
-            },
-            "0.4005",
-        ),
-        Command(
-            "del_list",
-            Level.DOMAIN,
-            "domain listname<crlf>",
-            writing_aliases.del_list,
-            {
-                errors.NotConfigured: "36.4101",
-                errors.DomainRequired: "13.4102",
-                errors.AliasNameRequired: "14.4103",
-                errors.NotAuthorized: "9.4104",
-                errors.NotAuthorizedForDomain: "11.4104",
-            },
-            "0.4105",
-        ),
-        Command(
-            "mod_list",
-            Level.DOMAIN,
-            "domain listname (command line options)<crlf>",
-            writing_aliases.mod_list,
-            {
-                errors.NotConfigured: "36.4201",
-                errors.DomainRequired: "13.4202",
-                errors.AliasNameRequired: "14.4203",
-                errors.NotAuthorized: "9.4204",
-                errors.NotAuthorizedForDomain: "11.4204",
-            },
-            "0.4205",
-        ),
+        _command("add_list", _DOMAIN, writing_aliases.add_list,
+                 "36.4001 13.4002 14.4003 9.4004 11.4004 0.4005", _LIST),
+        _command("del_list", _DOMAIN, writing_aliases.del_list,
+                 "36.4101 13.4102 14.4103 9.4104 11.4104 0.4105", "domain listname<crlf>"),
+        _command("mod_list", _DOMAIN, writing_aliases.mod_list,
+                 "36.4201 13.4202 14.4203 9.4204 11.4204 0.4205", _LIST),
     ),
 }
+# fmt: on
 """Every command that needs a login, in the order and under the titles of ``help``."""
 
 COMMANDS: Mapping[str, Command] = {
@@ -534,7 +292,7 @@ def refusal(error: Exception, command: Command, level: Level) -> Reply | None:
 def refuse(code: str, *, close: bool = False) -> Reply:
     """Return the refusal ``code``, with its usual text unless it brings one."""
     number, _, text = code.partition(" ")
-    return failure(number, text or _TEXTS[number.partition(".")[0]], close=close)
+    return failure(number, text or _MEANINGS[number.partition(".")[0]][0], close=close)
 
 
 def help_reply(level: Level) -> Reply:
