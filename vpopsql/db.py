@@ -6,14 +6,20 @@ start from the same state; readers are refused every write by the connection its
 """
 
 import contextlib
+import os
 import re
+import socket
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from sqlalchemy import Connection, Engine, Text, create_engine, event, make_url, select, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import NullPool
 
@@ -29,11 +35,24 @@ class Database:
     :param url: ``sqlite:///path`` or ``postgresql://...``.
     :param pool_size: connections kept open, 1..200; twice as many may be open at once.
     :param busy_timeout_s: how long a SQLite writer waits for another one, in seconds.
+    :param patience_s: how long a transaction may take, for those whose client waits; None: for
+        ever. One that takes longer is given up as an outage, whatever the database is doing.
     """
 
-    def __init__(self, url: str | URL, *, pool_size: int = 10, busy_timeout_s: float = 30) -> None:
+    def __init__(
+        self,
+        url: str | URL,
+        *,
+        pool_size: int = 10,
+        busy_timeout_s: float = 30,
+        patience_s: float | None = None,
+    ) -> None:
         self.url = make_url(url)
+        self._watchdog: _Watchdog | None = None
         options: dict[str, Any] = {"pool_size": pool_size, "max_overflow": pool_size}
+        if patience_s is not None:
+            busy_timeout_s = min(busy_timeout_s, patience_s)
+            options["pool_timeout"] = patience_s
         if self.url.get_backend_name() == "sqlite":
             # Two pools, because whether a SQLite connection may write is a property of the
             # connection, not of the transaction.
@@ -41,8 +60,10 @@ class Database:
             self._read_engine = _sqlite_engine(self.url, busy_timeout_s, options, writer=False)
         else:
             self._write_engine = create_engine(
-                self.url, connect_args={"connect_timeout": 5}, **options
+                self.url, connect_args={"connect_timeout": 4}, **options
             )
+            if patience_s is not None:
+                self._watchdog = _Watchdog(self._write_engine, patience_s)
             self._read_engine = self._write_engine.execution_options(postgresql_readonly=True)
         self._writers = sessionmaker(self._write_engine, expire_on_commit=False)
         self._readers = sessionmaker(self._read_engine, expire_on_commit=False)
@@ -81,7 +102,9 @@ class Database:
             _require_schema(session.connection())
 
     def close(self) -> None:
-        """Close every pooled connection; the object can be used again afterwards."""
+        """Close every pooled connection; the object must not be used any more."""
+        if self._watchdog:
+            self._watchdog.stop()
         self._read_engine.dispose()
         self._write_engine.dispose()
 
@@ -112,11 +135,55 @@ def _sqlite_engine(
     return engine
 
 
+class _Watchdog:
+    """Cuts connections that are in use for too long.
+
+    A server that is stopped, or behind a network that has gone, keeps its end open and says
+    nothing, and the driver waits for it without limit. Only a shutdown of the socket ends that.
+    """
+
+    def __init__(self, engine: Engine, patience_s: float) -> None:
+        self._patience_s = patience_s
+        self._deadlines: dict[Any, float] = {}
+        self._stopped = threading.Event()
+        event.listen(engine, "checkout", self._checked_out)
+        event.listen(engine, "checkin", self._checked_in)
+        threading.Thread(target=self._watch, name="database watchdog", daemon=True).start()
+
+    def stop(self) -> None:
+        """Watch no longer."""
+        self._stopped.set()
+
+    def _checked_out(self, connection: Any, _record: object, _proxy: object) -> None:  # noqa: ANN401
+        self._deadlines[connection] = time.monotonic() + self._patience_s
+
+    def _checked_in(self, connection: Any, _record: object) -> None:  # noqa: ANN401
+        self._deadlines.pop(connection, None)
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(self._patience_s / 10):
+            now = time.monotonic()
+            for connection, deadline in list(self._deadlines.items()):
+                if deadline < now and self._deadlines.pop(connection, 0):
+                    self._cut(connection)
+
+    @staticmethod
+    def _cut(connection: Any) -> None:  # noqa: ANN401
+        # The descriptor stays the driver's; only a copy of it is closed here.
+        with (
+            contextlib.suppress(OSError, ValueError, psycopg.Error),
+            socket.socket(fileno=os.dup(connection.fileno())) as same,
+        ):
+            same.shutdown(socket.SHUT_RDWR)
+
+
 @contextlib.contextmanager
 def _outages() -> Iterator[None]:
     """Turn a lost or unreachable database into our own error; leave programming errors alone."""
     try:
         yield
+    except PoolTimeout as error:
+        raise DatabaseUnavailable(f"no database connection became free: {error}") from error
     except OperationalError as error:
         raise DatabaseUnavailable(f"the database does not answer: {error.orig}") from error
     except DBAPIError as error:

@@ -1,5 +1,7 @@
 """``vpopsql serve``: the daemon."""
 
+import contextlib
+
 import click
 import structlog
 
@@ -21,6 +23,10 @@ def serve(ctx: click.Context, *, stdio: bool) -> None:
     run(load_config(ctx), stdio=stdio)
 
 
+PATIENCE_S = 4.0
+"""How long a client's transaction may take before the database counts as out of order."""
+
+
 def _catch_up(files: Projector) -> None:
     try:
         files.catch_up()
@@ -35,16 +41,18 @@ def run(config: Config, *, stdio: bool) -> None:
     :raises SchemaError: the database is not one that this code may serve.
     """
     logs.configure(config.log)
+    settings = config.database
     database = Database(
-        config.database.url,
-        pool_size=config.database.pool_size,
-        busy_timeout_s=config.database.busy_timeout_s,
+        settings.url,
+        pool_size=settings.pool_size,
+        busy_timeout_s=settings.busy_timeout_s,
+        patience_s=PATIENCE_S,
     )
-    try:
+    # Its transactions read whole domains, and nobody minds if that takes a while.
+    for_files = Database(settings.url, pool_size=1, busy_timeout_s=settings.busy_timeout_s)
+    with contextlib.closing(database), contextlib.closing(for_files):
         database.require_schema()
-        files = Projector(database, config)
+        files = Projector(for_files, config)
         if not stdio:
             _catch_up(files)
         (serve_stdio if stdio else serve_tcp)(Service(database, config, files))
-    finally:
-        database.close()

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session, aliased
 
 from vpopsql import passwords
@@ -31,6 +31,7 @@ _FIND = (
     .select_from(_asked)
     .join(_real, (_real.domain_id == _asked.domain_id) & ~_real.is_alias)
     .join(Mailbox, Mailbox.domain_id == _asked.domain_id)
+    .where(_asked.name == bindparam("domain"), Mailbox.name == bindparam("name"))
 )
 _SITE_DIRECTORY = (
     select(SiteSetting.value).where(SiteSetting.key == "vpopmail_dir").scalar_subquery()
@@ -49,8 +50,22 @@ _LOGIN = (
     .join(_real, (_real.domain_id == _asked.domain_id) & ~_real.is_alias)
     .join(Domain, Domain.id == _asked.domain_id)
     .join(Mailbox, Mailbox.domain_id == _asked.domain_id)
+    .where(_asked.name == bindparam("domain"), Mailbox.name == bindparam("name"))
 )
-_LIST = select(*_COLUMNS).join(DomainName, DomainName.domain_id == Mailbox.domain_id)
+_DOMAIN_ID = select(DomainName.domain_id).where(DomainName.name == bindparam("domain"))
+# By the id, so that the index on (domain, name) gives the order: a page costs a page.
+_LIST = select(*_COLUMNS).where(Mailbox.domain_id == bindparam("domain_id")).order_by(Mailbox.name)
+_COUNT = (
+    select(func.count())
+    .select_from(Mailbox)
+    .where(Mailbox.domain_id == _DOMAIN_ID.scalar_subquery())
+)
+_LAST_AUTH = (
+    select(LastAuth.at, LastAuth.remote_ip)
+    .where(LastAuth.mailbox_id == bindparam("mailbox_id"))
+    .order_by(LastAuth.at.desc())
+    .limit(1)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +97,7 @@ class Login:
 
 def find_account(session: Session, name: str, domain: str) -> Account | None:
     """Return the mailbox ``name`` of ``domain``, which may be an alias domain."""
-    query = _FIND.where(_asked.name == domain, Mailbox.name == name)
-    row = session.execute(query).first()
+    row = session.execute(_FIND, {"domain": domain, "name": name}).first()
     return None if row is None else Account(*row)
 
 
@@ -107,19 +121,14 @@ def list_accounts(
     :param per_page: mailboxes a page.
     Source: vpopmaild ``list_users``.
     """
-    query = _LIST.where(DomainName.name == domain).order_by(Mailbox.name)
-    return [Account(*row) for row in session.execute(paged(query, page, per_page))]
+    domain_id = session.scalar(_DOMAIN_ID, {"domain": domain})
+    rows = session.execute(paged(_LIST, page, per_page), {"domain_id": domain_id})
+    return [Account(*row) for row in rows]
 
 
 def count_accounts(session: Session, domain: str) -> int:
     """Return how many mailboxes ``domain`` has; 0 when there is no such domain."""
-    query = (
-        select(func.count())
-        .select_from(Mailbox)
-        .join(DomainName, DomainName.domain_id == Mailbox.domain_id)
-        .where(DomainName.name == domain)
-    )
-    return session.scalar(query) or 0
+    return session.scalar(_COUNT, {"domain": domain}) or 0
 
 
 def find_login(session: Session, name: str, domain: str, site_directory: str) -> Login | None:
@@ -127,8 +136,7 @@ def find_login(session: Session, name: str, domain: str, site_directory: str) ->
 
     :param site_directory: vpopmail's home for a database that does not know it.
     """
-    query = _LOGIN.where(_asked.name == domain, Mailbox.name == name)
-    row: Any = session.execute(query).first()
+    row: Any = session.execute(_LOGIN, {"domain": domain, "name": name}).first()
     if row is None:
         return None
     found = Account(*row[:-5])
@@ -160,11 +168,5 @@ def verify_login(found: Login | None, password: str) -> Login:
 
 def last_auth(session: Session, mailbox_id: int) -> tuple[datetime, str] | None:
     """Return when and from which address an account last logged in, by whatever service."""
-    query = (
-        select(LastAuth.at, LastAuth.remote_ip)
-        .where(LastAuth.mailbox_id == mailbox_id)
-        .order_by(LastAuth.at.desc())
-        .limit(1)
-    )
-    row = session.execute(query).first()
+    row = session.execute(_LAST_AUTH, {"mailbox_id": mailbox_id}).first()
     return None if row is None else (row[0], row[1])

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, bindparam, func, select
 from sqlalchemy.orm import Session, aliased
 
 from vpopsql.errors import NoSuchDomain
@@ -20,7 +20,9 @@ _FIND = (
     select(Domain.id, _real.name, Domain.directory, Domain.uid, Domain.gid)
     .join(_asked, _asked.domain_id == Domain.id)
     .join(_real, (_real.domain_id == Domain.id) & ~_real.is_alias)
+    .where(_asked.name == bindparam("name"))
 )
+_LOCK = _FIND.with_for_update(of=Domain)
 _LIST = (
     select(_real.name, _asked.name)
     .join(_real, (_real.domain_id == _asked.domain_id) & ~_real.is_alias)
@@ -41,7 +43,7 @@ class FoundDomain:
 
 def find_domain(session: Session, name: str) -> FoundDomain | None:
     """Return the domain that ``name``, its own or an alias's, stands for."""
-    row = session.execute(_FIND.where(_asked.name == name)).first()
+    row = session.execute(_FIND, {"name": name}).first()
     return None if row is None else FoundDomain(*row)
 
 
@@ -61,7 +63,7 @@ def lock_domain(session: Session, name: str) -> FoundDomain:
 
     :raises NoSuchDomain: there is none.
     """
-    found = session.execute(_FIND.where(_asked.name == name).with_for_update(of=Domain)).first()
+    found = session.execute(_LOCK, {"name": name}).first()
     if found is None:
         raise NoSuchDomain(name)
     return FoundDomain(*found)
