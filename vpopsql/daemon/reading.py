@@ -105,15 +105,9 @@ def dom_info(call: Call) -> Reply:
     """Show a domain, also when an alias of it is named."""
     domain = domains.get_domain(call.session, call.domain())
     aliases = domains.alias_domains(call.session, domain.id)
-    return listing(
-        [
-            f"domain {domain.name}",
-            f"path {domain.directory}",
-            f"uid {domain.uid}",
-            f"gid {domain.gid}",
-            *(f"alias {name}" for name in aliases),
-        ]
-    )
+    lines = [f"domain {domain.name}", f"path {domain.directory}"]
+    lines += [f"uid {domain.uid}", f"gid {domain.gid}"]
+    return listing([*lines, *(f"alias {name}" for name in aliases)])
 
 
 def get_limits(call: Call) -> Reply:

@@ -4,8 +4,9 @@ A handler reads its words and makes hashes, and returns the change: that is carr
 write transaction, which the conversation commits before files follow and the client hears of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from sqlalchemy.orm import Session
 
@@ -13,10 +14,12 @@ from vpopsql import errors, homes, passwords, trash
 from vpopsql.daemon import options
 from vpopsql.daemon.call import Body, Call, Effects, Write
 from vpopsql.model import CatchAll
-from vpopsql.names import lower
 from vpopsql.protocol import OK, Reply, ok
 from vpopsql.services import account_changes, domain_changes, domains, ipmaps, limits, rights
 from vpopsql.services.account_changes import Secret, Wishes
+from vpopsql.services.domain_changes import NewDomains
+from vpopsql.services.rights import Actor
+from vpopsql.touched import Touched
 
 
 def _secret(call: Call, password: str) -> Secret:
@@ -35,56 +38,54 @@ def add_user(call: Call) -> Write:
     rights.require_domain(call.actor, domain)
     if not domain:
         raise errors.InvalidDomainName(name)
-    secret, tree = _secret(call, call.rest(errors.PasswordRequired)), call.tree()
+    secret = _secret(call, call.rest(errors.PasswordRequired))
+    return Write(partial(_add_user, call, name, domain, secret))
 
-    def job(session: Session, effects: Effects) -> None:
-        home = account_changes.add_account(session, call.actor, name, domain, secret)
-        homes.make_home(tree, home)
-        effects.touched.accounts.add(home.domain)
 
-    return Write(job)
+def _add_user(
+    call: Call, name: str, domain: str, secret: Secret, session: Session, effects: Effects
+) -> None:
+    home = account_changes.add_account(session, call.actor, name, domain, secret)
+    homes.make_home(call.tree(), home)
+    effects.touched.accounts.add(home.domain)
 
 
 def del_user(call: Call) -> Write:
     """Delete a mailbox; its directory goes to the trash."""
     name, domain = call.address()
     rights.require_domain(call.actor, domain)
+    return Write(partial(_del_user, call, name, domain))
+
+
+def _del_user(call: Call, name: str, domain: str, session: Session, effects: Effects) -> None:
     tree = call.tree()
-
-    def job(session: Session, effects: Effects) -> None:
-        kept = trash.prepare_user(session, tree, call.actor, name, domain)
-        home = account_changes.delete_account(session, call.actor, name, domain)
-        effects.touched.accounts.add(home.domain)
-        effects.actions.append(lambda: kept.move(tree))
-
-    return Write(job)
+    kept = trash.prepare_user(session, tree, call.actor, name, domain)
+    home = account_changes.delete_account(session, call.actor, name, domain)
+    effects.touched.accounts.add(home.domain)
+    effects.actions.append(lambda: kept.move(tree))
 
 
 def mod_user(call: Call) -> Body:
     """Change a mailbox as the lines say that follow."""
     name, domain = call.address()
     account_changes.require_modification(call.session, call.actor, name, domain)
-
-    def finish(lines: Sequence[bytes]) -> Write:
-        wishes = options.user_wishes(lines, call.actor)
-        if wishes.password is not None:
-            wishes = replace(wishes, hashed=_secret(call, wishes.password))
-        return _modification(call, name, domain, wishes)
-
-    return Body(finish, ok())
+    return Body(partial(_finish_mod_user, call, name, domain), ok())
 
 
-def _modification(call: Call, name: str, domain: str, wishes: Wishes) -> Write:
-    tree = call.tree()
+def _finish_mod_user(call: Call, name: str, domain: str, lines: Sequence[bytes]) -> Write:
+    wishes = options.user_wishes(lines, call.actor)
+    if wishes.password is not None:
+        wishes = replace(wishes, hashed=_secret(call, wishes.password))
+    return Write(partial(_mod_user, call, name, domain, wishes))
 
-    def job(session: Session, effects: Effects) -> None:
-        changed = account_changes.modify_account(session, call.actor, name, domain, wishes)
-        effects.touched.accounts.add(changed.domain)
-        if changed.home:
-            home = changed.home
-            effects.actions.append(lambda: homes.set_quota_file(tree, home))
 
-    return Write(job)
+def _mod_user(
+    call: Call, name: str, domain: str, wishes: Wishes, session: Session, effects: Effects
+) -> None:
+    changed = account_changes.modify_account(session, call.actor, name, domain, wishes)
+    effects.touched.accounts.add(changed.domain)
+    if home := changed.home:
+        effects.actions.append(lambda: homes.set_quota_file(call.tree(), home))
 
 
 # --- domains ------------------------------------------------------------------------------------
@@ -93,33 +94,31 @@ def _modification(call: Call, name: str, domain: str, wishes: Wishes) -> Write:
 def add_domain(call: Call) -> Write:
     """Add a domain with its postmaster."""
     name = call.domain()
-    secret, tree = _secret(call, call.rest(errors.PasswordRequired)), call.tree()
-    owner = call.config.export.uid, call.config.export.gid
-    catchall = CatchAll(call.config.domains.catchall)
-
-    def job(session: Session, effects: Effects) -> None:
-        domain, postmaster = domain_changes.add_domain(
-            session, call.actor, name, secret, owner=owner, catchall=catchall
-        )
-        homes.make_domain_directory(tree, domain.directory, domain.uid, domain.gid)
-        homes.make_home(tree, postmaster)
-        _touch_all(effects, domain.name)
-
-    return Write(job)
+    secret = _secret(call, call.rest(errors.PasswordRequired))
+    return Write(partial(_add_domain, call, name, secret))
 
 
-def _touch_all(effects: Effects, domain: str) -> None:
-    effects.touched.site = True
-    effects.touched.accounts.add(domain)
-    effects.touched.dotqmail.add(domain)
+def _add_domain(call: Call, name: str, secret: Secret, session: Session, effects: Effects) -> None:
+    new = NewDomains(
+        (call.config.export.uid, call.config.export.gid), CatchAll(call.config.domains.catchall)
+    )
+    domain, home = domain_changes.add_domain(session, call.actor, name, secret, new)
+    homes.make_domain_directory(call.tree(), domain.directory, domain.uid, domain.gid)
+    homes.make_home(call.tree(), home)
+    effects.touched.add(Touched({domain.name}, {domain.name}, site=True))
 
 
 def add_alias_domain(call: Call) -> Write:
     """Make one of two names an alias of the other."""
     first, second = call.domain(), call.domain(errors.AliasNameRequired)
+    return _on_site(partial(domain_changes.add_alias_domain, first=first, second=second), call)
+
+
+def _on_site(change: Callable[[Session, Actor], object], call: Call) -> Write:
+    """Return a change of files of the whole site."""
 
     def job(session: Session, effects: Effects) -> None:
-        domain_changes.add_alias_domain(session, call.actor, first, second)
+        change(session, call.actor)
         effects.touched.site = True
 
     return Write(job)
@@ -127,16 +126,16 @@ def add_alias_domain(call: Call) -> Write:
 
 def del_domain(call: Call) -> Write:
     """Delete an alias domain, or a domain with its aliases; its tree goes to the trash."""
-    name, tree = call.domain(), call.tree()
+    return Write(partial(_del_domain, call, call.domain()))
 
-    def job(session: Session, effects: Effects) -> None:
-        kept = trash.prepare_domain(session, tree, call.actor, name)
-        domain_changes.delete_domain(session, call.actor, name)
-        effects.touched.site = True
-        if kept:
-            effects.actions.append(lambda: kept.move(tree))
 
-    return Write(job)
+def _del_domain(call: Call, name: str, session: Session, effects: Effects) -> None:
+    tree = call.tree()
+    kept = trash.prepare_domain(session, tree, call.actor, name)
+    domain_changes.delete_domain(session, call.actor, name)
+    effects.touched.site = True
+    if kept:
+        effects.actions.append(lambda: kept.move(tree))
 
 
 # --- limits -------------------------------------------------------------------------------------
@@ -145,18 +144,18 @@ def del_domain(call: Call) -> Write:
 def set_limits(call: Call) -> Body:
     """Change limits as the lines say that follow."""
     name = domains.get_domain(call.session, call.domain()).name
+    return Body(partial(_finish_set_limits, call, name), ok())
 
-    def finish(lines: Sequence[bytes]) -> Write:
-        settings, warnings = options.limit_settings(lines)
 
-        def job(session: Session, effects: Effects) -> Reply:
-            limits.set_limits(session, call.actor, name, settings)
-            effects.touched.limits.add(name)
-            return Reply(OK, warnings=tuple(warnings))
+def _finish_set_limits(call: Call, name: str, lines: Sequence[bytes]) -> Write:
+    settings, warnings = options.limit_settings(lines)
 
-        return Write(job)
+    def job(session: Session, effects: Effects) -> Reply:
+        limits.set_limits(session, call.actor, name, settings)
+        effects.touched.limits.add(name)
+        return Reply(OK, warnings=tuple(warnings))
 
-    return Body(finish, ok())
+    return Write(job)
 
 
 def del_limits(call: Call) -> Write:
@@ -177,20 +176,10 @@ def del_limits(call: Call) -> Write:
 def add_ip_map(call: Call) -> Write:
     """Map an IP address to a domain."""
     address, domain = call.word(errors.IpRequired), call.domain()
-
-    def job(session: Session, effects: Effects) -> None:
-        ipmaps.add_mapping(session, call.actor, address, domain)
-        effects.touched.site = True
-
-    return Write(job)
+    return _on_site(partial(ipmaps.add_mapping, address=address, domain=domain), call)
 
 
 def del_ip_map(call: Call) -> Write:
     """Forget a mapping."""
-    address, domain = call.word(errors.IpRequired), lower(call.word(errors.DomainRequired))
-
-    def job(session: Session, effects: Effects) -> None:
-        ipmaps.delete_mapping(session, call.actor, address, domain)
-        effects.touched.site = True
-
-    return Write(job)
+    address, domain = call.word(errors.IpRequired), call.domain()
+    return _on_site(partial(ipmaps.delete_mapping, address=address, domain=domain), call)

@@ -25,6 +25,15 @@ RCPTHOSTS_MAX = 50
 
 
 @dataclass(frozen=True, slots=True)
+class NewDomains:
+    """What new domains are like."""
+
+    owner: tuple[int, int]
+    """User and group id of their files."""
+    catchall: CatchAll
+
+
+@dataclass(frozen=True, slots=True)
 class Deleted:
     """A domain that is gone."""
 
@@ -38,13 +47,10 @@ def add_domain(
     actor: Actor,
     name: str,
     secret: Secret,
-    *,
-    owner: tuple[int, int],
-    catchall: CatchAll,
+    new: NewDomains,
 ) -> tuple[FoundDomain, Home]:
     """Add a domain with its postmaster; return it and the postmaster's home.
 
-    :param owner: user and group id of its files.
     :raises DomainExists: there is a domain or alias domain of this name.
     :raises DomainNameTooLong, InvalidDomainName: no domain may be called so.
     """
@@ -53,10 +59,10 @@ def add_domain(
     parent = f"{actor.site_directory}/domains"
     bucket = buckets.take_bucket(session, None)
     directory = "/".join(filter(None, (parent, bucket, name)))
-    uid, gid = owner
+    uid, gid = new.owner
     domain_id = session.execute(
         insert(Domain)
-        .values(directory=directory, uid=uid, gid=gid, created_at=utc_now(), catchall=catchall)
+        .values(directory=directory, uid=uid, gid=gid, created_at=utc_now(), catchall=new.catchall)
         .returning(Domain.id)
     ).scalar_one()
     _insert_name(session, name, domain_id, is_alias=False)
