@@ -792,8 +792,9 @@ def test_a_line_end_that_sql_stored_forges_no_line_of_a_file(
         forged = f"x\nroot:{HASH}:0:65536:root:/:NOQUOTA:"
         session.execute(update(Mailbox).where(of_bob).values(comment=forged))
 
-    system.change("mod_user alice@example.com", "comment Changed")
+    said = system.change("mod_user alice@example.com", "comment Changed")
 
+    assert said == "-ERR 0.112 Saved, but not all files could be written"
     after = entries(root)
     assert after.keys() == before.keys()
     assert {name: entry.flags for name, entry in after.items()} == {
