@@ -633,3 +633,27 @@ def test_a_lock_is_given_back_after_a_failure(tree: Tree, root: Path) -> None:
     with tree.lock("/file", 0):
         assert names(root) == ["dir", "file", "file.lock"]
     assert mode_of(root / "file.lock") == 0o600
+
+
+def test_the_way_to_a_named_place_may_have_links_and_the_way_beyond_it_may_not(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "disk/control").mkdir(parents=True)
+    (tmp_path / "etc/qmail").mkdir(parents=True)
+    (tmp_path / "var").mkdir()
+    (tmp_path / "var/qmail").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk/users").symlink_to(tmp_path / "etc/qmail")
+    (tmp_path / "disk/other").symlink_to(tmp_path / "etc")
+    tree = Tree(tmp_path, ["/var/qmail", "/var/qmail/users", "/var/qmail/missing"])
+
+    tree.write("/var/qmail/control/me", b"a")
+    tree.write("/var/qmail/users/assign", b"b")
+    tree.make_dir("/var/qmail/missing")
+
+    assert (tmp_path / "disk/control/me").read_bytes() == b"a"
+    assert (tmp_path / "etc/qmail/assign").read_bytes() == b"b"
+    assert (tmp_path / "disk/missing").is_dir()
+    with pytest.raises(LinkInPath):
+        tree.write("/var/qmail/other/x", b"c")
+    with pytest.raises(LinkInPath):
+        Tree(tmp_path).write("/var/qmail/control/me", b"d")

@@ -258,6 +258,12 @@ class Paths:
     qmail: str = _key("/var/qmail", _directory(), "qmail's home.")
 
     @property
+    def places(self) -> tuple[str, ...]:
+        """The directories that may lie behind symbolic links."""
+        homes = (self.vpopmail, self.qmail)
+        return (*homes, f"{self.vpopmail}/domains", self.control, self.users)
+
+    @property
     def control(self) -> str:
         """qmail's control files."""
         return self.qmail + "/control"

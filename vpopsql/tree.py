@@ -113,11 +113,16 @@ class _Staged:
 
 
 class Tree:
-    """The files below ``root``, a real directory; the path to it may have symbolic links."""
+    """The files below ``root``, a real directory; the path to it may have symbolic links.
 
-    def __init__(self, root: str | os.PathLike[str] = "") -> None:
+    :param places: site paths of directories that the administrator has named. The ways to them
+        may have symbolic links too: packages put qmail's control files into /etc, disks are moved.
+    """
+
+    def __init__(self, root: str | os.PathLike[str] = "", places: Iterable[str] = ()) -> None:
         self.root = os.fspath(root) or "/"
         self._root = os.fsencode(self.root)
+        self._places = sorted(map(_names, places), key=len, reverse=True)
 
     def read(self, path: str, max_bytes: int | None = None) -> bytes:
         """Return the content of a regular file.
@@ -312,15 +317,25 @@ class Tree:
     @contextmanager
     def _directory(self, names: _Names) -> Iterator[int]:
         """Give the descriptor of a directory: good to work in, not to read or fsync."""
-        fd = os.open(self._root, _DIRECTORY | os.O_CLOEXEC)
+        fd, rest = self._start(names)
         try:
-            for name in names:
+            for name in rest:
                 below = _open(name, _DIRECTORY, fd)
                 os.close(fd)
                 fd = below
             yield fd
         finally:
             os.close(fd)
+
+    def _start(self, names: _Names) -> tuple[int, _Names]:
+        """Open the nearest place on the way; return what is left of the way too."""
+        for place in self._places:
+            if names[: len(place)] == place:
+                # One that is not there yet may be about to be made.
+                with suppress(FileNotFoundError):
+                    there = b"/".join((self._root, *place))
+                    return os.open(there, _DIRECTORY | os.O_CLOEXEC), names[len(place) :]
+        return os.open(self._root, _DIRECTORY | os.O_CLOEXEC), names
 
     @contextmanager
     def _parent(self, path: str) -> Iterator[tuple[int, bytes]]:

@@ -217,9 +217,7 @@ def test_what_may_not_be_read_is_named(unpack: Unpack, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     "path",
     [
-        "var/qmail/control",
         "var/qmail/users/assign",
-        "home/vpopmail/etc",
         "home/vpopmail/domains/example.com",
         "home/vpopmail/domains/example.com/vpasswd",
         "home/vpopmail/domains/example.com/alice",
@@ -239,6 +237,22 @@ def test_a_link_in_place_of_something_that_is_needed_is_a_reject(
 
     first = evidence.of(Severity.REJECT)[0]
     assert (first.file, str(first.code)) == (str(real), "symbolic-link")
+
+
+@pytest.mark.parametrize(
+    "path", ["var/qmail/control", "var/qmail/users", "home/vpopmail/etc", "home/vpopmail/domains"]
+)
+def test_directories_that_administrators_move_may_be_links(unpack: Unpack, path: str) -> None:
+    root = unpack("base")
+    before, _ = support.read(root)
+    real = root / path
+    real.rename(root / "elsewhere")
+    real.symlink_to(root / "elsewhere")
+
+    found, evidence = support.read(root)
+
+    assert evidence.of(Severity.REJECT) == []
+    assert found == before
 
 
 def test_files_that_nothing_reads_are_named_and_left(unpack: Unpack) -> None:

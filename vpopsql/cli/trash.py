@@ -143,7 +143,7 @@ def _site(ctx: click.Context) -> Iterator[tuple["Config", "Database", "Tree"]]:
     database = Database(config.database.url, busy_timeout_s=config.database.busy_timeout_s)
     try:
         database.require_schema()
-        yield config, database, Tree(config.paths.root)
+        yield config, database, Tree(config.paths.root, config.paths.places)
     except OSError as error:
         raise ExportFailed(f"{config.paths.root}{error.filename}: {error.strerror}") from error
     except UnsafePath as error:

@@ -62,7 +62,7 @@ class Call:
 
     def tree(self) -> Tree:
         """Return the site's files."""
-        return Tree(self.config.paths.root)
+        return Tree(self.config.paths.root, self.config.paths.places)
 
 
 @dataclass(frozen=True, slots=True)

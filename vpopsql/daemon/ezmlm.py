@@ -39,10 +39,10 @@ def switches(options: Iterable[str]) -> str:
 class EzmlmMake:
     """The program, and the site that it works on."""
 
-    def __init__(self, program: str, root: str) -> None:
+    def __init__(self, program: str, tree: Tree) -> None:
         self._program = program
-        self._root = root
-        self._tree = Tree(root)
+        self._tree = tree
+        self._root = tree.root.rstrip("/")
 
     @contextmanager
     def making(self, of: MailingList, letters: str) -> Iterator[dict[str, Content]]:
@@ -72,8 +72,8 @@ class EzmlmMake:
         scratch = f"{of.domain.directory.rstrip('/')}/{TEMP_PREFIX}{secrets.token_hex(8)}"
         self._tree.make_dir(scratch, owner=owner, durable=False)
         try:
-            dot = f"{self._root}{scratch}/{dotqmail.filename_for(of.name)}"
-            directory = f"{self._root}{of.directory}"
+            dot = f"{self._tree.root.rstrip('/')}{scratch}/{dotqmail.filename_for(of.name)}"
+            directory = f"{self._tree.root.rstrip('/')}{of.directory}"
             words = [self._program, *filter(None, [switch]), directory, dot]
             self._execute([*words, of.name, of.domain.name], of)
             self._settle(of, dot)
@@ -87,7 +87,7 @@ class EzmlmMake:
             done = subprocess.run(
                 command,
                 check=False,
-                cwd=f"{self._root}{of.domain.directory}",
+                cwd=f"{self._tree.root.rstrip('/')}{of.domain.directory}",
                 env={"PATH": "/usr/bin:/bin"},
                 stdin=subprocess.DEVNULL,
                 capture_output=True,

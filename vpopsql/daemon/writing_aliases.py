@@ -122,7 +122,7 @@ def del_list(call: Call) -> Write:
 
 
 def _program(call: Call) -> EzmlmMake:
-    return EzmlmMake(call.config.lists.ezmlm_make, call.config.paths.root)
+    return EzmlmMake(call.config.lists.ezmlm_make, call.tree())
 
 
 def _touch_list(effects: Effects, of: MailingList, files: set[str]) -> None:

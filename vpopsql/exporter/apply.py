@@ -95,7 +95,7 @@ def apply(
     :raises ExportFailed: a file could not be written, or a row not be rendered; the text names
         the file. Files before it in the order above may be written already.
     """
-    tree = Tree(config.paths.root)
+    tree = Tree(config.paths.root, config.paths.places)
     with _locked(tree, config.paths, lock_timeout_s):
         last = newest_export(database)
         snapshot = _with_locals_of_the_host(_read(database, config.paths), tree)
@@ -120,7 +120,7 @@ def follow(
 
     :raises ExportFailed: as `apply` does.
     """
-    tree = Tree(config.paths.root)
+    tree = Tree(config.paths.root, config.paths.places)
     with _locked(tree, config.paths, lock_timeout_s):
         if not touched.site:
             snapshot = _read(database, config.paths, touched)

@@ -9,12 +9,14 @@ stays open while all that is wanted of it is read, which is what makes 100,000 h
 
 import os
 import stat
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
 from vpopsql.qmail.lines import decode, encode
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_LINKED_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_DIRECTORY = _LINKED_DIRECTORY | os.O_NOFOLLOW
 # A fifo must not make the import wait for a writer.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -33,17 +35,20 @@ class Directory:
     :ivar shown: its path for people, beginning with what the user typed.
     """
 
-    def __init__(self, descriptor: int, shown: str) -> None:
+    def __init__(self, descriptor: int, shown: str, links: frozenset[str] = frozenset()) -> None:
         self._descriptor = descriptor
+        self._links = links
         self.shown = shown
 
     @classmethod
-    def open(cls, path: str) -> Self:
+    def open(cls, path: str, links: Iterable[str] = ()) -> Self:
         """Open the directory that the user named.
 
+        :param links: names in it that may be symbolic links, because only an administrator can
+            have made them.
         :raises OSError: it is missing, none, or not readable.
         """
-        return cls(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), path.rstrip("/"))
+        return cls(os.open(path, _LINKED_DIRECTORY), path.rstrip("/"), frozenset(links))
 
     def enter(self, path: str) -> "Directory":
         """Open a directory below this one; the empty path is this one once more.
@@ -58,7 +63,9 @@ class Directory:
             shown = f"{shown}/{component}" if component != "." else shown
             parent = descriptor
             try:
-                descriptor = os.open(encode(component), _DIRECTORY, dir_fd=parent)
+                named = parent == self._descriptor and component in self._links
+                flags = _LINKED_DIRECTORY if named else _DIRECTORY
+                descriptor = os.open(encode(component), flags, dir_fd=parent)
             except OSError as error:
                 raise _explained(error, component, parent, shown) from error
             finally:

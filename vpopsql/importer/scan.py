@@ -85,7 +85,8 @@ def scan(source: Source, evidence: Evidence) -> site.Site:
 
 def _named(path: Path) -> Directory:
     try:
-        return Directory.open(str(path))
+        # Packages and administrators put these elsewhere, such as control in /etc/qmail.
+        return Directory.open(str(path), links=("control", "users", "domains", "etc"))
     except OSError as error:
         raise ImportFailed(f"cannot open {path}: {error.strerror}") from error
 
