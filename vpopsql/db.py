@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psycopg
 from sqlalchemy import Connection, Engine, Text, create_engine, event, make_url, select, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
@@ -169,9 +168,10 @@ class _Watchdog:
 
     @staticmethod
     def _cut(connection: Any) -> None:  # noqa: ANN401
-        # The descriptor stays the driver's; only a copy of it is closed here.
+        # The descriptor stays the driver's; only a copy of it is closed here. Whatever fails, the
+        # connection has been closed meanwhile, which is as good.
         with (
-            contextlib.suppress(OSError, ValueError, psycopg.Error),
+            contextlib.suppress(Exception),
             socket.socket(fileno=os.dup(connection.fileno())) as same,
         ):
             same.shutdown(socket.SHUT_RDWR)
