@@ -79,7 +79,7 @@ def test_many_new_users_of_one_domain_are_all_there(
         domain = session.scalars(select(Domain).where(Domain.directory.endswith("crowd.example")))
         domain_id = domain.one().id
         query = select(Mailbox.name, Mailbox.directory).where(Mailbox.domain_id == domain_id)
-        homes = dict(session.execute(query).tuples().all())
+        homes = dict(session.execute(query).all())
     directory = tmp_path / "home/vpopmail/domains/crowd.example"
     lines = (directory / "vpasswd").read_text().splitlines()
     assert sorted(homes) == sorted([*names, "postmaster"])
