@@ -22,6 +22,7 @@ from vpopsql.config import Config, Paths
 from vpopsql.db import Database
 from vpopsql.errors import ExportFailed
 from vpopsql.exporter.apply import Applied, apply
+from vpopsql.exporter.projector import Projector
 from vpopsql.model import (
     Domain,
     DomainName,
@@ -32,6 +33,7 @@ from vpopsql.model import (
     Revision,
 )
 from vpopsql.qmail import assign, cdb
+from vpopsql.touched import Touched
 
 Exporter = Callable[..., Applied]
 
@@ -336,10 +338,27 @@ def test_an_empty_database_does_not_wipe_a_site(
     (root / CONTROL).mkdir(parents=True)
     (root / RCPTHOSTS).write_bytes(b"example.com\n")
 
-    with pytest.raises(ExportFailed, match="has 1 names and the database no domain at all"):
+    with pytest.raises(
+        ExportFailed, match=r"has 1 names that the database does not"
+    ):
         export()
 
     assert (root / RCPTHOSTS).read_bytes() == b"example.com\n"
+
+
+def test_a_new_database_does_not_drop_names_that_a_host_had_before(
+    database: Database, root: Path
+) -> None:
+    config = Config(paths=Paths(root=str(root)))
+    (root / CONTROL).mkdir(parents=True)
+    (root / RCPTHOSTS).write_bytes(b"mail.example\n")
+    with database.writer() as session:
+        factories.domain(session, "example.com")
+
+    with pytest.raises(ExportFailed, match=r"such as mail\.example: import the site first"):
+        Projector(database, config).follow(Touched(site=True))
+
+    assert (root / RCPTHOSTS).read_bytes() == b"mail.example\n"
 
 
 def test_the_last_domain_can_be_removed(site: Database, export: Exporter, root: Path) -> None:

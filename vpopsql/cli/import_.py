@@ -64,7 +64,6 @@ def tree(ctx: click.Context, vpopmail: Path, qmail: Path, *, really: bool, outpu
     from vpopsql.importer.evidence import Evidence, Severity
     from vpopsql.importer.plan import make_plan
     from vpopsql.importer.scan import Source, scan
-    from vpopsql.model import utc_now
 
     config = load_config(ctx)
     source = Source(
@@ -78,7 +77,6 @@ def tree(ctx: click.Context, vpopmail: Path, qmail: Path, *, really: bool, outpu
     origin = {
         "imported_from_vpopmail": str(vpopmail.absolute()),
         "imported_from_qmail": str(qmail.absolute()),
-        "imported_at": utc_now().isoformat(timespec="seconds"),
     }
     url, timeout_s = config.database.url, config.database.busy_timeout_s
     with closing(Database(url, busy_timeout_s=timeout_s)) as database:

@@ -32,8 +32,8 @@ overwritten by an older snapshot.
 
 What is in a shared file but not in the database goes, with two exceptions. If the database has no
 foreign line of control/locals, the file's own lines stay (less our names): the database was not
-filled from this host. And a database without any domain that was never exported is refused where
-rcpthosts has names: it is a wrong URL, more likely than an empty site.
+filled from this host. And a database that was neither filled from a site nor ever exported to one
+is refused where rcpthosts has names that it does not know: they are somebody's.
 """
 
 import contextlib
@@ -53,7 +53,7 @@ from vpopsql.errors import ExportFailed
 from vpopsql.exporter import render
 from vpopsql.exporter.render import Link
 from vpopsql.exporter.snapshot import DomainState, Foreign, Part, Snapshot, take
-from vpopsql.model import Export
+from vpopsql.model import Export, SiteSetting, utc_now
 from vpopsql.qmail import cdb, control
 from vpopsql.qmail.lines import decode, encode, join_lines, split_lines
 from vpopsql.touched import Touched
@@ -61,6 +61,9 @@ from vpopsql.tree import TEMP_PREFIX, EntryType, Owner, Tree, UnsafePath, Write
 
 RELOAD_MARKER = "control/.vpopsql-reload"
 """Below qmail's directory while qmail-send may not have read what was written for it."""
+
+_FILES_ARE_OURS = "files_are_ours"
+"""The site setting that says since when this database's files are the site's."""
 
 LOCK_TIMEOUT_S = 600.0
 """How long an apply waits for another one."""
@@ -99,7 +102,7 @@ def apply(
     with _locked(tree, config.paths, lock_timeout_s):
         last = newest_export(database)
         snapshot = _with_locals_of_the_host(_read(database, config.paths), tree)
-        applied = _Apply(tree, config, snapshot).run(first=last is None)
+        applied = _run(database, _Apply(tree, config, snapshot))
         if last is None or applied.changed or last < applied.revision:
             with database.writer() as session:
                 files_changed = len(applied.changed)
@@ -128,7 +131,19 @@ def follow(
         accepted = _Accepted.on_disk(tree, config.paths)
         snapshot = _read(database, config.paths, touched, accepted.few | accepted.more)
         snapshot = _with_locals_of_the_host(snapshot, tree)
-        return _Apply(tree, config, snapshot, touched).run()
+        return _run(database, _Apply(tree, config, snapshot, touched))
+
+
+def _run(database: Database, apply_: "_Apply") -> Applied:
+    """Write the whole site's files, and remember that they are this database's from now on."""
+    known = select(SiteSetting.key).where(SiteSetting.key.in_([_FILES_ARE_OURS, "imported_at"]))
+    with database.reader() as session:
+        is_stranger = session.scalar(known.limit(1)) is None
+    applied = apply_.run(is_stranger=is_stranger)
+    if is_stranger:
+        with database.writer() as session:
+            session.add(SiteSetting(key=_FILES_ARE_OURS, value=utc_now().isoformat()))
+    return applied
 
 
 def newest_export(database: Database) -> int | None:
@@ -190,18 +205,14 @@ class _Apply:
         self._changed: dict[str, None] = {}
         self._extra: list[str] = []
 
-    def run(self, *, first: bool = False) -> Applied:
+    def run(self, *, is_stranger: bool) -> Applied:
         """Write the site's files, and those of the snapshot's domains.
 
-        :param first: nothing was ever exported from this database.
+        :param is_stranger: the database was neither filled from this site nor ever exported to it.
         """
-        rcpthosts = f"{self._paths.qmail}/{render.RCPTHOSTS}"
         accepted = _Accepted.on_disk(self._tree, self._paths)
-        if first and accepted.few and not self._snapshot.names:
-            raise ExportFailed(
-                f"{rcpthosts} has {len(accepted.few)} names and the database no domain at all:"
-                " import the site first, or check the database's URL"
-            )
+        if is_stranger:
+            self._refuse_to_drop(accepted)
         self._withdraw(accepted)
         self._make_home()
         self._write_domains()
@@ -218,6 +229,16 @@ class _Apply:
 
     def _applied(self, *, reloaded: bool) -> Applied:
         return Applied(self._snapshot.revision, tuple(self._changed), tuple(self._extra), reloaded)
+
+    def _refuse_to_drop(self, accepted: "_Accepted") -> None:
+        wanted = _Accepted.of(self._files, self._paths)
+        unknown = sorted((accepted.few | accepted.more) - (wanted.few | wanted.more))
+        if unknown:
+            raise ExportFailed(
+                f"{self._paths.qmail}/{render.RCPTHOSTS} has {len(unknown)} names that the"
+                f" database does not know, such as {unknown[0]}: import the site first, or check"
+                " the database's URL"
+            )
 
     # The steps
 

@@ -194,6 +194,7 @@ def _insert_site(session: Session, plan: Plan, origin: dict[str, str]) -> None:
     if new.counter is not None:
         counter = {"id": stored.SITE_COUNTER, "domain_id": None}
         _insert(session, DirCounter, [counter | _counter_values(new.counter)])
+    origin = {"imported_at": utc_now().isoformat(timespec="seconds")} | origin
     session.execute(delete(SiteSetting).where(SiteSetting.key.in_(origin)))
     settings = plan.settings | origin
     _insert(session, SiteSetting, [{"key": key, "value": settings[key]} for key in settings])
