@@ -55,6 +55,7 @@ def user_line(name: bytes, directory: bytes = HOME + b"/x", ids: bytes = b"1:0")
         (LOCALS, b"Test.com\n", "in-locals", "warning"),
         (IP_MAP, b"192.0.2.9\n", "malformed", "reject"),
         (IP_MAP, b"300.0.2.9 test.com\n", "malformed", "reject"),
+        (IP_MAP, b"fe80::1%eth0 test.com\n", "malformed", "reject"),
         (IP_MAP, b"192.0.2.9 unknown.org\n", "unknown-domain", "reject"),
         (IP_MAP, b"127.0.0.9 test.com\n", "duplicate", "warning"),
         (IP_MAP, b"192.0.2.9 example-alias.org\n", "respelled", "note"),

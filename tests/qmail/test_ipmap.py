@@ -2,9 +2,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests import factories
+from vpopsql.db import Database
+from vpopsql.errors import InvalidIp
+from vpopsql.model import Flag
 from vpopsql.qmail import ipmap
 from vpopsql.qmail.ipmap import IpMapping
 from vpopsql.qmail.lines import Comment, Malformed
+from vpopsql.services import ipmaps
+from vpopsql.services.rights import Actor
+
+HOME = "/home/vpopmail/domains/example.com"
+ROOT = Actor(1, "root", 1, "example.com", HOME, f"{HOME}/root", Flag.SA_ADMIN, "/home/vpopmail")
 
 
 def test_a_site_s_map_is_written_back_byte_for_byte(site: dict[str, bytes]) -> None:
@@ -18,6 +27,7 @@ def test_a_site_s_map_is_written_back_byte_for_byte(site: dict[str, bytes]) -> N
 def test_every_line_of_a_map_is_a_record() -> None:
     data = (
         b"192.0.2.1\t a.org \n# c\n\n2001:db8::1 b.org\n192.0.2.300 c.org\nd.org\n::1 e f\n\0 g\n"
+        b"fe80::1%eth0 h.org\n"
     )
 
     assert ipmap.parse(data) == [
@@ -29,6 +39,7 @@ def test_every_line_of_a_map_is_a_record() -> None:
         Malformed(6, "d.org", "it is not an address and a domain"),
         Malformed(7, "::1 e f", "it is not an address and a domain"),
         Malformed(8, "\0 g", "it has a NUL"),
+        Malformed(9, "fe80::1%eth0 h.org", "its first word is an address with a scope"),
     ]
 
 
@@ -52,6 +63,7 @@ def test_what_any_bytes_say_can_be_written(data: bytes) -> None:
     "record",
     [
         IpMapping(1, "nowhere", "a.org"),
+        IpMapping(1, "fe80::1%eth0", "a.org"),
         IpMapping(1, "192.0.2.1", ""),
         IpMapping(1, "192.0.2.1", "a b"),
         IpMapping(1, "192.0.2.1", "a\n192.0.2.2 b"),
@@ -61,3 +73,14 @@ def test_what_any_bytes_say_can_be_written(data: bytes) -> None:
 def test_a_mapping_that_would_not_come_back_is_not_written(record: IpMapping | Comment) -> None:
     with pytest.raises(ValueError, match=r"ip_alias_map|newline"):
         ipmap.render([record])
+
+
+def test_a_scope_is_refused_by_the_database_s_map_as_by_the_file_s(database: Database) -> None:
+    with database.writer() as session:
+        factories.domain(session, "example.com")
+
+    with database.writer() as session:
+        assert ipmaps.find_mapping(session, "fe80::2%eth0") is None
+        with pytest.raises(InvalidIp):
+            ipmaps.add_mapping(session, ROOT, "fe80::2%eth0", "example.com")
+        assert ipmaps.list_mappings(session) == []

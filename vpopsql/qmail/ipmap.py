@@ -1,6 +1,7 @@
 """``ip_alias_map``: the domain that a connection to one of the host's addresses means.
 
-``address domain``, a line each; the first line for an address wins.
+``address domain``, a line each; the first line for an address wins. An IPv6 address has no scope
+(``%eth0``): that is a name of one host, and no connection is compared with it.
 """
 
 import ipaddress
@@ -54,7 +55,9 @@ def _parse_line(number: int, text: str) -> IpMapping | Comment | Malformed:
         return Malformed(number, text, "it is not an address and a domain")
     address, domain = words
     try:
-        ipaddress.ip_address(address)
+        parsed = ipaddress.ip_address(address)
     except ValueError:
         return Malformed(number, text, "its first word is no IP address")
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.scope_id is not None:
+        return Malformed(number, text, "its first word is an address with a scope")
     return IpMapping(number, address, domain)

@@ -19,11 +19,10 @@ _LIST = (
 
 def find_mapping(session: Session, address: str) -> tuple[str, str] | None:
     """Return ``(address, domain)`` for an IP address; None also for what is no address."""
-    try:
-        canonical = str(ipaddress.ip_address(address))
-    except ValueError:
+    ip = _parse(address)
+    if ip is None:
         return None
-    row = session.execute(_LIST.where(IpMapping.address == canonical)).first()
+    row = session.execute(_LIST.where(IpMapping.address == str(ip))).first()
     return None if row is None else (row[0], row[1])
 
 
@@ -53,10 +52,9 @@ def add_mapping(session: Session, actor: Actor, address: str, domain: str) -> No
     domain_id = session.scalar(select(DomainName.domain_id).where(DomainName.name == domain))
     if domain_id is None:
         raise NoSuchDomain(domain)
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        raise InvalidIp(address) from None
+    ip = _parse(address)
+    if ip is None:
+        raise InvalidIp(address)
     before = find_mapping(session, str(ip))
     session.execute(delete(IpMapping).where(IpMapping.address == str(ip)))
     session.execute(
@@ -82,3 +80,12 @@ def delete_mapping(session: Session, actor: Actor, address: str, domain: str) ->
     if session.execute(delete(IpMapping).where(mine).returning(IpMapping.address)).first():
         changes = {"domain": (found[1], None)}
         record(session, actor, "del_ip_map", ("ip", found[0]), changes, domain=None)
+
+
+def _parse(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return the address; None for what is none or has a scope, which only one host knows."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return None
+    return None if isinstance(ip, ipaddress.IPv6Address) and ip.scope_id is not None else ip
