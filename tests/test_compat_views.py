@@ -8,7 +8,6 @@ from typing import Any
 import psycopg
 import pytest
 from sqlalchemy import make_url, select, text
-from sqlalchemy.exc import DBAPIError
 
 from tests import factories
 from vpopsql.db import Database
@@ -463,7 +462,7 @@ def test_a_password_set_to_what_it_is_leaves_no_trace(site: Database) -> None:
 def test_a_password_that_vpasswd_could_not_hold_is_refused(
     site: Database, column: str, value: str
 ) -> None:
-    with pytest.raises(DBAPIError, match="must not have colons or control characters"):
+    with pytest.raises(DatabaseRefused, match="must not have colons or control characters"):
         change(site, f"UPDATE vpopmail SET {column} = :value WHERE pw_name = 'alice'", value=value)
 
 
@@ -548,7 +547,7 @@ def test_an_insert_of_a_login_that_is_there_updates_it(
 
 @pytest.mark.parametrize("user, domain", [("nobody", "example.com"), ("alice", "nowhere.org")])
 def test_a_login_of_nobody_is_refused(site: Database, user: str, domain: str) -> None:
-    with pytest.raises(DBAPIError, match="there is no such account"):
+    with pytest.raises(DatabaseRefused, match="there is no such account"):
         change(
             site,
             'INSERT INTO lastauth ("user", domain, remote_ip, timestamp)'
@@ -559,7 +558,7 @@ def test_a_login_of_nobody_is_refused(site: Database, user: str, domain: str) ->
 
 
 def test_a_login_without_time_or_address_is_refused(site: Database) -> None:
-    with pytest.raises(DBAPIError, match="remote_ip and timestamp are needed"):
+    with pytest.raises(DatabaseRefused, match="remote_ip and timestamp are needed"):
         change(site, "INSERT INTO lastauth (userid, domain) VALUES ('alice', 'example.com')")
 
 
@@ -611,7 +610,7 @@ def test_a_login_without_time_or_address_is_refused(site: Database) -> None:
 def test_every_other_write_is_refused_with_what_to_use(
     site: Database, statement: str, instead: str
 ) -> None:
-    with pytest.raises(DBAPIError, match=f"is a view.*{instead}"):
+    with pytest.raises(DatabaseRefused, match=f"is a view.*{instead}"):
         change(site, statement)
 
 
@@ -626,3 +625,31 @@ def test_every_other_write_is_refused_with_what_to_use(
 )
 def test_a_write_that_finds_no_row_is_no_error(site: Database, statement: str) -> None:
     change(site, statement)
+
+
+# --- how they are found -----------------------------------------------------------------------
+
+
+def plan(site: Database, query: str) -> str:
+    return "\n".join(row["detail"] for row in ask(site, f"EXPLAIN QUERY PLAN {query}"))
+
+
+@pytest.mark.parametrize("_backend", ["sqlite"], indirect=True)
+def test_a_login_through_an_alias_domain_does_not_read_every_mailbox(site: Database) -> None:
+    found = plan(
+        site,
+        "SELECT pw_name FROM vpopmail LEFT JOIN aliasdomains ON aliasdomains.alias = 'alias.org'"
+        " WHERE pw_name = 'alice'"
+        " AND (pw_domain = 'alias.org' OR pw_domain = aliasdomains.domain)",
+    )
+
+    assert "SEARCH m USING INDEX ix_mailboxes_name (name=?)" in found
+    assert "SCAN m" not in found
+
+
+@pytest.mark.parametrize("_backend", ["sqlite"], indirect=True)
+def test_the_mailboxes_of_a_domain_come_in_order_without_sorting(site: Database) -> None:
+    found = plan(site, "SELECT * FROM mailboxes WHERE domain_id = 1 ORDER BY name")
+
+    # The index behind the UNIQUE constraint over the domain and the name.
+    assert found == "SEARCH mailboxes USING INDEX sqlite_autoindex_mailboxes_1 (domain_id=?)"

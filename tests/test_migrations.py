@@ -7,7 +7,6 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from tests import factories
@@ -181,8 +180,40 @@ def test_a_database_without_schema_is_refused_with_what_to_do(empty_database_url
 
 @pytest.mark.parametrize("change", ["UPDATE audit_log SET actor = 'x'", "DELETE FROM audit_log"])
 def test_the_audit_log_refuses_to_be_changed(audited: Database, change: str) -> None:
-    with pytest.raises(DBAPIError, match="append-only"), audited.writer() as session:
+    with pytest.raises(DatabaseRefused, match="append-only"), audited.writer() as session:
         session.execute(sa.text(change))
 
     with audited.reader() as session:
         assert session.scalars(sa.select(AuditEntry.actor)).all() == ["cli"]
+
+
+AGAIN = """
+    INSERT OR REPLACE INTO audit_log
+        (id, at, actor, channel, action, object_type, object, changes)
+    SELECT {}, at, 'again', channel, action, object_type, object, changes
+    FROM audit_log WHERE id = 1
+    """
+
+
+# On SQLite a replaced row is deleted without any trigger for DELETE being asked.
+@pytest.mark.parametrize("entry_id", ["1", "1.0", "'1'"])
+@pytest.mark.parametrize("_backend", ["sqlite"], indirect=True)
+def test_an_entry_of_the_audit_log_cannot_be_replaced(
+    audited: Database, connection: sa.Connection, entry_id: str
+) -> None:
+    with pytest.raises(DatabaseRefused, match="append-only"):
+        connection.execute(sa.text(AGAIN.format(entry_id)))
+
+    with audited.reader() as session:
+        assert session.scalars(sa.select(AuditEntry.actor)).all() == ["cli"]
+
+
+@pytest.mark.parametrize("_backend", ["sqlite"], indirect=True)
+def test_an_odd_number_in_the_audit_log_does_not_stop_it(
+    audited: Database, connection: sa.Connection
+) -> None:
+    connection.execute(sa.text(AGAIN.format("-1")))
+    connection.execute(sa.text(AGAIN.format("NULL")))
+
+    found = connection.execute(sa.text("SELECT id, actor FROM audit_log ORDER BY id")).all()
+    assert [tuple(row) for row in found] == [(-1, "again"), (1, "cli"), (2, "again")]

@@ -289,6 +289,8 @@ class Mailbox(Base):
     __tablename__ = "mailboxes"
     __table_args__ = (
         UniqueConstraint("domain_id", "name"),
+        # Dovecot asks for a name in one domain or another one.
+        Index("ix_mailboxes_name", "name"),
         CheckConstraint("quota_bytes > 0", name="quota_bytes"),
         CheckConstraint("quota_messages > 0", name="quota_messages"),
     )
