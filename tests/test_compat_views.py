@@ -11,6 +11,7 @@ from sqlalchemy import make_url, select, text
 
 from tests import factories
 from vpopsql.db import Database
+from vpopsql.errors import DatabaseRefused
 from vpopsql.model import (
     AuditEntry,
     DirCounter,

@@ -15,17 +15,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Text, create_engine, event, make_url, select, text
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, select, text
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import NullPool
 
-from vpopsql.errors import DatabaseUnavailable, SchemaError
+from vpopsql.errors import Conflict, DatabaseRefused, DatabaseUnavailable, SchemaError
 from vpopsql.model import SCHEMA_VERSION, Base, ExactText, SchemaGuard
 
 _PACKAGE = Path(__file__).resolve().parent
+_SECRET_PARAMETERS = True
+"""Errors must not show what a statement was given."""
 
 
 class Database:
@@ -48,7 +50,11 @@ class Database:
     ) -> None:
         self.url = make_url(url)
         self._watchdog: _Watchdog | None = None
-        options: dict[str, Any] = {"pool_size": pool_size, "max_overflow": pool_size}
+        options: dict[str, Any] = {
+            "pool_size": pool_size,
+            "max_overflow": pool_size,
+            "hide_parameters": _SECRET_PARAMETERS,
+        }
         if patience_s is not None:
             busy_timeout_s = min(busy_timeout_s, patience_s)
             options["pool_timeout"] = patience_s
@@ -78,7 +84,7 @@ class Database:
 
         :raises DatabaseUnavailable: the connection failed or broke.
         """
-        with _outages(), self._readers() as session:
+        with _outages(self.url), self._readers() as session:
             yield session
 
     @contextlib.contextmanager
@@ -87,8 +93,9 @@ class Database:
 
         :raises DatabaseUnavailable: the connection failed or broke; nothing was changed, unless
             it broke during the commit itself.
+        :raises Conflict: another session was quicker.
         """
-        with _outages(), self._writers.begin() as session:
+        with _outages(self.url), self._writers.begin() as session:
             yield session
 
     def require_schema(self) -> None:
@@ -178,18 +185,32 @@ class _Watchdog:
 
 
 @contextlib.contextmanager
-def _outages() -> Iterator[None]:
-    """Turn a lost or unreachable database into our own error; leave programming errors alone."""
+def _outages(url: URL) -> Iterator[None]:
+    """Turn what the driver raises into our own errors, which hold no value of any row.
+
+    The driver's messages may quote whole rows, hashes and passwords included, so neither they nor
+    the exceptions they came in go any further.
+    """
     try:
         yield
-    except PoolTimeout as error:
-        raise DatabaseUnavailable(f"no database connection became free: {error}") from error
+    except PoolTimeout:
+        raise DatabaseUnavailable(f"{url}: no connection became free") from None
     except OperationalError as error:
-        raise DatabaseUnavailable(f"the database does not answer: {error.orig}") from error
+        raise DatabaseUnavailable(f"{url}: {_plain(error)}") from None
+    except IntegrityError as error:
+        raise Conflict(f"{url}: {_plain(error)}") from None
     except DBAPIError as error:
         if error.connection_invalidated:
-            raise DatabaseUnavailable(f"the database connection broke: {error.orig}") from error
-        raise
+            raise DatabaseUnavailable(f"{url}: the connection broke: {_plain(error)}") from None
+        raise DatabaseRefused(f"{url}: {_plain(error)}") from None
+
+
+def _plain(error: DBAPIError) -> str:
+    """Return what the database complains of, without the values that it quotes."""
+    diagnosis = getattr(error.orig, "diag", None)
+    said = (diagnosis and diagnosis.message_primary) or str(error.orig).splitlines()[0]
+    statement = " ".join((error.statement or "").split())
+    return f"{said} (in {statement[:200]})" if statement else said
 
 
 # --- migrations -------------------------------------------------------------------------------
@@ -208,7 +229,10 @@ def upgrade(url: str, revision: str = "head") -> None:
     """
     database = make_url(url).database
     if make_url(url).get_backend_name() == "sqlite" and database and database != ":memory:":
-        Path(database).parent.mkdir(parents=True, exist_ok=True)
+        path = Path(database)
+        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        # It holds every hash; SQLite gives its other files the same mode.
+        path.touch(mode=0o600)
     _migrate(url, "upgrade", revision)
 
 
@@ -249,20 +273,28 @@ def type_differs(
     """Tell Alembic whether a column's type is another than the model's; None: it decides."""
     if not isinstance(wanted, ExactText):
         return None
-    collation = "C" if context.dialect.name == "postgresql" else None
-    return not isinstance(inspected, Text) or inspected.collation != collation
+    meant = wanted.load_dialect_impl(context.dialect)
+    return (
+        not isinstance(inspected, type(meant))
+        or inspected.collation != meant.collation
+        or inspected.length != meant.length
+    )
 
 
 def _migrate(url: str, direction: str, revision: str) -> None:
     from alembic import command  # noqa: PLC0415 - slow import
     from alembic.config import Config  # noqa: PLC0415
+    from alembic.util import CommandError  # noqa: PLC0415
 
     config = Config()
     config.set_main_option("script_location", str(migrations_directory()))
     with _migration_connection(url) as connection:
         _refuse_newer(connection)
         config.attributes["connection"] = connection
-        getattr(command, direction)(config, revision)
+        try:
+            getattr(command, direction)(config, revision)
+        except CommandError as error:
+            raise SchemaError(f"{direction} to {revision}: {error}") from None
 
 
 @contextlib.contextmanager
@@ -272,7 +304,7 @@ def _migration_connection(url: str) -> Iterator[Connection]:
     A batch migration rebuilds a table under a temporary name; with foreign keys on, dropping the
     old one would delete every row that refers to it.
     """
-    engine = create_engine(url, poolclass=NullPool)
+    engine = create_engine(url, poolclass=NullPool, hide_parameters=_SECRET_PARAMETERS)
     sqlite = engine.dialect.name == "sqlite"
     if sqlite:
 
@@ -287,7 +319,7 @@ def _migration_connection(url: str) -> Iterator[Connection]:
         def _begin(connection: Connection) -> None:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
-    with _outages():
+    with _outages(engine.url):
         try:
             with engine.begin() as connection:
                 yield connection
@@ -317,12 +349,9 @@ def _refuse_newer(connection: Connection) -> None:
 
 def _require_schema(connection: Connection) -> None:
     _refuse_newer(connection)
-    try:
-        found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-    except (OperationalError, ProgrammingError) as error:
-        raise SchemaError(
-            "the database has no vpopsql schema: run `vpopsql db upgrade`"
-        ) from error
+    if not connection.dialect.has_table(connection, "alembic_version"):
+        raise SchemaError("the database has no vpopsql schema: run `vpopsql db upgrade`")
+    found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
     head = _head_revision()
     if found != head:
         raise SchemaError(

@@ -29,6 +29,18 @@ class DatabaseUnavailable(VpopsqlError):
     """The database did not answer; trying again later may help."""
 
 
+class DatabaseRefused(VpopsqlError):
+    """The database would not do what it was told: a defect, or a damaged or foreign database."""
+
+
+class Conflict(DatabaseRefused):
+    """Another session has just written what stands in the way."""
+
+
+class CannotListen(VpopsqlError):
+    """The address of the daemon cannot be had."""
+
+
 class NotAuthorized(VpopsqlError):
     """The caller's rights do not suffice, whatever the object."""
 

@@ -153,6 +153,25 @@ class ExactText(TypeDecorator[str]):
         return None if value is None else from_database_text(value)
 
 
+class NameText(ExactText):
+    """A name, compared and sorted by bytes.
+
+    Names are plain text, but they are looked up by whatever a client sends.
+
+    :param length: characters.
+    """
+
+    cache_ok = True
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        self.length = length
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:  # noqa: ANN401 - SQLAlchemy's signature
+        """Compare and sort by bytes on PostgreSQL too."""
+        return String(self.length, collation="C" if dialect.name == "postgresql" else None)
+
+
 class UtcDateTime(TypeDecorator[datetime]):
     """An aware UTC time; SQLite, which knows no zones, stores it without one."""
 
@@ -180,11 +199,6 @@ class UtcDateTime(TypeDecorator[datetime]):
 def utc_now() -> datetime:
     """Return the present time as aware UTC."""
     return datetime.now(UTC)
-
-
-def _name(length: int) -> String:
-    """Return the type of a name that is compared and sorted by bytes."""
-    return String(length).with_variant(String(length, collation="C"), "postgresql")
 
 
 def _choice(kind: type[enum.StrEnum], name: str) -> Enum:
@@ -274,10 +288,10 @@ class DomainName(Base):
         CheckConstraint("name = lower(name)", name="lower_case"),
     )
 
-    name: Mapped[str] = mapped_column(_name(255), primary_key=True)
+    name: Mapped[str] = mapped_column(NameText(255), primary_key=True)
     domain_id: Mapped[int] = mapped_column(ForeignKey("domains.id", ondelete="CASCADE"))
     is_alias: Mapped[bool]
-    sort_key: Mapped[str] = mapped_column(_name(255), unique=True)
+    sort_key: Mapped[str] = mapped_column(NameText(255), unique=True)
     """The name in the order of vpopmail's files: last two labels first."""
     in_morercpthosts: Mapped[bool_false]
     """Whether qmail finds the name in morercpthosts.cdb instead of rcpthosts."""
@@ -297,7 +311,7 @@ class Mailbox(Base):
 
     id: Mapped[serial_pk]
     domain_id: Mapped[int] = mapped_column(ForeignKey("domains.id", ondelete="CASCADE"))
-    name: Mapped[str] = mapped_column(_name(255))
+    name: Mapped[str] = mapped_column(NameText(255))
     password_hash: Mapped[exact]
     """A crypt() string; empty or beginning with ``*`` or ``!``: nobody can log in."""
     clear_text: Mapped[exact | None]
@@ -444,7 +458,7 @@ class IpMapping(Base):
         CheckConstraint("family IN (4, 6)", name="family"),
     )
 
-    address: Mapped[str] = mapped_column(_name(39), primary_key=True)
+    address: Mapped[str] = mapped_column(NameText(39), primary_key=True)
     """Canonical text, IPv4 or IPv6."""
     family: Mapped[int] = mapped_column(SmallInteger)
     packed: Mapped[bytes] = mapped_column(LargeBinary(16))
@@ -538,7 +552,7 @@ class Revision(Base):
 
     id: Mapped[serial_pk]
     at: Mapped[when] = mapped_column(default=utc_now)
-    domain: Mapped[str | None] = mapped_column(_name(255))
+    domain: Mapped[str | None] = mapped_column(NameText(255))
     """The real domain whose files changed; NULL: files of the whole site."""
     topic: Mapped[str] = mapped_column(String(32))
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import structlog
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from vpopsql import errors
@@ -274,7 +273,7 @@ class Conversation:
         """Make a change: commit it, bring the files to it, and only then answer."""
         try:
             reply, effects = self._commit(write)
-        except IntegrityError:
+        except errors.Conflict:
             # Another session was quicker; a second look sees what it did.
             reply, effects = self._commit(write)
         if effects.touched:
