@@ -548,7 +548,7 @@ def test_any_commands_leave_rows_and_files_as_a_simple_model_says(
     run_state_machine_as_test(
         OnThisDatabase,
         settings=settings(
-            max_examples=10,
+            max_examples=6,
             # To find a shorter case takes minutes; the steps that failed are shown anyway.
             phases=[Phase.generate],
             stateful_step_count=40,
