@@ -21,6 +21,7 @@ DEFAULT_LIMITS = "home/vpopmail/etc/vlimits.default"
 DOMAIN = "home/vpopmail/domains/example.com"
 VPASSWD = f"{DOMAIN}/vpasswd"
 HOME = b"/home/vpopmail/domains/example.com"
+TEST = b"/home/vpopmail/domains/test.com"
 
 
 def domain_line(name: bytes, real: bytes, directory: bytes, ids: bytes = b"89:89") -> bytes:
@@ -47,6 +48,10 @@ def user_line(name: bytes, directory: bytes = HOME + b"/x", ids: bytes = b"1:0")
         (ASSIGN, domain_line(b"al.org", b"example.com", b"/h"), "alias-differs", "reject"),
         (ASSIGN, domain_line(b"r.org", b"r.org", b"relative"), "bad-path", "reject"),
         (ASSIGN, domain_line(b"r.org", b"r.org", b"/home/../etc"), "bad-path", "reject"),
+        (ASSIGN, domain_line(b"r.org", b"r.org", b"/home/./r"), "bad-path", "reject"),
+        (ASSIGN, domain_line(b"r.org", b"r.org", b"//"), "bad-path", "reject"),
+        (ASSIGN, domain_line(b"al.org", b"test.com", TEST + b"/"), "not-plain-path", "warning"),
+        (ASSIGN, domain_line(b"r.org", b"r.org", b"/home//r"), "not-plain-path", "warning"),
         (VIRTUALDOMAINS, b"no colon\n", "malformed", "reject"),
         (VIRTUALDOMAINS, b"nul.org:nul\0.org\n", "malformed", "reject"),
         (VIRTUALDOMAINS, b"test.com:joe\n", "other-prepend", "warning"),
@@ -69,6 +74,9 @@ def user_line(name: bytes, directory: bytes = HOME + b"/x", ids: bytes = b"1:0")
         (VPASSWD, user_line(b"caf\xe9"), "bad-name", "reject"),
         (VPASSWD, user_line(b"x", b""), "bad-path", "reject"),
         (VPASSWD, user_line(b"x", b"/home/../../etc"), "bad-path", "reject"),
+        (VPASSWD, user_line(b"x", HOME + b"/./x"), "bad-path", "reject"),
+        (VPASSWD, user_line(b"x", HOME + b"/x/"), "not-plain-path", "warning"),
+        (VPASSWD, user_line(b"x", HOME + b"//x"), "not-plain-path", "warning"),
         (VPASSWD, user_line(b"Xaver"), "upper-case", "warning"),
         (VPASSWD, b"\n", "blank-line", "warning"),
         (f"{DOMAIN}/.dir_control_free", b"0\0\n", "malformed", "reject"),
@@ -275,6 +283,52 @@ def test_files_that_nothing_reads_are_named_and_left(unpack: Unpack) -> None:
         "no-file",
         "users-without-domain",
     }
+
+
+@pytest.mark.parametrize("place", [DOMAIN, f"{DOMAIN}/alice"])
+@pytest.mark.parametrize("name", ["q\nr", "q\rr", "q\x1br", "q\x7fr"])
+def test_a_dot_qmail_file_with_a_control_character_in_its_name_is_a_reject(
+    unpack: Unpack, place: str, name: str
+) -> None:
+    root = unpack("base")
+    (root / place / f".qmail-{name}").write_bytes(b"&a@b.example\n")
+
+    _, evidence = support.read(root)
+
+    escaped = name.encode("unicode_escape").decode()
+    assert [finding.place for finding in evidence.of(Severity.REJECT)] == [
+        f"{root}/{place}/.qmail-{escaped}"
+    ]
+
+
+@pytest.mark.parametrize("place", [DOMAIN, f"{DOMAIN}/alice"])
+def test_a_dot_qmail_file_in_upper_case_is_left_since_qmail_does_not_read_it(
+    unpack: Unpack, place: str
+) -> None:
+    root = unpack("base")
+    before, _ = support.read(root)
+    (root / place / ".qmail-UPPER").write_bytes(b"&a@b.example\n")
+
+    found, evidence = support.read(root)
+
+    assert found == before
+    assert [(str(odd.code), odd.file) for odd in evidence.of(Severity.WARNING)] == [
+        ("no-file", f"{root}/{place}/.qmail-UPPER")
+    ]
+    assert evidence.left["dot-qmail files that nothing reads"] == [f"{root}/{place}/.qmail-UPPER"]
+
+
+def test_paths_with_slashes_that_say_nothing_are_those_without(unpack: Unpack) -> None:
+    root = unpack("base")
+    before, _ = support.read(root)
+    assign, vpasswd = root / ASSIGN, root / VPASSWD
+    assign.write_bytes(assign.read_bytes().replace(HOME + b":", b"/" + HOME + b"/:"))
+    vpasswd.write_bytes(vpasswd.read_bytes().replace(HOME + b"/", HOME + b"///"))
+
+    found, evidence = support.read(root)
+
+    assert found == before
+    assert {str(odd.code) for odd in evidence.of(Severity.WARNING)} == {"not-plain-path"}
 
 
 def test_a_lastauth_that_is_no_address_is_kept_with_a_warning(unpack: Unpack) -> None:

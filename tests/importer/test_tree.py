@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from tests.importer import support
 from vpopsql.cli import cli
 from vpopsql.db import Database
 from vpopsql.errors import ImportFailed, SchemaError
-from vpopsql.importer import bulk, stored
+from vpopsql.importer import bulk, site, stored
+from vpopsql.importer.plan import make_plan
 from vpopsql.model import (
     AuditEntry,
     Base,
+    CatchAll,
     DirCounter,
     DomainName,
     DotQmailFile,
@@ -163,6 +166,43 @@ def test_no_output_shows_a_password_or_a_hash(database_url: str, unpack: Unpack)
     assert "broken:…" in table
     secrets = ["$6$", "pw1", "pw2", "pw3", "pw4", "hhh"]
     assert [secret for secret in secrets if secret in table + document] == []
+
+
+def test_what_no_file_could_hold_is_rejected_though_its_reader_let_it_pass(
+    database: Database, unpack: Unpack
+) -> None:
+    found, evidence = support.read(unpack("base"))
+    domains = {domain.name.name: domain for domain in found.domains}
+    good = domains["example.com"]
+    bad = replace(
+        good,
+        directory="/home//x",
+        catchall=CatchAll.ADDRESS,
+        catchall_target="nobody",
+        mailboxes=(replace(good.mailboxes[0], password_hash="se:cret"),),
+        files=(site.DotQmailFile("q\nr", ()),),
+    )
+    odd = replace(
+        found,
+        domains=(bad,),
+        foreign_lines={"users/assign": (site.ForeignLine(1, "no assignment", ""),)},
+        ip_mappings={"fe80::1%a": "a.org"},
+    )
+
+    with database.reader() as session:
+        plan = make_plan(session, odd, evidence)
+
+    assert plan.rejected
+    unwritable = [found for found in evidence.findings if str(found.code) == "unwritable"]
+    assert [finding.file for finding in unwritable] == [
+        "users/assign",
+        "/home//x/vpasswd",
+        "/home//x/.qmail-q\nr",
+        "/home//x/.qmail-default",
+        "/var/qmail/users/assign",
+        "/home/vpopmail/etc/ip_alias_map",
+    ]
+    assert "se:cret" not in str(unwritable)
 
 
 # --- adding to what is there ------------------------------------------------------------------

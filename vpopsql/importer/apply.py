@@ -204,6 +204,8 @@ def _insert_site(session: Session, plan: Plan, origin: dict[str, str]) -> None:
 def _verify(session: Session, plan: Plan) -> None:
     """Compare everything that was added with what the database now gives back.
 
+    What is equal to it can be exported: the plan would be rejected otherwise.
+
     :raises ImportFailed: something differs.
     """
     new = plan.new

@@ -170,6 +170,18 @@ def is_plain(path: str) -> bool:
     return path.startswith("/") and ".." not in path.split("/") and "\0" not in path
 
 
+def plain_path(path: str) -> str | None:
+    """Return ``path`` in the one form that site paths have, None if it has none.
+
+    Doubled and trailing slashes go. What is not absolute, or has ``.`` or ``..`` among its
+    components, a NUL or a newline, has no such form; nor has the root. See `vpopsql.tree`.
+    """
+    names = [name for name in path.split("/") if name]
+    if not path.startswith("/") or not names or not {".", ".."}.isdisjoint(names):
+        return None
+    return None if "\0" in path or "\n" in path else "/" + "/".join(names)
+
+
 def relative_to(path: str, directory: str) -> str | None:
     """Return ``path`` as seen from ``directory``, None if it is not below it."""
     return path[len(directory) + 1 :] if path.startswith(f"{directory}/") else None

@@ -17,7 +17,7 @@ from vpopsql.importer.directory import (
     Directory,
     Places,
     components,
-    is_plain,
+    plain_path,
     relative_to,
 )
 from vpopsql.importer.dotqmails import DotQmailReader, is_dot_qmail, split_catchall
@@ -58,9 +58,6 @@ class Head:
     directory: str
     uid: int
     gid: int
-    file: str
-    """With ``line``: where it is assigned."""
-    line: int
 
 
 @dataclass(slots=True)
@@ -85,10 +82,6 @@ class DomainReader:
 
     def read(self, head: Head) -> site.Domain | None:
         """Return the domain; None when its directory cannot be read, which is a finding."""
-        if not is_plain(head.directory):
-            reason = "its directory is not an absolute path without '..'"
-            self._evidence.find(Code.BAD_PATH, head.file, head.line, head.directory, reason)
-            return None
         try:
             directory = self._places.open(head.directory)
         except OSError as error:
@@ -180,15 +173,19 @@ class DomainReader:
                 without_secrets(f"{name}:…"),
                 "its uid is too large",
             )
-        elif not is_plain(line.directory):
-            reason = f"the directory of {name} is not an absolute path without '..'"
+        elif (home := plain_path(line.directory)) is None:
+            reason = f"the directory of {name} is not an absolute path without '.' and '..'"
             find(Code.BAD_PATH, shown, line.number, line.directory, reason)
         else:
             if name != line.name:
                 find(Code.UPPER_CASE, shown, line.number, line.name, f"imported as {name}")
+            if home != line.directory:
+                reason = f"the directory of {name} is read as {home}"
+                find(Code.NOT_PLAIN, shown, line.number, line.directory, reason)
             seen[name] = line.number
             tally.imported += 1
-            return line if name == line.name else replace(line, name=name)
+            same = (name, home) == (line.name, line.directory)
+            return line if same else replace(line, name=name, directory=home)
         tally.rejected += 1
         return None
 

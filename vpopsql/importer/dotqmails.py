@@ -2,8 +2,10 @@
 
 import os
 import posixpath
+import re
 from collections.abc import Iterable
 
+from vpopsql import names
 from vpopsql.importer import site
 from vpopsql.importer.directory import (
     Directory,
@@ -18,6 +20,8 @@ from vpopsql.model import CatchAll, LineKind
 from vpopsql.qmail import dotqmail
 from vpopsql.qmail.lines import decode, encode
 
+# No line of any file can hold some of these, and no address has one.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _KINDS = {kind.value: LineKind(kind.value) for kind in dotqmail.Kind}
 
 
@@ -42,12 +46,17 @@ class DotQmailReader:
             filename = decode(os.fsencode(entry.name))
             if not is_dot_qmail(filename):
                 continue
+            shown = f"{directory.shown}/{filename}"
             name = "" if filename == ".qmail" else dotqmail.alias_of(filename)
-            if name is None:
-                shown = f"{directory.shown}/{filename}"
-                reason = "qmail reads no file of this name: it writes dots as colons"
+            if name is None or name != names.lower(name):
+                spelling = "dots as colons" if name is None else "letters in lower case"
+                reason = f"qmail reads no file of this name: it writes {spelling}"
                 self._evidence.find(Code.NO_FILE, shown, 0, filename, reason)
                 self._evidence.leave("dot-qmail files that nothing reads", shown)
+                continue
+            if _CONTROL.search(name):
+                reason = "the name of a dot-qmail file has a control character"
+                self._evidence.find(Code.BAD_FILE_NAME, shown, 0, filename, reason)
                 continue
             file = self._file(directory, filename, name, tally)
             if file is not None:

@@ -73,6 +73,46 @@ class Code(enum.Enum):
         Severity.WARNING,
         "without the file qmail relays for everybody: the export makes one",
     )
+    NOT_PLAIN = (
+        "not-plain-path",
+        Severity.WARNING,
+        "nothing: imported, and written by the export, without the slashes that say nothing",
+    )
+    OUTSIDE = (
+        "home-outside",
+        Severity.WARNING,
+        "check that the account's directory is meant: programs of this account work there",
+    )
+    SHARED_HOME = (
+        "shared-home",
+        Severity.WARNING,
+        "check that both accounts are meant to have one directory, mail and forwards",
+    )
+    CARRIAGE_RETURNS = (
+        "carriage-returns",
+        Severity.WARNING,
+        "nothing: imported, and written by the export, without them",
+    )
+    UNKNOWN_FLAGS = (
+        "unknown-flags",
+        Severity.WARNING,
+        "nothing: bits that vpopmail gives no meaning are kept",
+    )
+    HASH_PREFIX = (
+        "hash-prefix",
+        Severity.NOTE,
+        "nothing: the prefix is kept, and ignored when a password is checked",
+    )
+    UNKNOWN_HASH = (
+        "unknown-hash",
+        Severity.WARNING,
+        "set new passwords: the hashes are kept, but no login can succeed with them",
+    )
+    ODD_DEFAULT_DOMAIN = (
+        "odd-defaultdomain",
+        Severity.WARNING,
+        "correct the file if logins without a domain are wanted: it is not imported",
+    )
     CDB_ONLY = (
         "cdb-only",
         Severity.WARNING,
@@ -127,6 +167,7 @@ class Code(enum.Enum):
 
     MALFORMED = ("malformed", Severity.REJECT, "repair or remove the line")
     BAD_NAME = ("bad-name", Severity.REJECT, "correct the name or remove the line")
+    BAD_FILE_NAME = ("bad-file-name", Severity.REJECT, "rename or remove the file")
     BAD_PATH = ("bad-path", Severity.REJECT, "write the real, absolute path into the line")
     SAME_USER = ("same-user", Severity.REJECT, "remove or rename one of the two")
     SHARED_DIRECTORY = (
@@ -156,6 +197,11 @@ class Code(enum.Enum):
         "put the real one in its place, or import a copy made with `cp -RL`: no link is followed",
     )
     MISSING = ("missing", Severity.REJECT, "restore it, or remove the line that names it")
+    UNWRITABLE = (
+        "unwritable",
+        Severity.REJECT,
+        "correct it in the source: the export could not write it into a file",
+    )
     TAKEN = ("taken", Severity.REJECT, "remove one of the two: the database has it for another")
     DIFFERS = (
         "differs",

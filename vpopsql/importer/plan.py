@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from vpopsql.importer import site, stored
 from vpopsql.importer.evidence import Code, Evidence, Severity, Tally
+from vpopsql.importer.writable import find_unwritable
 
 DATABASE = "the database"
 """The place of findings about what is stored."""
@@ -89,6 +90,8 @@ class Plan:
 def make_plan(session: Session, found: site.Site, evidence: Evidence) -> Plan:
     """Compare what was read with what the database has; conflicts become findings.
 
+    So does what is new and could not be exported again.
+
     Reads only. To apply the plan, give the session of the same transaction to `apply_plan`.
     """
     comparison = _Comparison(session, found, evidence)
@@ -102,6 +105,7 @@ def make_plan(session: Session, found: site.Site, evidence: Evidence) -> Plan:
         counter=comparison.counter(),
     )
     settings = comparison.settings()
+    find_unwritable(new, evidence)
     return Plan(found, new, settings, comparison.states, dict(comparison.parts), evidence)
 
 

@@ -103,8 +103,6 @@ def _heads(assigned: Assigned, in_more: set[str]) -> list[Head]:
             directory=line.directory,
             uid=line.uid,
             gid=line.gid,
-            file=assigned.place,
-            line=line.number,
         )
         for name, line in sorted(assigned.real.items())
     ]

@@ -7,11 +7,11 @@ alias domains of the site, in lower case.
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from vpopsql import names
 from vpopsql.importer import site
-from vpopsql.importer.directory import Directory
+from vpopsql.importer.directory import Directory, plain_path
 from vpopsql.importer.evidence import Code, Evidence, Severity, Tally
 from vpopsql.importer.files import enter_if_there, read_file
 from vpopsql.qmail import assign, control
@@ -189,8 +189,13 @@ class SharedFiles:
             lines.reject(Code.BAD_NAME, number, "no name of a mail domain")
         elif max(record.uid, record.gid) > _INT_MAX:
             lines.reject(Code.MALFORMED, number, "its uid or gid is too large")
+        elif (directory := plain_path(record.directory)) is None:
+            reason = "its directory is not an absolute path without '.' and '..'"
+            lines.reject(Code.BAD_PATH, number, reason)
         else:
-            own[name] = record
+            if directory != record.directory:
+                lines.find(Code.NOT_PLAIN, number, f"its directory is read as {directory}")
+            own[name] = replace(record, directory=directory)
 
     def _real_domains(
         self, lines: Lines, own: dict[str, assign.Assignment]
