@@ -30,6 +30,7 @@ METHODS: dict[str, Callable[[Tree, str], object]] = {
     "remove": lambda tree, path: tree.remove(path),
     "remove_dir": lambda tree, path: tree.remove_dir(path),
     "remove_tree": lambda tree, path: tree.remove_tree(path),
+    "sweep": lambda tree, path: tree.sweep(path, 0),
     "rename from": lambda tree, path: tree.rename(path, "/elsewhere"),
     "rename to": lambda tree, path: tree.rename("/file", path),
     "lock": lambda tree, path: tree.lock(path).__enter__(),
@@ -657,3 +658,28 @@ def test_the_way_to_a_named_place_may_have_links_and_the_way_beyond_it_may_not(
         tree.write("/var/qmail/other/x", b"c")
     with pytest.raises(LinkInPath):
         Tree(tmp_path).write("/var/qmail/control/me", b"d")
+
+
+def test_a_sweep_removes_old_leftovers_and_nothing_else(tree: Tree, root: Path) -> None:
+    for name in ("old", "dir/old", "young"):
+        (root / name).with_name(f"{TEMP_PREFIX}{Path(name).name}").write_bytes(b"half")
+    os.utime(root / f"{TEMP_PREFIX}old", (0, 0))
+    os.utime(root / "dir" / f"{TEMP_PREFIX}old", (0, 0))
+    os.utime(root / "file", (0, 0))
+    (root / f"{TEMP_PREFIX}dir").mkdir()
+    os.utime(root / f"{TEMP_PREFIX}dir", (0, 0))
+    (root / f"{TEMP_PREFIX}link").symlink_to("file")
+    os.utime(root / f"{TEMP_PREFIX}link", (0, 0), follow_symlinks=False)
+
+    swept = tree.sweep("/", 3600)
+
+    assert swept == (f"/{TEMP_PREFIX}old",)
+    assert names(root) == [
+        f"{TEMP_PREFIX}dir",
+        f"{TEMP_PREFIX}link",
+        f"{TEMP_PREFIX}young",
+        "dir",
+        "file",
+    ]
+    assert tree.sweep("/dir", 3600) == (f"/dir/{TEMP_PREFIX}old",)
+    assert tree.sweep("/dir", 3600) == ()

@@ -33,7 +33,7 @@ Owner = tuple[int, int]
 """User id and group id."""
 
 TEMP_PREFIX = ".vpopsql-tmp-"
-"""Names that start so are files that were being written; after a crash they can be removed."""
+"""Names that start so are files that were being written; see `Tree.sweep`."""
 
 LOCK_SUFFIX = ".lock"
 
@@ -276,6 +276,32 @@ class Tree:
             _refuse_link(name, parent)
             shutil.rmtree(name, dir_fd=parent)
             _sync_directory(parent)
+
+    def sweep(self, path: str, older_than_s: float) -> tuple[str, ...]:
+        """Remove the files that writers left in a directory when they were killed.
+
+        :param older_than_s: seconds since they were last written to; a younger one may be of a
+            writer that is at work.
+        :returns: the site paths removed.
+        """
+        removed = []
+        before = time.time() - older_than_s
+        with self._reporting(path), self._directory(_names(path)) as directory:
+            fd = _open(b".", os.O_RDONLY | os.O_DIRECTORY, directory)
+            try:
+                with os.scandir(fd) as entries:
+                    left = [e.name for e in entries if e.name.startswith(TEMP_PREFIX)]
+                for name in sorted(map(os.fsencode, left)):
+                    with suppress(FileNotFoundError):
+                        status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                        if stat.S_ISREG(status.st_mode) and status.st_mtime < before:
+                            os.unlink(name, dir_fd=fd)
+                            removed.append(f"{path.rstrip('/')}/{_text(name)}")
+                if removed:
+                    os.fsync(fd)
+            finally:
+                os.close(fd)
+        return tuple(removed)
 
     def rename(self, source: str, target: str) -> None:
         """Rename anything; a file at ``target`` is replaced, as is an empty directory by one."""

@@ -21,7 +21,7 @@ from vpopsql import tree
 from vpopsql.config import Config, Paths
 from vpopsql.db import Database
 from vpopsql.errors import ExportFailed
-from vpopsql.exporter.apply import Applied, apply
+from vpopsql.exporter.apply import Applied, apply, follow
 from vpopsql.exporter.projector import Projector
 from vpopsql.model import (
     Domain,
@@ -30,6 +30,7 @@ from vpopsql.model import (
     Export,
     ForeignLine,
     IpMapping,
+    Mailbox,
     Revision,
 )
 from vpopsql.qmail import assign, cdb
@@ -338,9 +339,7 @@ def test_an_empty_database_does_not_wipe_a_site(
     (root / CONTROL).mkdir(parents=True)
     (root / RCPTHOSTS).write_bytes(b"example.com\n")
 
-    with pytest.raises(
-        ExportFailed, match=r"has 1 names that the database does not"
-    ):
+    with pytest.raises(ExportFailed, match=r"has 1 names that the database does not"):
         export()
 
     assert (root / RCPTHOSTS).read_bytes() == b"example.com\n"
@@ -697,3 +696,73 @@ def test_a_killed_export_leaves_rcpthosts_whole_and_the_next_one_completes(
     assert deliverable(root) >= accepted(root)
     assert export().changed == ()
     assert assign.parse((root / "var/qmail/users/assign").read_bytes())
+
+
+# --- what killed processes left ---------------------------------------------------------------
+
+
+def leave_behind(root: Path, directory: str, age_s: float) -> str:
+    """Leave a half-written file, last written to so long ago; return its site path."""
+    path = f"{directory}/{tree.TEMP_PREFIX}{age_s:.0f}"
+    (root / path[1:]).write_bytes(b"alice:$6$")
+    then = time.time() - age_s
+    os.utime(root / path[1:], (then, then))
+    return path
+
+
+DIRECTORIES_WRITTEN_TO = (
+    "/home/vpopmail/domains/example.com",
+    "/home/vpopmail/domains/test.com",
+    "/home/vpopmail/etc",
+    "/var/qmail/control",
+    "/var/qmail/users",
+)
+
+
+@on_sqlite
+def test_an_export_removes_what_killed_processes_left(
+    site: Database, export: Exporter, root: Path
+) -> None:
+    export()
+    old = {leave_behind(root, directory, 4000) for directory in DIRECTORIES_WRITTEN_TO}
+    young = {leave_behind(root, directory, 3000) for directory in DIRECTORIES_WRITTEN_TO}
+    elsewhere = leave_behind(root, "/home", 4000)
+
+    applied = export()
+
+    assert set(applied.swept) == old
+    assert len(applied.swept) == len(old)
+    assert (applied.changed, applied.extra) == ((), ())
+    left = {path for path in files_below(root) if tree.TEMP_PREFIX in path}
+    assert left == young | {elsewhere}
+    assert export().swept == ()
+
+
+@on_sqlite
+def test_following_a_change_removes_what_is_left_where_it_writes(
+    site: Database, export: Exporter, root: Path
+) -> None:
+    export()
+    first, *others = [leave_behind(root, place, 4000) for place in DIRECTORIES_WRITTEN_TO]
+    config = Config(paths=Paths(root=str(root)))
+
+    of_a_domain = follow(site, config, Touched(accounts={"example.com"}))
+    of_the_site = follow(site, config, Touched(site=True))
+
+    assert of_a_domain.swept == (first,)
+    assert set(of_the_site.swept) == set(others[1:])
+
+
+@on_sqlite
+def test_a_mailboxs_directory_is_swept_if_it_has_a_dotqmail_file(
+    site: Database, export: Exporter, root: Path
+) -> None:
+    with site.writer() as session:
+        alice = session.scalars(select(Mailbox).where(Mailbox.name == "alice")).one()
+        session.add(DotQmailFile(domain_id=alice.domain_id, mailbox_id=alice.id, name=""))
+        home = alice.directory
+    export()
+
+    path = leave_behind(root, home, 4000)
+
+    assert export().swept == (path,)

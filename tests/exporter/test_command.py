@@ -74,6 +74,21 @@ def test_what_has_no_row_is_said_aside(vpopsql: Command, root: Path) -> None:
     assert done.returncode == 0
 
 
+def test_what_a_killed_process_left_is_removed_and_said_aside(
+    vpopsql: Command, root: Path
+) -> None:
+    vpopsql("export", "apply")
+    left = root / "home/vpopmail/domains/example.com/.vpopsql-tmp-0"
+    left.touch()
+    os.utime(left, (0, 0))
+
+    done = vpopsql("export", "apply")
+
+    path = "/home/vpopmail/domains/example.com/.vpopsql-tmp-0"
+    assert done.stderr == f"{path}: half-written by a killed process, removed\n"
+    assert not left.exists()
+
+
 def test_the_same_as_json(vpopsql: Command, root: Path) -> None:
     vpopsql("export", "apply")
     (root / "var/qmail/users/cdb").unlink()
@@ -85,6 +100,7 @@ def test_the_same_as_json(vpopsql: Command, root: Path) -> None:
         "extra": [],
         "reloaded": False,
         "revision": 0,
+        "swept": [],
     }
 
 

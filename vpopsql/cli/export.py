@@ -39,6 +39,7 @@ def apply(ctx: click.Context, output: str) -> None:
             "extra": applied.extra,
             "reloaded": applied.reloaded,
             "revision": applied.revision,
+            "swept": applied.swept,
         }
         click.echo(json.dumps(result, indent=2))
         return
@@ -46,6 +47,8 @@ def apply(ctx: click.Context, output: str) -> None:
         click.echo(_printable(path))
     for path in applied.extra:
         click.echo(f"{_printable(path)}: not in the database, left as it is", err=True)
+    for path in applied.swept:
+        click.echo(f"{_printable(path)}: half-written by a killed process, removed", err=True)
     reloaded = ", qmail-send reloaded" if applied.reloaded else ""
     click.echo(f"{len(applied.changed)} files changed{reloaded}; at revision {applied.revision}")
 

@@ -19,6 +19,9 @@ completed by the next one:
 6. New names enter morercpthosts.cdb and rcpthosts, whichever is theirs. A name that moves between
    the two is in both for a moment, never in neither.
 
+What writers that were killed left behind goes from each directory that is written to: it may be
+half a vpasswd.
+
 Files are removed only where their absence means something: morercpthosts and its cdb, and the IP
 map. A dot-qmail file without rows, or limits without a row, are left and reported as extra.
 
@@ -70,6 +73,13 @@ LOCK_TIMEOUT_S = 600.0
 
 RELOAD_TIMEOUT_S = 60.0
 
+LEFTOVER_AGE_S = 3600.0
+"""How old a half-written file must be to be nobody's.
+
+Commands of the daemon that write files of their own do so without the site's lock. None of them
+takes nearly as long as an hour, and an hour's leftover does no harm.
+"""
+
 _DOMAINS_AT_ONCE = 100
 _SITE_FILE_MODE = 0o644
 _SITE_DIR_MODE = 0o755
@@ -86,6 +96,8 @@ class Applied:
     """Site paths written, linked or removed, in that order."""
     extra: tuple[str, ...]
     """Site paths that look like files of ours and have no rows; they were left."""
+    swept: tuple[str, ...]
+    """Site paths of half-written files that somebody left behind; they were removed."""
     reloaded: bool
     """Whether the reload command ran."""
 
@@ -204,6 +216,7 @@ class _Apply:
         self._vpopmail_owner = (config.export.uid, config.export.gid)
         self._changed: dict[str, None] = {}
         self._extra: list[str] = []
+        self._swept: list[str] = []
 
     def run(self, *, is_stranger: bool) -> Applied:
         """Write the site's files, and those of the snapshot's domains.
@@ -215,6 +228,7 @@ class _Apply:
             self._refuse_to_drop(accepted)
         self._withdraw(accepted)
         self._make_home()
+        self._sweep(f"{self._paths.vpopmail}/etc", self._paths.users, self._paths.control)
         self._write_domains()
         self._write_vpopmail()
         self._put(render.ASSIGN, render.ASSIGN_CDB)
@@ -228,7 +242,13 @@ class _Apply:
         return self._applied(reloaded=False)
 
     def _applied(self, *, reloaded: bool) -> Applied:
-        return Applied(self._snapshot.revision, tuple(self._changed), tuple(self._extra), reloaded)
+        return Applied(
+            revision=self._snapshot.revision,
+            changed=tuple(self._changed),
+            extra=tuple(self._extra),
+            swept=tuple(self._swept),
+            reloaded=reloaded,
+        )
 
     def _refuse_to_drop(self, accepted: "_Accepted") -> None:
         wanted = _Accepted.of(self._files, self._paths)
@@ -290,6 +310,7 @@ class _Apply:
             files = render.domain_files(domain, self._paths.vpopmail)
             self._gone.difference_update(files)
             links = self._links_among(domain, files, owner, durable=durable)
+            self._sweep(*sorted({domain.directory, *(p.rpartition("/")[0] for p in files)}))
             for path, content in files.items():
                 if isinstance(content, Link):
                     self._link(path, content.target)
@@ -324,6 +345,10 @@ class _Apply:
             self._put(render.MORERCPTHOSTS, _MORE_CDB, render.RCPTHOSTS)
 
     # Files
+
+    def _sweep(self, *directories: str) -> None:
+        for directory in directories:
+            self._swept += self._tree.sweep(directory, LEFTOVER_AGE_S)
 
     def _put(self, *files: str) -> None:
         """Write files of qmail's, in that order."""
