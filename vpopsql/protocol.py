@@ -36,6 +36,11 @@ class LineReader:
         self._parts = bytearray()
         self._dropping = False
 
+    @property
+    def has_begun(self) -> bool:
+        """Tell whether there is a line without its end so far."""
+        return bool(self._parts) or self._dropping
+
     def feed(self, data: bytes) -> Iterator[bytes | Overlong]:
         """Give every line that ``data`` completes, raw: without LF, carriage returns kept."""
         start = 0
@@ -79,6 +84,10 @@ class Words:
         """Take and return the next word; empty when there is none."""
         word, _, self.text = self.text.lstrip(" \t").partition(" ")
         return word
+
+    def copy(self) -> "Words":
+        """Return the same parameters, to be taken once more."""
+        return Words(self.text)
 
     def rest(self) -> str:
         """Return all that is left, blanks included: one blank ended the word before."""

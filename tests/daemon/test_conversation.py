@@ -1,10 +1,11 @@
 """One client's conversation, without a socket."""
 
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, text
 from structlog.testing import capture_logs
 
 from tests import factories
@@ -401,3 +402,59 @@ def test_no_password_is_ever_logged(talk: Talk) -> None:
     assert logs
     assert PASSWORD not in str(logs)
     assert PASSWORD.split()[0] not in str(logs)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "list_users",
+        "user_count",
+        "find_domain",
+        "dom_info",
+        "list_alias",
+        "list_lists",
+        "get_limits",
+        "get_domain_size",
+        "del_domain",
+        "add_ip_map 192.0.2.1",
+        "add_alias_domain example.com",
+    ],
+)
+def test_a_word_that_is_no_text_is_the_name_of_nothing(
+    site: Database, tmp_path: Path, command: str
+) -> None:
+    conversation = Conversation(
+        Service(site, settings(str(site.url), tmp_path), NoFiles()), SOMEBODY
+    )
+    conversation.receive(f"slogin postmaster@root.example {PASSWORD}".encode())
+
+    (reply,) = conversation.receive(command.encode() + b" \xff\xfe")
+
+    assert reply.status != "-ERR 0.109 Internal error"
+
+
+def test_no_error_of_the_database_shows_what_it_was_given(site: Database, tmp_path: Path) -> None:
+    broken = (
+        "CREATE TRIGGER broken BEFORE UPDATE ON mailboxes BEGIN SELECT RAISE(ABORT, 'no'); END"
+        if site.is_sqlite
+        else "ALTER TABLE mailboxes ADD CONSTRAINT broken CHECK (comment <> 'New')"
+    )
+    with site.writer() as session:
+        session.execute(text(broken))
+    conversation = Conversation(
+        Service(site, settings(str(site.url), tmp_path), NoFiles()), SOMEBODY
+    )
+    conversation.receive(f"slogin postmaster@root.example {PASSWORD}".encode())
+
+    with capture_logs() as logs:
+        for line in ("mod_user alice@example.com", "comment New", "clear_text_password hush", "."):
+            replies = conversation.receive(line.encode())
+        shown = str(logs) + "".join(
+            "".join(traceback.format_exception(entry["exc_info"]))
+            for entry in logs
+            if isinstance(entry.get("exc_info"), BaseException)
+        )
+
+    assert replies[0].status == "-ERR 0.109 Internal error"
+    assert "hush" not in shown
+    assert "$6$" not in shown

@@ -110,6 +110,23 @@ def test_slow_and_silent_clients_hold_up_nobody(
     assert client.line() == b"+OK \r\n"
 
 
+def test_a_client_that_sends_byte_by_byte_gets_no_more_time(
+    site: Database, start: Start, greeted: Greeted, tmp_path: Path
+) -> None:
+    daemon = start(tmp_path, idle_timeout_s=0.5)
+    before, after = greeted(daemon), greeted(daemon)
+    after.send(LOGIN)
+    assert after.line() == b"+OK \r\n"
+
+    for _ in range(8):
+        before.send(b"x\r\n"[:1])
+        after.send(b"d")
+        time.sleep(0.1)
+
+    assert before.line() == b"-ERR 3.103 Read Timeout\r\n"
+    assert after.line() == b"-ERR 3.106 Read Timeout\r\n"
+
+
 def test_a_client_that_never_reads_holds_up_nobody(
     site: Database, start: Start, greeted: Greeted, tmp_path: Path
 ) -> None:
@@ -255,6 +272,40 @@ def test_sigterm_ends_idle_connections_and_the_daemon_with_0(
     assert client.line() == b"-ERR 3.106 Read Timeout\r\n"
     assert client.line() == b""
     assert daemon.wait(20) == 0
+
+
+def test_an_address_in_use_is_refused_with_what_and_where(process: Process) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        daemon = process("env", f"VPOPSQL_DAEMON_LISTEN=127.0.0.1:{port}", *SERVE)
+
+        _, err = daemon.communicate(timeout=60)
+
+    assert f"daemon.listen: cannot listen on 127.0.0.1:{port}".encode() in err
+    assert b"Traceback" not in err
+    assert daemon.returncode == 3
+
+
+def test_a_file_that_is_no_database_is_refused_by_name(process: Process, tmp_path: Path) -> None:
+    (tmp_path / "no.db").write_bytes(b"no database at all" * 100)
+    daemon = process("env", f"VPOPSQL_DATABASE_URL=sqlite:///{tmp_path}/no.db", *SERVE)
+
+    _, err = daemon.communicate(timeout=60)
+
+    assert b"no.db" in err
+    assert b"Traceback" not in err
+    assert daemon.returncode == 3
+
+
+def test_vpopmaild_takes_a_configuration_file(process: Process, tmp_path: Path) -> None:
+    (tmp_path / "bad.toml").write_text("[daemon]\nlisten = 5\n")
+
+    _, err = (started := process(*VPOPMAILD, "--config", str(tmp_path / "bad.toml"))).communicate(
+        timeout=60
+    )
+
+    assert b"daemon.listen" in err
+    assert started.returncode == 3
 
 
 def test_a_database_without_schema_is_refused_with_what_to_do(

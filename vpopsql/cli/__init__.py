@@ -7,8 +7,11 @@ Exit codes: 0 done, 1 done with warnings or differences found, 2 wrong usage or 
 3 could not run (configuration, database, files).
 """
 
+import contextlib
 import importlib
 import sys
+import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -71,8 +74,19 @@ def load_config(ctx: click.Context) -> Config:
 
 def main() -> None:
     """Run the command line; print a refusal as one clear message instead of a traceback."""
-    try:
+    with refusals_as_messages("vpopsql"):
         cli()
-    except VpopsqlError as error:
-        click.echo(f"vpopsql: {error}", err=True)
+
+
+@contextlib.contextmanager
+def refusals_as_messages(program: str) -> Iterator[None]:
+    """End the process with `COULD_NOT_RUN` and a message instead of an exception."""
+    try:
+        yield
+    except (VpopsqlError, OSError) as error:
+        click.echo(f"{program}: {error}", err=True)
+        sys.exit(COULD_NOT_RUN)
+    except Exception:  # noqa: BLE001 - its exit code must not be one that means something
+        traceback.print_exc()
+        click.echo(f"{program}: this is a defect: please report what stands above", err=True)
         sys.exit(COULD_NOT_RUN)

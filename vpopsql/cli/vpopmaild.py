@@ -1,23 +1,30 @@
 """``vpopmaild``: the daemon on standard input and output, as the C program of that name.
 
-Run it under ``tcpserver``, or by hand for testing. Settings come from VPOPSQL_CONFIG and the
-environment.
+Run it under ``tcpserver``, or by hand for testing.
 """
 
-import sys
+from pathlib import Path
 
 import click
 
-from vpopsql import config
-from vpopsql.cli import COULD_NOT_RUN
+from vpopsql.cli import refusals_as_messages
 from vpopsql.cli.serve import run
-from vpopsql.errors import VpopsqlError
+from vpopsql.config import load
+
+
+@click.command("vpopmaild", context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="TOML file with the settings (else VPOPSQL_CONFIG, else built-in defaults).",
+)
+def vpopmaild(config_file: Path | None) -> None:
+    """Answer one client of the vpopmaild protocol on standard input and output."""
+    run(load(config_file), stdio=True)
 
 
 def main() -> None:
     """Serve one client."""
-    try:
-        run(config.load(), stdio=True)
-    except VpopsqlError as error:
-        click.echo(f"vpopmaild: {error}", err=True)
-        sys.exit(COULD_NOT_RUN)
+    with refusals_as_messages("vpopmaild"):
+        vpopmaild()

@@ -7,10 +7,11 @@ Neither passwords nor other parameters are logged, only verbs, outcomes and who 
 import errno
 import itertools
 import os
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import structlog
 from sqlalchemy.orm import Session
@@ -48,8 +49,15 @@ from vpopsql.services.accounts import Login
 from vpopsql.services.rights import Actor, Level
 from vpopsql.touched import Touched
 
+# Under tcpserver each connection has a process of its own, so numbers alone would be all alike.
+_PROCESS = secrets.token_hex(4)
 _connections = itertools.count(1)
 _LOGINS = frozenset({"login", "clogin", "slogin"})
+
+T = TypeVar("T")
+
+_QUICK_S = 0.5
+"""A read that fails sooner met connections that had been broken before it."""
 
 TOO_MANY_CONNECTIONS = failure("3.111", "Too many connections", close=True)
 
@@ -123,11 +131,16 @@ class Conversation:
         self._refused: Command | None = None
         """A command that was refused, whose body the client may send all the same."""
         self._swallowed = 0
-        self._id = next(_connections)
+        self._id = f"{_PROCESS}-{next(_connections)}"
         self._log = structlog.get_logger("vpopsql.daemon").bind(
             connection=self._id, peer=peer.remote_ip or None
         )
         self._log.debug("connected")
+
+    @property
+    def is_logged_in(self) -> bool:
+        """Tell whether there was a good login."""
+        return self._actor is not None
 
     @property
     def line_max(self) -> int:
@@ -174,6 +187,10 @@ class Conversation:
         return []
 
     @property
+    def _request(self) -> str:
+        return f"{self._id}-{self._lines}"
+
+    @property
     def _level(self) -> Level:
         return self._actor.level if self._actor else Level.ANYBODY
 
@@ -183,8 +200,8 @@ class Conversation:
     def _answer(self, verb: str, work: Callable[[], list[Reply]]) -> list[Reply]:
         """Do some work and log it; whatever goes wrong, answer it and live on."""
         started = time.monotonic()
-        request = f"{self._id}-{self._lines}"
-        log = self._log.bind(request=request, verb=verb if _is_known(verb) else "unknown")
+        verb = verb if _is_known(verb) else "unknown"
+        log = self._log = self._log.bind(request=self._request, verb=verb)
         try:
             replies = work()
         except errors.DatabaseUnavailable as error:
@@ -199,6 +216,7 @@ class Conversation:
         status = replies[0].status if replies else "+OK"
         log.info(
             "command",
+            actor=self._actor.address if self._actor else None,
             status=status[:4].strip(),
             code=status.split(" ")[1] if status.startswith("-ERR") else None,
             ms=round((time.monotonic() - started) * 1000, 1),
@@ -240,20 +258,37 @@ class Conversation:
             return refuse("8.207")
         self._actor = replace(login.actor, remote_ip=self._peer.remote_ip)
         self._compact = verb != "login"
-        self._log = self._log.bind(actor=login.actor.address)
         return ok() if verb == "slogin" else login_reply(login, compact=self._compact)
 
     def _find_login(self, address: str) -> Login | None:
-        with self._service.database.reader() as session:
+        site = self._service.config.paths.vpopmail
+
+        def find(session: Session) -> Login | None:
             name, domain = parse_address(session, address, self._peer.local_ip)
-            return accounts.find_login(session, name, domain, self._service.config.paths.vpopmail)
+            return accounts.find_login(session, name, domain, site)
+
+        return self._read(find)
+
+    def _read(self, work: Callable[[Session], T]) -> T:
+        """Do what only reads, once more if the database has just come back."""
+        started = time.monotonic()
+        try:
+            with self._service.database.reader() as session:
+                return work(session)
+        except errors.DatabaseUnavailable:
+            if time.monotonic() - started > _QUICK_S:
+                raise
+        with self._service.database.reader() as session:
+            return work(session)
 
     # --- commands -------------------------------------------------------------------------------
 
     def _run(self, command: Command, actor: Actor, words: Words) -> list[Reply]:
         try:
-            with self._service.database.reader() as session:
-                answer = command.handler(self._call(session, actor, words))
+            actor = replace(actor, request_id=self._request)
+            answer = self._read(
+                lambda session: command.handler(self._call(session, actor, words.copy()))
+            )
             if isinstance(answer, Body):
                 most = self._service.config.daemon.max_file_bytes
                 self._collecting = _Collecting(command, answer, most)

@@ -23,6 +23,7 @@ from vpopsql.daemon.conversation import (
     Peer,
     Service,
 )
+from vpopsql.errors import CannotListen
 from vpopsql.protocol import LineReader, Reply
 
 _READ = 1 << 16
@@ -32,25 +33,32 @@ _READ = 1 << 16
 class Channel(Protocol):
     """A two-way stream of bytes."""
 
-    def receive(self) -> bytes:
+    def receive(self, timeout_s: float) -> bytes:
         """Return some bytes; none at the end. :raises TimeoutError: nothing came in time."""
 
     def send(self, data: bytes) -> None:
         """Send all of ``data``. :raises OSError: the other side is gone, or reads too slowly."""
 
 
-def converse(conversation: Conversation, channel: Channel) -> None:
+def converse(conversation: Conversation, channel: Channel, idle_timeout_s: float) -> None:
     """Hold a whole conversation.
 
     Lines that have arrived are carried out even if their answers cannot be sent any more: clients
     of this protocol hang up without reading the last ones.
+
+    :param idle_timeout_s: how long to wait for a line, and for a good login in all; a client that
+        sends byte by byte gets no more time.
     """
     sender = _Sender(channel)
     reader = LineReader()
     sender.send([conversation.greeting()])
+    login_by = line_by = time.monotonic() + idle_timeout_s
     while True:
+        if not reader.has_begun:
+            line_by = time.monotonic() + idle_timeout_s
+        deadline = line_by if conversation.is_logged_in else min(line_by, login_by)
         try:
-            data = channel.receive()
+            data = channel.receive(max(deadline - time.monotonic(), 0.001))
         except OSError:
             data = b""
         if not data:
@@ -83,13 +91,16 @@ class _Sender:
 
 
 class _SocketChannel:
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, timeout_s: float) -> None:
         self._connection = connection
+        self._timeout_s = timeout_s
 
-    def receive(self) -> bytes:
+    def receive(self, timeout_s: float) -> bytes:
+        self._connection.settimeout(timeout_s)
         return self._connection.recv(_READ)
 
     def send(self, data: bytes) -> None:
+        self._connection.settimeout(self._timeout_s)
         self._connection.sendall(data)
 
 
@@ -101,19 +112,19 @@ class _FileChannel:
         self._target = target
         self._timeout_s = timeout_s
 
-    def receive(self) -> bytes:
-        self._wait([self._source], [])
+    def receive(self, timeout_s: float) -> bytes:
+        self._wait([self._source], [], timeout_s)
         return os.read(self._source, _READ)
 
     def send(self, data: bytes) -> None:
         rest = memoryview(data)
         while rest:
-            self._wait([], [self._target])
+            self._wait([], [self._target], self._timeout_s)
             # No more than a pipe surely takes, so that a full one cannot block us for ever.
             rest = rest[os.write(self._target, rest[: select.PIPE_BUF]) :]
 
-    def _wait(self, reading: list[int], writing: list[int]) -> None:
-        if not any(select.select(reading, writing, [], self._timeout_s)):
+    def _wait(self, reading: list[int], writing: list[int], timeout_s: float) -> None:
+        if not any(select.select(reading, writing, [], timeout_s)):
             raise TimeoutError
 
 
@@ -121,11 +132,12 @@ class _Handler(socketserver.BaseRequestHandler):
     def handle(self) -> None:
         server = cast("Server", self.server)
         connection = cast("socket.socket", self.request)
-        connection.settimeout(server.service.config.daemon.idle_timeout_s)
+        idle_timeout_s = server.service.config.daemon.idle_timeout_s
         with contextlib.suppress(OSError):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         peer = Peer(self.client_address[0], connection.getsockname()[0])
-        converse(Conversation(server.service, peer), _SocketChannel(connection))
+        channel = _SocketChannel(connection, idle_timeout_s)
+        converse(Conversation(server.service, peer), channel, idle_timeout_s)
 
 
 class Server(socketserver.ThreadingTCPServer):
@@ -143,7 +155,11 @@ class Server(socketserver.ThreadingTCPServer):
         self._changed = threading.Condition()
         address = service.config.daemon.listen
         self.address_family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-        super().__init__((address.host, address.port), _Handler)
+        try:
+            super().__init__((address.host, address.port), _Handler)
+        except OSError as error:
+            where = f"{address.host}:{address.port}"
+            raise CannotListen(f"daemon.listen: cannot listen on {where}: {error}") from error
 
     @property
     def port(self) -> int:
@@ -216,7 +232,6 @@ def serve_tcp(service: Service) -> None:
 def serve_stdio(service: Service) -> None:
     """Serve one client on standard input and output, as under ``tcpserver``."""
     peer = Peer(os.environ.get("TCPREMOTEIP", ""), os.environ.get("TCPLOCALIP", ""))
-    channel = _FileChannel(
-        sys.stdin.fileno(), sys.stdout.fileno(), service.config.daemon.idle_timeout_s
-    )
-    converse(Conversation(service, peer), channel)
+    idle_timeout_s = service.config.daemon.idle_timeout_s
+    channel = _FileChannel(sys.stdin.fileno(), sys.stdout.fileno(), idle_timeout_s)
+    converse(Conversation(service, peer), channel, idle_timeout_s)

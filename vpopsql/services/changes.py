@@ -36,6 +36,7 @@ def record(
             actor=actor.address,
             actor_ip=actor.remote_ip or None,
             channel=actor.channel,
+            request_id=actor.request_id or None,
             action=action,
             object_type=kind,
             object=name,

@@ -36,6 +36,7 @@ class Actor:
     """vpopmail's home, as a site path."""
     remote_ip: str = ""
     channel: str = "daemon"
+    request_id: str = ""
 
     @property
     def address(self) -> str:
