@@ -72,6 +72,20 @@ def user_line(name: bytes, directory: bytes = HOME + b"/x", ids: bytes = b"1:0")
         (VPASSWD, user_line(b"x\0"), "malformed", "reject"),
         (VPASSWD, user_line(b"x y"), "bad-name", "reject"),
         (VPASSWD, user_line(b"caf\xe9"), "bad-name", "reject"),
+        (VPASSWD, user_line(b".."), "bad-name", "reject"),
+        (VPASSWD, user_line(b"x/../y"), "bad-name", "reject"),
+        (VPASSWD, user_line(b""), "malformed", "reject"),
+        (VPASSWD, user_line(b"x", ids=b"1:-1"), "malformed", "reject"),
+        (VPASSWD, user_line(b"x", ids=b"1:2147483648"), "malformed", "reject"),
+        (VPASSWD, user_line(b"x", ids=b"1:524289"), "unknown-flags", "warning"),
+        (VPASSWD, user_line(b"x", b"/"), "bad-path", "reject"),
+        (VPASSWD, user_line(b"x", b"/home"), "bad-path", "reject"),
+        (VPASSWD, user_line(b"x", b"/home/vpopmail/domains/"), "bad-path", "reject"),
+        (VPASSWD, user_line(b"x", HOME), "bad-path", "reject"),
+        (VPASSWD, user_line(b"x", TEST), "bad-path", "reject"),
+        (VPASSWD, user_line(b"x", b"/srv/x"), "home-outside", "warning"),
+        (VPASSWD, user_line(b"x", HOME + b"-x/x"), "home-outside", "warning"),
+        (VPASSWD, user_line(b"x", TEST + b"/x"), "home-outside", "warning"),
         (VPASSWD, user_line(b"x", b""), "bad-path", "reject"),
         (VPASSWD, user_line(b"x", b"/home/../../etc"), "bad-path", "reject"),
         (VPASSWD, user_line(b"x", HOME + b"/./x"), "bad-path", "reject"),
@@ -107,6 +121,7 @@ def test_a_bad_line_is_named_with_its_file_and_number(
         (RCPTHOSTS, b"test.com\n", "duplicate"),
         (VPASSWD, user_line(b"alice"), "same-user"),
         (VPASSWD, user_line(b"Alice"), "same-user"),
+        (VPASSWD, user_line(b"x", HOME + b"/alice/"), "shared-home"),
     ],
 )
 def test_of_two_lines_that_say_the_same_the_later_one_is_named(
@@ -329,6 +344,73 @@ def test_paths_with_slashes_that_say_nothing_are_those_without(unpack: Unpack) -
 
     assert found == before
     assert {str(odd.code) for odd in evidence.of(Severity.WARNING)} == {"not-plain-path"}
+
+
+def test_lines_of_other_systems_are_those_of_ours(unpack: Unpack) -> None:
+    root = unpack("base")
+    before, _ = support.read(root)
+    vpasswd = root / VPASSWD
+    vpasswd.write_bytes(vpasswd.read_bytes().replace(b"\n", b"\r\n"))
+
+    found, evidence = support.read(root)
+
+    assert found == before
+    assert [(odd.place, odd.reason) for odd in evidence.of(Severity.WARNING)] == [
+        (f"{vpasswd}:1", "8 lines end in a carriage return")
+    ]
+
+
+def test_a_carriage_return_behind_the_quota_is_no_part_of_it(unpack: Unpack) -> None:
+    root = unpack("base")
+    insert_second(root / VPASSWD, b"x:*:1:0::" + HOME + b"/x:1000S\r\n")
+
+    found, _ = support.read(root)
+
+    (domain,) = [domain for domain in found.domains if domain.name.name == "example.com"]
+    quotas = {mailbox.name: mailbox.quota_text for mailbox in domain.mailboxes}
+    assert quotas["x"] == "1000S"
+
+
+def test_hashes_that_are_read_in_another_way_or_not_at_all_are_counted(unpack: Unpack) -> None:
+    root = unpack("base")
+    des = b"{CRYPT}abJnggxhB/yWI"
+    for name, password_hash in [(b"x", b"{PLAIN}secret"), (b"y", b"secret"), (b"z", des)]:
+        line = user_line(name, HOME + b"/" + name).replace(b":*:", b":" + password_hash + b":")
+        insert_second(root / VPASSWD, line)
+
+    _, evidence = support.read(root)
+
+    reasons = {str(finding.code): finding.reason for finding in evidence.findings}
+    assert reasons["hash-prefix"] == "1 password hashes have a prefix such as {CRYPT}"
+    assert reasons["unknown-hash"] == "2 password hashes are of no known kind"
+
+
+@pytest.mark.parametrize("name", ["no domain", "a..org", "-?-"])
+def test_a_default_domain_that_is_none_is_not_imported(unpack: Unpack, name: str) -> None:
+    root = unpack("base")
+    default = root / "home/vpopmail/etc/defaultdomain"
+    default.write_text(f"{name}\n")
+
+    found, evidence = support.read(root)
+
+    assert found.default_domain is None
+    assert [(str(odd.code), odd.place) for odd in evidence.of(Severity.WARNING)] == [
+        ("odd-defaultdomain", f"{default}:1")
+    ]
+    assert all(tally.adds_up for tally in evidence.tallies)
+
+
+@pytest.mark.parametrize(
+    "text, findings",
+    [("192.0.2.1", 0), ("2001:db8::1", 0), ("2001_db8__1", 0), ("gateway", 1), ("300.0.2.1", 1)],
+)
+def test_of_a_last_login_only_an_address_is_beyond_doubt(
+    unpack: Unpack, text: str, findings: int
+) -> None:
+    root = unpack("base")
+    (root / DOMAIN / "alice/lastauth").write_text(text)
+
+    assert len(support.findings(root, "odd-lastauth")) == findings
 
 
 def test_a_lastauth_that_is_no_address_is_kept_with_a_warning(unpack: Unpack) -> None:

@@ -315,7 +315,7 @@ def test_every_byte_of_a_file_survives(database: Database, unpack: Unpack) -> No
         (domain / f".qmail-{name}").write_bytes(content)
     append(
         domain / "vpasswd",
-        b"odd:*:1:0:Ren\xe9 \xf0\x9f\x98\x80:/home/vpopmail/domains/example.com/odd::p\xe9\r",
+        b"odd:*:1:0:Ren\xe9 \xf0\x9f\x98\x80:/home/vpopmail/domains/example.com/odd::p\xe9\r!",
     )
     (domain / "odd").mkdir()
 
@@ -326,7 +326,7 @@ def test_every_byte_of_a_file_survives(database: Database, unpack: Unpack) -> No
     with database.reader() as session:
         odd = session.scalars(select(Mailbox).where(Mailbox.name == "odd")).one()
     assert encode(odd.comment) == b"Ren\xe9 \xf0\x9f\x98\x80"
-    assert encode(odd.clear_text or "") == b"p\xe9\r"
+    assert encode(odd.clear_text or "") == b"p\xe9\r!"
 
 
 def test_clear_passwords_are_left_out_unless_they_are_wanted(

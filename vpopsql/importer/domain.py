@@ -4,12 +4,14 @@ Each home is listed once and only what is there is opened. Nothing is changed an
 link is followed.
 """
 
+import functools
+import ipaddress
+import operator
 import os
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import lru_cache
 
 from vpopsql import names
 from vpopsql.importer import site
@@ -17,7 +19,6 @@ from vpopsql.importer.directory import (
     Directory,
     Places,
     components,
-    plain_path,
     relative_to,
 )
 from vpopsql.importer.dotqmails import DotQmailReader, is_dot_qmail, split_catchall
@@ -31,6 +32,9 @@ from vpopsql.importer.files import (
     read_limits,
     report_unreadable,
 )
+from vpopsql.importer.homes import Homes
+from vpopsql.model import Flag
+from vpopsql.passwords import scheme_of
 from vpopsql.qmail import vpasswd
 from vpopsql.qmail.lines import Malformed, decode
 from vpopsql.quota import Quota
@@ -38,14 +42,15 @@ from vpopsql.quota import Quota
 NEVER = "0.0.0.0"  # noqa: S104 - what vpopmail notes as the address of no login
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _INT_MAX = 2**31 - 1  # what a column for uids holds
-_IP_MAX = 45  # characters of the longest IPv6 address
+_KNOWN_FLAGS = functools.reduce(operator.or_, Flag).value
+_NO_NAMES = {".", ".."}
 _LISTED = 5  # names shown of many
 _VPASSWD = "vpasswd"
 _VPASSWD_CDB = "vpasswd.cdb"
 _LIMITS = ".qmailadmin-limits"
 _LASTAUTH = "lastauth"
 # Most accounts of a site share a few quotas.
-_parse_quota = lru_cache(maxsize=4096)(Quota.parse)
+_parse_quota = functools.lru_cache(maxsize=4096)(Quota.parse)
 _READ = {_VPASSWD, _LIMITS, COUNTER, FREE_BUCKETS}
 
 
@@ -74,8 +79,11 @@ class DomainReader:
     :param store_clear_text: whether readable passwords are taken over.
     """
 
-    def __init__(self, places: Places, evidence: Evidence, *, store_clear_text: bool) -> None:
+    def __init__(
+        self, places: Places, homes: Homes, evidence: Evidence, *, store_clear_text: bool
+    ) -> None:
         self._places = places
+        self._all_homes = homes
         self._evidence = evidence
         self._dotqmails = DotQmailReader(places, evidence)
         self._store_clear_text = store_clear_text
@@ -93,7 +101,7 @@ class DomainReader:
     def _domain(self, head: Head, directory: Directory) -> site.Domain | None:
         entries = directory.entries()
         present = {entry.name for entry in entries}
-        lines = self._vpasswd(directory, present)
+        lines = self._vpasswd(head, directory, present)
         if lines is None:
             return None
         mailboxes = self._mailboxes(head, directory, lines)
@@ -118,7 +126,7 @@ class DomainReader:
     # --- accounts -----------------------------------------------------------------------------
 
     def _vpasswd(
-        self, directory: Directory, present: set[str]
+        self, head: Head, directory: Directory, present: set[str]
     ) -> list[vpasswd.VpasswdLine] | None:
         """Return the usable lines of vpasswd, or of its cdb; None when there is neither."""
         name = next((name for name in (_VPASSWD, _VPASSWD_CDB) if name in present), None)
@@ -141,13 +149,19 @@ class DomainReader:
         tally.files = 1
         tally.lines = len(parsed)
         seen: dict[str, int] = {}
-        lines = [self._vpasswd_line(line, seen, tally) for line in parsed]
-        usable = [line for line in lines if line is not None]
+        checked = (self._vpasswd_line(line, head, seen, tally) for line in parsed)
+        usable = [line for line in checked if line is not None]
+        usable = self._without_carriage_returns(usable, shown)
+        self._report_hashes(usable, shown)
         self._report_clear_texts(usable, shown)
         return usable
 
     def _vpasswd_line(
-        self, line: vpasswd.VpasswdLine | Malformed, seen: dict[str, int], tally: Tally
+        self,
+        line: vpasswd.VpasswdLine | Malformed,
+        head: Head,
+        seen: dict[str, int],
+        tally: Tally,
     ) -> vpasswd.VpasswdLine | None:
         """Return the line as an account with a lower-case name, None if it is to be left out."""
         find, shown = self._evidence.find, tally.place
@@ -159,35 +173,61 @@ class DomainReader:
                 self._evidence.malformed(tally, shown, line, secret=True)
             return None
         name = names.lower(line.name)
-        if not names.is_user_name(line.name):
-            text = without_secrets(f"{line.name}:…")
-            find(Code.BAD_NAME, shown, line.number, text, "no name that vpopmail can have")
-        elif name in seen:
-            reason = f"line {seen[name]} has this user already"
-            find(Code.SAME_USER, shown, line.number, line.name, reason)
-        elif line.apop_uid > _INT_MAX:
-            find(
-                Code.MALFORMED,
-                shown,
-                line.number,
-                without_secrets(f"{name}:…"),
-                "its uid is too large",
-            )
-        elif (home := plain_path(line.directory)) is None:
-            reason = f"the directory of {name} is not an absolute path without '.' and '..'"
-            find(Code.BAD_PATH, shown, line.number, line.directory, reason)
-        else:
-            if name != line.name:
-                find(Code.UPPER_CASE, shown, line.number, line.name, f"imported as {name}")
-            if home != line.directory:
-                reason = f"the directory of {name} is read as {home}"
-                find(Code.NOT_PLAIN, shown, line.number, line.directory, reason)
-            seen[name] = line.number
-            tally.imported += 1
-            same = (name, home) == (line.name, line.directory)
-            return line if same else replace(line, name=name, directory=home)
-        tally.rejected += 1
-        return None
+        home = self._all_homes.plain(line.directory)
+        if problem := _problem(line, name, home, seen):
+            code, text, reason = problem
+            find(code, shown, line.number, text, reason)
+            tally.rejected += 1
+            return None
+        seen[name] = line.number
+        tally.imported += 1
+        read = replace(line, name=name, directory=home or "")
+        self._find_odd(line, read, head, shown)
+        return read
+
+    def _find_odd(
+        self, line: vpasswd.VpasswdLine, read: vpasswd.VpasswdLine, head: Head, shown: str
+    ) -> None:
+        """Report what is imported, but not as it stands there or with doubts."""
+        find, name, number = self._evidence.find, read.name, line.number
+        if name != line.name:
+            find(Code.UPPER_CASE, shown, number, line.name, f"imported as {name}")
+        if read.directory != line.directory:
+            reason = f"the directory of {name} is read as {read.directory}"
+            find(Code.NOT_PLAIN, shown, number, line.directory, reason)
+        if unknown := line.flags & ~_KNOWN_FLAGS:
+            reason = f"{name} has unknown flags in its gid: {unknown:#x}"
+            find(Code.UNKNOWN_FLAGS, shown, number, str(line.flags), reason)
+        place = f"{shown}:{number}"
+        if odd := self._all_homes.take(read.directory, name, head.directory, place):
+            code, reason = odd
+            find(code, shown, number, read.directory, reason)
+
+    def _without_carriage_returns(
+        self, lines: list[vpasswd.VpasswdLine], shown: str
+    ) -> list[vpasswd.VpasswdLine]:
+        """Return the lines as they are without the end of line of other systems."""
+        ending = [line for line in lines if _last_field(line).endswith("\r")]
+        if not ending:
+            return lines
+        reason = f"{len(ending)} lines end in a carriage return"
+        self._evidence.find(Code.CARRIAGE_RETURNS, shown, ending[0].number, "", reason)
+        return [_without_carriage_return(line) for line in lines]
+
+    def _report_hashes(self, lines: list[vpasswd.VpasswdLine], shown: str) -> None:
+        """Say how many hashes our logins read differently than vpopmail's, or not at all."""
+        unknown = prefixed = 0
+        for line in lines:
+            if scheme_of(line.password_hash) == "unknown":
+                unknown += 1
+            elif line.password_hash.startswith("{"):
+                prefixed += 1
+        if prefixed:
+            reason = f"{prefixed} password hashes have a prefix such as {{CRYPT}}"
+            self._evidence.find(Code.HASH_PREFIX, shown, 0, "", reason)
+        if unknown:
+            reason = f"{unknown} password hashes are of no known kind"
+            self._evidence.find(Code.UNKNOWN_HASH, shown, 0, "", reason)
 
     def _report_clear_texts(self, lines: list[vpasswd.VpasswdLine], shown: str) -> None:
         count = sum(bool(line.clear_text) for line in lines)
@@ -304,7 +344,7 @@ class DomainReader:
             return None
         tally.imported += 1
         text = decode(data).removesuffix("\n")
-        if not text or not text.isprintable() or len(text) > _IP_MAX:
+        if not _is_ip(text):
             self._evidence.find(Code.ODD_LASTAUTH, shown, 1, text, "it is no IP address")
         try:
             at = datetime.fromtimestamp(mtime, UTC)
@@ -348,3 +388,42 @@ class DomainReader:
                 path_here = f"{bucket}/{entry.name}"
                 if path_here not in homes and path_here not in buckets:
                     leave("in domain directories", f"{directory.shown}/{path_here}")
+
+
+def _problem(
+    line: vpasswd.VpasswdLine, name: str, home: str | None, seen: dict[str, int]
+) -> tuple[Code, str, str] | None:
+    """Return why a line cannot be imported: code, text to be shown, reason; None if it can."""
+    hidden = without_secrets(f"{line.name}:…")
+    if not names.is_user_name(line.name) or not _NO_NAMES.isdisjoint(line.name.split("/")):
+        return Code.BAD_NAME, hidden, "no name that vpopmail can have"
+    if name in seen:
+        return Code.SAME_USER, line.name, f"line {seen[name]} has this user already"
+    if line.apop_uid > _INT_MAX:
+        return Code.MALFORMED, hidden, "its uid is too large"
+    if not 0 <= line.flags <= _INT_MAX:
+        return Code.MALFORMED, hidden, "its gid, a set of flags, is negative or too large"
+    if home is None:
+        reason = f"the directory of {name} is no plain absolute path, or holds a domain's"
+        return Code.BAD_PATH, line.directory, reason
+    return None
+
+
+def _last_field(line: vpasswd.VpasswdLine) -> str:
+    return line.quota_text if line.clear_text is None else line.clear_text
+
+
+def _without_carriage_return(line: vpasswd.VpasswdLine) -> vpasswd.VpasswdLine:
+    """Return the line without what stands before its newline in files of other systems."""
+    if line.clear_text is None:
+        return replace(line, quota_text=line.quota_text.removesuffix("\r"))
+    return replace(line, clear_text=line.clear_text.removesuffix("\r"))
+
+
+def _is_ip(text: str) -> bool:
+    """Say whether ``lastauth`` names an address; some programs write colons as underscores."""
+    try:
+        ipaddress.ip_address(text.replace("_", ":"))
+    except ValueError:
+        return False
+    return True

@@ -22,6 +22,7 @@ from vpopsql.importer.files import (
     read_counter,
     read_limits,
 )
+from vpopsql.importer.homes import Homes
 from vpopsql.importer.shared_files import Assigned, SharedFiles, open_lines
 from vpopsql.qmail import control, ipmap
 from vpopsql.qmail.lines import Comment, Malformed
@@ -65,6 +66,7 @@ def scan(source: Source, evidence: Evidence) -> site.Site:
             evidence.find(Code.OTHER_HOME, assigned.place, 0, vpopmail_dir, reason)
         reader = DomainReader(
             Places(vpopmail, vpopmail_dir, source.root),
+            Homes({line.directory: name for name, line in assigned.real.items()}, vpopmail_dir),
             evidence,
             store_clear_text=source.store_clear_text,
         )
@@ -157,14 +159,18 @@ def _default_domain(vpopmail: Directory, evidence: Evidence) -> str | None:
     lines = open_lines(evidence, vpopmail, "etc/defaultdomain")
     if lines is None:
         return None
+    name = control.parse_single(lines.data)
+    is_name = names.is_domain_name(name) and "" not in name.split(".")
     for number, text in enumerate(lines.raw, 1):
-        if number == 1:
+        if number == 1 and name and not is_name:
+            lines.merge(Code.ODD_DEFAULT_DOMAIN, number, "it is no name of a domain")
+        elif number == 1:
             lines.tally.imported += 1
         elif text.strip():
             lines.merge(Code.TRAILING_TEXT, number, "only the first line counts")
         else:
             lines.tally.blank += 1
-    return control.parse_single(lines.data) or None
+    return name if is_name else None
 
 
 # --- what stays where it is -------------------------------------------------------------------
