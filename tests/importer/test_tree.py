@@ -12,9 +12,13 @@ from sqlalchemy import func, select
 
 from tests.importer import support
 from vpopsql.cli import cli
+from vpopsql.config import Paths
 from vpopsql.db import Database
 from vpopsql.errors import ImportFailed, SchemaError
+from vpopsql.exporter import render
+from vpopsql.exporter.snapshot import take
 from vpopsql.importer import bulk, site, stored
+from vpopsql.importer.directory import plain_path
 from vpopsql.importer.plan import make_plan
 from vpopsql.model import (
     AuditEntry,
@@ -122,6 +126,33 @@ def test_rejects_keep_everything_out_of_the_database(
     assert f"{root}/var/qmail/control/virtualdomains:7: no colon here" in result.output
     assert "Nothing was written" in result.output
     assert rows(database) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--nonsense"],
+        ["nonsense"],
+        ["tree"],
+        ["tree", "--nonsense"],
+        ["tree", "--vpopmail", "/a", "--qmail", "/b", "--format", "xml"],
+    ],
+)
+def test_wrong_usage_is_no_reject(arguments: list[str]) -> None:
+    result = CliRunner().invoke(cli, ["import", *arguments])
+
+    assert result.exit_code == 3, result.output
+
+
+@pytest.mark.parametrize("arguments", [[], ["tree"]])
+def test_the_help_tells_the_exit_codes(arguments: list[str]) -> None:
+    result = CliRunner().invoke(cli, ["import", *arguments, "--help"])
+
+    assert result.exit_code == 0
+    assert "2 with rejects (nothing is written), 3 could not run" in " ".join(
+        result.output.split()
+    )
 
 
 def test_a_directory_that_is_not_there_is_said_by_name(database_url: str, tmp_path: Path) -> None:
@@ -482,6 +513,28 @@ def test_a_domain_outside_vpopmails_home_is_found_below_the_root(
         assert "/home/joe/domains/test.com" in stored.directory_ids(
             session, ["/home/joe/domains/test.com"]
         )
+
+
+@pytest.mark.parametrize("tree", ["base", "small"])
+def test_what_was_imported_with_odd_paths_can_be_exported(
+    database: Database, unpack: Unpack, tree: str
+) -> None:
+    root = unpack(tree)
+    for path in [
+        root / "var/qmail/users/assign",
+        *root.glob("home/vpopmail/domains/**/vpasswd"),
+    ]:
+        path.write_bytes(path.read_bytes().replace(b":/home/vpopmail/", b"://home//vpopmail/"))
+
+    support.apply(database, root)
+
+    with database.reader() as session:
+        snapshot = take(session, Paths(root=str(root)))
+    paths = set(render.site_files(snapshot))
+    for domain in snapshot.domains:
+        paths |= set(render.domain_files(domain, snapshot.paths.vpopmail))
+    assert "/home/vpopmail/domains/" in " ".join(paths)
+    assert [path for path in paths if plain_path(path) != path] == []
 
 
 def test_an_import_leaves_its_marks(database: Database, unpack: Unpack) -> None:

@@ -1,15 +1,16 @@
 """``vpopsql import``: an existing vpopmail site into the database."""
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from vpopsql.cli import load_config
+from vpopsql.cli import COULD_NOT_RUN, load_config
 
 if TYPE_CHECKING:
     from vpopsql.importer.evidence import Finding, Tally
@@ -22,9 +23,36 @@ _LISTED = 20  # findings of one kind that the table shows; rejects are all shown
 _COUNTS = ("files", "lines", "imported", "merged", "foreign", "rejected", "blank")
 
 
-@click.group("import")
+class _Import(click.Group):
+    """A group for which wrong usage is another exit code than what a source is rejected with."""
+
+    def make_context(self, *args: Any, **options: Any) -> click.Context:  # noqa: ANN401 - click's
+        """Read the group's own options."""
+        with _could_not_run():
+            return super().make_context(*args, **options)
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's signature
+        """Read the command's options, and run it."""
+        with _could_not_run():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _could_not_run() -> Iterator[None]:
+    try:
+        yield
+    except click.UsageError as error:
+        error.show()
+        sys.exit(COULD_NOT_RUN)
+
+
+@click.group("import", cls=_Import)
 def import_() -> None:
-    """Take an existing vpopmail site into the database."""
+    """Take an existing vpopmail site into the database.
+
+    Exit codes: 0 clean, 1 with warnings, 2 with rejects (nothing is written), 3 could not run,
+    wrong usage included.
+    """
 
 
 @import_.command()
@@ -57,7 +85,8 @@ def import_() -> None:
 def tree(ctx: click.Context, vpopmail: Path, qmail: Path, *, really: bool, output: str) -> None:
     """Import a tree of vpopmail's cdb build: domains, accounts, dot-qmail files, limits.
 
-    Exit codes: 0 clean, 1 with warnings, 2 with rejects (nothing is written), 3 could not run.
+    Exit codes: 0 clean, 1 with warnings, 2 with rejects (nothing is written), 3 could not run,
+    wrong usage included.
     """
     from vpopsql.db import Database
     from vpopsql.importer.apply import apply_plan

@@ -76,6 +76,7 @@ class _Home:
 class DomainReader:
     """Reads domains.
 
+    :param homes: takes note of every account's directory.
     :param store_clear_text: whether readable passwords are taken over.
     """
 
