@@ -55,6 +55,8 @@ class SQLite:
                     db.upgrade(f"sqlite:///{draft}")
                     draft.rename(self._template)
             shutil.copyfile(self._template, path)
+        else:
+            path.touch()
         return f"sqlite:///{path}"
 
     def drop_all(self) -> None:

@@ -1,7 +1,9 @@
 """The schema's life: up, down, up again, and who may open it."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
@@ -10,9 +12,9 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy.pool import NullPool
 
 from tests import factories
-from vpopsql import db
+from vpopsql import db, schema_check
 from vpopsql.db import Database
-from vpopsql.errors import DatabaseRefused, SchemaError
+from vpopsql.errors import DatabaseRefused, DatabaseUnavailable, SchemaError
 from vpopsql.model import SCHEMA_VERSION, AuditEntry, Base
 
 
@@ -217,3 +219,209 @@ def test_an_odd_number_in_the_audit_log_does_not_stop_it(
 
     found = connection.execute(sa.text("SELECT id, actor FROM audit_log ORDER BY id")).all()
     assert [tuple(row) for row in found] == [(-1, "again"), (1, "cli"), (2, "again")]
+
+
+# --- what is checked --------------------------------------------------------------------------
+
+
+def alter(url: str, *statements: str) -> None:
+    engine = sa.create_engine(url, poolclass=NullPool)
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.execute(sa.text(statement))
+    engine.dispose()
+
+
+def test_the_names_that_a_check_expects_are_those_that_the_migrations_make(
+    connection: sa.Connection,
+) -> None:
+    expected = schema_check.expected(connection.dialect.name)
+
+    assert schema_check.found(connection) == set(expected)
+
+
+def test_a_missing_view_is_named_with_what_to_do(database_url: str) -> None:
+    alter(database_url, "DROP VIEW limits")
+
+    assert db.check(database_url) == [
+        "the view `limits` is missing: make it anew as migration 0002 does, or restore a backup"
+    ]
+
+
+@pytest.mark.parametrize("_backend", ["sqlite"], indirect=True)
+def test_a_missing_trigger_is_named_with_what_to_do(database_url: str) -> None:
+    alter(database_url, "DROP TRIGGER audit_log_no_delete", "DROP TRIGGER audit_log_no_replace")
+
+    assert db.check(database_url) == [
+        f"the trigger `audit_log_no_{action}` on `audit_log` is missing: make it anew as"
+        f" migration {migration} does, or restore a backup"
+        for action, migration in [("delete", "0001"), ("replace", "0004")]
+    ]
+
+
+@pytest.mark.parametrize("_backend", ["postgresql"], indirect=True)
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DROP TRIGGER audit_log_append_only ON audit_log",
+        "ALTER TABLE audit_log DISABLE TRIGGER audit_log_append_only",
+    ],
+)
+def test_a_trigger_that_is_off_is_as_good_as_missing(database_url: str, change: str) -> None:
+    alter(database_url, change)
+
+    (sentence,) = db.check(database_url)
+    assert sentence.startswith("the trigger `audit_log_append_only` on `audit_log` is missing:")
+
+
+@pytest.mark.parametrize("_backend", ["postgresql"], indirect=True)
+def test_a_missing_function_is_named(database_url: str) -> None:
+    alter(database_url, "DROP FUNCTION vpopsql_update_vpopmail CASCADE")
+
+    function, trigger = db.check(database_url)
+
+    assert function.startswith("the function `vpopsql_update_vpopmail` is missing:")
+    assert trigger.startswith("the trigger `vpopmail_update` on `vpopmail` is missing:")
+
+
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        ("DROP TABLE exports", "the table `exports` is missing: restore a backup"),
+        ("CREATE TABLE mine (x INTEGER)", "the table `mine` is none of vpopsql's"),
+        (
+            "DROP INDEX ix_mailboxes_name",
+            "the index `ix_mailboxes_name` of `mailboxes` is missing: restore a backup",
+        ),
+        (
+            "CREATE INDEX mine ON mailboxes (comment)",
+            "the index `mine` of `mailboxes` is none of vpopsql's",
+        ),
+        (
+            "ALTER TABLE exports DROP COLUMN files_changed",
+            "the column `files_changed` of `exports` is missing: restore a backup",
+        ),
+        (
+            "ALTER TABLE exports ADD COLUMN mine INTEGER",
+            "the column `mine` of `exports` is none of vpopsql's",
+        ),
+    ],
+)
+def test_a_difference_is_a_sentence(database_url: str, change: str, sentence: str) -> None:
+    alter(database_url, change)
+
+    assert db.check(database_url) == [sentence]
+
+
+@pytest.mark.parametrize("_backend", ["postgresql"], indirect=True)
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        (
+            "ALTER TABLE exports ALTER files_changed DROP NOT NULL",
+            "the column `files_changed` of `exports` accepts NULL, and must not",
+        ),
+        (
+            "ALTER TABLE exports ALTER files_changed TYPE TEXT",
+            "the type of the column `files_changed` of `exports` is TEXT, and must be INTEGER",
+        ),
+        (
+            "ALTER TABLE trash DROP CONSTRAINT uq_trash_trash_path",
+            "the constraint `uq_trash_trash_path` of `trash` is missing: restore a backup",
+        ),
+    ],
+)
+def test_a_difference_in_a_column_is_a_sentence(
+    database_url: str, change: str, sentence: str
+) -> None:
+    alter(database_url, change)
+
+    assert db.check(database_url) == [sentence]
+
+
+@pytest.mark.parametrize("_backend", ["postgresql"], indirect=True)
+def test_a_missing_foreign_key_is_named(database_url: str) -> None:
+    key = "fk_ip_mappings_domain_id_domains"
+    alter(database_url, f"ALTER TABLE ip_mappings DROP CONSTRAINT {key}")
+
+    assert db.check(database_url) == [
+        f"the foreign key `{key}` of `ip_mappings` is missing: restore a backup"
+    ]
+
+
+@pytest.mark.parametrize("_backend", ["sqlite"], indirect=True)
+def test_a_check_does_not_wait_for_a_writer(database: Database, database_url: str) -> None:
+    with database.writer():
+        assert db.current(database_url) == db._head_revision()
+        assert db.check(database_url) == []
+
+
+# --- databases that are not ours --------------------------------------------------------------
+
+
+def test_a_missing_file_is_not_made(tmp_path: Path) -> None:
+    path = tmp_path / "no/such.db"
+    path.parent.mkdir()
+    url = f"sqlite:///{path}"
+    database = Database(url)
+
+    for attempt in (
+        database.require_schema,
+        lambda: db.current(url),
+        lambda: db.check(url),
+        lambda: db.downgrade(url, "base"),
+    ):
+        with pytest.raises(
+            DatabaseUnavailable, match=r"such\.db: no such database file: .*upgrade"
+        ):
+            attempt()
+
+    database.close()
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_file_that_goes_away_is_not_made_anew(tmp_path: Path) -> None:
+    path = tmp_path / "vpopsql.db"
+    db.upgrade(f"sqlite:///{path}")
+    database = Database(f"sqlite:///{path}")
+    path.rename(tmp_path / "moved.db")
+
+    with (
+        pytest.raises(DatabaseUnavailable, match="no such database file"),
+        database.writer() as session,
+    ):
+        session.connection()
+
+    database.close()
+    assert not path.exists()
+
+
+@pytest.fixture
+def latin1_url(empty_database_url: str) -> Iterator[str]:
+    """A PostgreSQL database that holds Latin 1 only."""
+    url = sa.make_url(empty_database_url)
+    name = f"{url.database}_latin1"
+    with psycopg.connect(empty_database_url, autocommit=True) as server:
+        server.execute(
+            f"CREATE DATABASE {name} ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'"
+            " TEMPLATE template0".encode()
+        )
+        yield url.set(database=name).render_as_string(hide_password=False)
+        server.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+@pytest.mark.parametrize("_backend", ["postgresql"], indirect=True)
+def test_an_encoding_that_does_not_hold_every_text_is_refused_with_what_to_do(
+    latin1_url: str,
+) -> None:
+    database = Database(latin1_url)
+    what_to_do = "is LATIN1.*CREATE DATABASE .* ENCODING 'UTF8' TEMPLATE template0"
+
+    with pytest.raises(SchemaError, match=what_to_do):
+        db.upgrade(latin1_url)
+    with pytest.raises(SchemaError, match=what_to_do):
+        database.require_schema()
+
+    database.close()
+    assert "ENCODING 'UTF8'" in db.check(latin1_url)[0]
+    assert db.current(latin1_url) is None

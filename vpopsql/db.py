@@ -22,6 +22,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import NullPool
 
+from vpopsql import schema_check
 from vpopsql.errors import Conflict, DatabaseRefused, DatabaseUnavailable, SchemaError
 from vpopsql.model import SCHEMA_VERSION, Base, ExactText, SchemaGuard
 
@@ -121,6 +122,7 @@ def _sqlite_engine(
     engine = create_engine(
         url, connect_args={"timeout": busy_timeout_s, "check_same_thread": False}, **options
     )
+    _open_existing_only(engine)
 
     @event.listens_for(engine, "connect")
     def _connected(connection: Any, _record: object) -> None:  # noqa: ANN401 - a DBAPI connection
@@ -139,6 +141,28 @@ def _sqlite_engine(
         connection.exec_driver_sql(begin)
 
     return engine
+
+
+def _open_existing_only(engine: Engine) -> None:
+    """Refuse to open a file that does not exist; SQLite would make an empty database of it."""
+    path = _sqlite_path(engine.url)
+    if not path:
+        return
+
+    @event.listens_for(engine, "do_connect")
+    def _connecting(*_: object) -> None:
+        if not path.exists():
+            raise DatabaseUnavailable(
+                f"{path}: no such database file: check the path, or run `vpopsql db upgrade`"
+            )
+
+
+def _sqlite_path(url: URL) -> Path | None:
+    """Return the file of a SQLite database; None: another database, or one without a file."""
+    name = url.database
+    if url.get_backend_name() != "sqlite" or not name or name.startswith((":memory:", "file:")):
+        return None
+    return Path(name)
 
 
 class _Watchdog:
@@ -225,11 +249,11 @@ def migrations_directory() -> Path:
 def upgrade(url: str, revision: str = "head") -> None:
     """Bring the schema up to ``revision``; a SQLite file and its directory are made if missing.
 
-    :raises SchemaError: newer code has changed the database so that this one must not touch it.
+    :raises SchemaError: newer code has changed the database so that this one must not touch it,
+        or the database cannot hold every text.
     """
-    database = make_url(url).database
-    if make_url(url).get_backend_name() == "sqlite" and database and database != ":memory:":
-        path = Path(database)
+    path = _sqlite_path(make_url(url))
+    if path:
         path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         # It holds every hash; SQLite gives its other files the same mode.
         path.touch(mode=0o600)
@@ -245,22 +269,23 @@ def current(url: str) -> str | None:
     """Return the revision that the database is at; None when it has no schema."""
     from alembic.runtime.migration import MigrationContext  # noqa: PLC0415 - slow import
 
-    with _migration_connection(url) as connection:
+    with _connection(url, "BEGIN") as connection:
         return MigrationContext.configure(connection).get_current_revision()
 
 
 def check(url: str) -> list[str]:
-    """Return how the database's schema differs from what this code expects; empty: not at all."""
+    """Say how the database's schema differs from what this code expects; empty: not at all."""
     from alembic.autogenerate import compare_metadata  # noqa: PLC0415 - slow import
     from alembic.runtime.migration import MigrationContext  # noqa: PLC0415
 
-    with _migration_connection(url) as connection:
+    with _connection(url, "BEGIN") as connection:
         try:
             _require_schema(connection)
         except SchemaError as error:
             return [str(error)]
         context = MigrationContext.configure(connection, opts={"compare_type": type_differs})
-        return [str(difference) for difference in compare_metadata(context, Base.metadata)]
+        differences = compare_metadata(context, Base.metadata)
+        return [*schema_check.describe(differences), *schema_check.missing(connection)]
 
 
 def type_differs(
@@ -290,6 +315,8 @@ def _migrate(url: str, direction: str, revision: str) -> None:
     config.set_main_option("script_location", str(migrations_directory()))
     with _migration_connection(url) as connection:
         _refuse_newer(connection)
+        if direction == "upgrade":
+            _refuse_encoding(connection)
         config.attributes["connection"] = connection
         try:
             getattr(command, direction)(config, revision)
@@ -304,9 +331,20 @@ def _migration_connection(url: str) -> Iterator[Connection]:
     A batch migration rebuilds a table under a temporary name; with foreign keys on, dropping the
     old one would delete every row that refers to it.
     """
+    with _connection(url, "BEGIN IMMEDIATE") as connection:
+        yield connection
+        if connection.dialect.name == "sqlite":
+            broken = connection.execute(text("PRAGMA foreign_key_check")).all()
+            if broken:
+                raise SchemaError(f"the migration broke foreign keys: {broken[:5]}")
+
+
+@contextlib.contextmanager
+def _connection(url: str, begin: str) -> Iterator[Connection]:
+    """Give a connection in one transaction, which begins with ``begin`` on SQLite."""
     engine = create_engine(url, poolclass=NullPool, hide_parameters=_SECRET_PARAMETERS)
-    sqlite = engine.dialect.name == "sqlite"
-    if sqlite:
+    if engine.dialect.name == "sqlite":
+        _open_existing_only(engine)
 
         @event.listens_for(engine, "connect")
         def _connected(connection: Any, _record: object) -> None:  # noqa: ANN401 - DBAPI
@@ -317,16 +355,12 @@ def _migration_connection(url: str) -> Iterator[Connection]:
 
         @event.listens_for(engine, "begin")
         def _begin(connection: Connection) -> None:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            connection.exec_driver_sql(begin)
 
     with _outages(engine.url):
         try:
             with engine.begin() as connection:
                 yield connection
-                if sqlite:
-                    broken = connection.execute(text("PRAGMA foreign_key_check")).all()
-                    if broken:
-                        raise SchemaError(f"the migration broke foreign keys: {broken[:5]}")
         finally:
             engine.dispose()
 
@@ -347,7 +381,19 @@ def _refuse_newer(connection: Connection) -> None:
         )
 
 
+def _refuse_encoding(connection: Connection) -> None:
+    if connection.dialect.name != "postgresql":
+        return
+    encoding = connection.execute(text("SHOW server_encoding")).scalar()
+    if encoding != "UTF8":
+        raise SchemaError(
+            f"the database's encoding is {encoding}, which cannot hold every text: make another"
+            " with CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0"
+        )
+
+
 def _require_schema(connection: Connection) -> None:
+    _refuse_encoding(connection)
     _refuse_newer(connection)
     if not connection.dialect.has_table(connection, "alembic_version"):
         raise SchemaError("the database has no vpopsql schema: run `vpopsql db upgrade`")

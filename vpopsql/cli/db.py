@@ -31,7 +31,7 @@ def current(ctx: click.Context) -> None:
 @db.command()
 @click.pass_context
 def check(ctx: click.Context) -> None:
-    """Compare the database with what this code expects; exit 1 when they differ."""
+    """Compare the schema with what this code expects; say what differs and exit 1."""
     differences = database.check(load_config(ctx).database.url)
     for difference in differences:
         click.echo(difference, err=True)

@@ -1,0 +1,156 @@
+"""What is wrong with a schema that is not as the migrations make it, in sentences.
+
+Alembic compares tables with the model. Views, triggers and functions are in no model; their names
+stand here, and a test sees to it that the migrations make these and no others.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+_VIEWS = (
+    "vpopmail",
+    "aliasdomains",
+    "limits",
+    "lastauth",
+    "valias",
+    "ip_alias_map",
+    "dir_control",
+    "vlog",
+    "relay",
+)
+_GUARDS = {
+    **dict.fromkeys(_VIEWS, ("insert", "update", "delete")),
+    "vpopmail": ("insert", "delete"),
+    "lastauth": ("delete",),
+}
+"""The writes to each view that a trigger refuses."""
+
+_TRIGGERS = {
+    "sqlite": {
+        "audit_log_no_update": ("audit_log", "0001"),
+        "audit_log_no_delete": ("audit_log", "0001"),
+        "audit_log_no_replace": ("audit_log", "0004"),
+        "vpopmail_update": ("vpopmail", "0002"),
+        "lastauth_insert": ("lastauth", "0002"),
+        "lastauth_update": ("lastauth", "0002"),
+    },
+    "postgresql": {
+        "audit_log_append_only": ("audit_log", "0001"),
+        "vpopmail_update": ("vpopmail", "0002"),
+        "lastauth_write": ("lastauth", "0002"),
+    },
+}
+"""The other triggers: what each is on, and the migration that makes it."""
+
+_FUNCTIONS = {
+    "sqlite": {},
+    "postgresql": {
+        "vpopsql_append_only": "0001",
+        "vpopsql_refuse": "0002",
+        "vpopsql_update_vpopmail": "0002",
+        "vpopsql_write_lastauth": "0002",
+    },
+}
+
+_FOUND = {
+    "sqlite": """
+        SELECT type, name, CASE type WHEN 'trigger' THEN tbl_name ELSE '' END
+        FROM sqlite_master WHERE type IN ('view', 'trigger')
+        """,
+    # A trigger that is switched off is as good as none.
+    "postgresql": """
+        SELECT 'view', viewname, '' FROM pg_views WHERE schemaname = current_schema()
+        UNION ALL
+        SELECT 'trigger', t.tgname, c.relname
+        FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+        JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = current_schema() AND NOT t.tgisinternal AND t.tgenabled <> 'D'
+        UNION ALL
+        SELECT 'function', p.proname, ''
+        FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+        WHERE n.nspname = current_schema()
+        """,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """Something with a name in a schema."""
+
+    kind: str
+    """``view``, ``trigger`` or ``function``."""
+    name: str
+    on: str = ""
+    """The table or view of a trigger."""
+
+    def __str__(self) -> str:
+        return f"the {self.kind} `{self.name}`" + (f" on `{self.on}`" if self.on else "")
+
+
+def expected(dialect: str) -> dict[Thing, str]:
+    """Return what the migrations make besides tables, each with the migration's number."""
+    return {
+        **{Thing("view", view): "0002" for view in _VIEWS},
+        **{Thing("function", name): by for name, by in _FUNCTIONS[dialect].items()},
+        **{Thing("trigger", name, on): by for name, (on, by) in _TRIGGERS[dialect].items()},
+        **{
+            Thing("trigger", f"{view}_no_{write}", view): "0002"
+            for view, writes in _GUARDS.items()
+            for write in writes
+        },
+    }
+
+
+def found(connection: Connection) -> set[Thing]:
+    """Return the views, triggers and functions of a database; ours and others."""
+    rows = connection.execute(text(_FOUND[connection.dialect.name]))
+    return {Thing(*row) for row in rows}
+
+
+def missing(connection: Connection) -> list[str]:
+    """Say which views, triggers and functions of ours a database does not have."""
+    there = found(connection)
+    lacks = {
+        thing: by for thing, by in expected(connection.dialect.name).items() if thing not in there
+    }
+    # Triggers go with their view.
+    gone = {thing.name for thing in lacks if thing.kind == "view"}
+    return [
+        f"{thing} is missing: make it anew as migration {by} does, or restore a backup"
+        for thing, by in lacks.items()
+        if thing.on not in gone
+    ]
+
+
+def describe(differences: Iterable[Any]) -> list[str]:
+    """Say what Alembic's ``compare_metadata`` found."""
+    return [
+        _sentence(one)
+        for difference in differences
+        # What is different about one column comes as a list.
+        for one in (difference if isinstance(difference, list) else [difference])
+    ]
+
+
+def _sentence(difference: tuple[Any, ...]) -> str:
+    action, *what = difference
+    verb, _, kind = action.partition("_")
+    if verb == "modify":
+        _, table, name, _, old, new = what
+        column = f"the column `{name}` of `{table}`"
+        if kind == "nullable":
+            return f"{column} {'accepts' if old else 'refuses'} NULL, and must not"
+        return f"the {kind} of {column} is {old}, and must be {new}"
+    if kind == "table":
+        subject = f"the table `{what[0].name}`"
+    elif kind == "column":
+        subject = f"the column `{what[2].name}` of `{what[1]}`"
+    else:
+        kind = {"fk": "foreign key"}.get(kind, kind)
+        subject = f"the {kind} `{what[0].name}` of `{what[0].table.name}`"
+    if verb == "add":
+        return f"{subject} is missing: restore a backup"
+    return f"{subject} is none of vpopsql's"
