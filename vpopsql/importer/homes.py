@@ -20,6 +20,7 @@ class Homes:
     def __init__(self, domains: Mapping[str, str], vpopmail_dir: str) -> None:
         self._domains = domains
         self._taken: dict[str, str] = {}
+        self._owners: dict[str, str | None] = {}  # of the few directories that homes are in
         self._reserved: set[str] = set()
         for directory in (f"{vpopmail_dir}/domains", *domains):
             self._reserved.update(_with_those_above(directory))
@@ -39,14 +40,20 @@ class Homes:
         other = self._taken.setdefault(home, place)
         if other != place:
             return Code.SHARED_HOME, f"the directory of {name} is that of {other}, too"
-        # The nearest domain counts: one domain's directory may be below another's.
-        owner = next((path for path in _with_those_above(home) if path in self._domains), None)
+        parent = home.rpartition("/")[0]
+        if parent not in self._owners:
+            self._owners[parent] = self._owner(parent)
+        owner = self._owners[parent]
         if owner == domain:
             return None
         if owner is None:
             return Code.OUTSIDE, f"the directory of {name} is not below the domain's"
         reason = f"the directory of {name} is below that of {self._domains[owner]}"
         return Code.OUTSIDE, reason
+
+    def _owner(self, path: str) -> str | None:
+        """Return the nearest domain's directory: one may be below another's."""
+        return next((each for each in _with_those_above(path) if each in self._domains), None)
 
 
 def _with_those_above(path: str) -> list[str]:
