@@ -18,17 +18,22 @@ _CHUNK = 1 << 16
 """Bytes of a long reply that are handed over at a time."""
 
 
+_START = 64
+"""Bytes of a line that is too long that are kept: enough for a verb."""
+
+
+@dataclass(frozen=True, slots=True)
 class Overlong:
-    """What `LineReader` gives instead of a line that was too long; its bytes are dropped."""
+    """What `LineReader` gives instead of a line that was too long."""
 
-
-OVERLONG = Overlong()
+    start: bytes
+    """Its first bytes, as many as a verb may have; the rest is dropped."""
 
 
 class LineReader:
     """Cut a byte stream into lines, with bounded memory.
 
-    :param limit: bytes of a line, without its LF, that are kept; a longer one becomes `OVERLONG`.
+    :param limit: bytes of a line, without its LF, that are kept; a longer one becomes `Overlong`.
     """
 
     def __init__(self, limit: int = COMMAND_LINE_MAX) -> None:
@@ -47,20 +52,23 @@ class LineReader:
         while (end := data.find(b"\n", start)) >= 0:
             yield self._finish(data[start:end])
             start = end + 1
-        rest = data[start:]
-        if self._dropping or len(self._parts) + len(rest) > self.limit:
+        self._take(data[start:])
+
+    def _take(self, piece: bytes) -> None:
+        if self._dropping:
+            return
+        self._parts += piece
+        if len(self._parts) > self.limit:
             self._dropping = True
-            self._parts.clear()
-        else:
-            self._parts += rest
+            del self._parts[_START:]
 
     def _finish(self, tail: bytes) -> bytes | Overlong:
-        if self._dropping or len(self._parts) + len(tail) > self.limit:
-            self._dropping = False
-            self._parts.clear()
-            return OVERLONG
-        line = bytes(self._parts) + tail
+        self._take(tail)
+        line = bytes(self._parts)
         self._parts.clear()
+        if self._dropping:
+            self._dropping = False
+            return Overlong(line)
         return line
 
 

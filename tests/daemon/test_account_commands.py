@@ -282,6 +282,9 @@ def test_an_empty_clear_text_password_is_left_alone(daemon: Running, talk_to: Ta
         ("encrypted_password *:0", "encrypted_password has a character that is not allowed"),
         ("no_pop yes", "no_pop needs 0 or 1"),
         ("quota 1G", "quota is not understood: use 10M, 10485760S,1000C or NOQUOTA"),
+        ("quota \u0661\u0662M", "quota is not understood: use 10M, 10485760S,1000C or NOQUOTA"),
+        ("quota 10\u017f", "quota is not understood: use 10M, 10485760S,1000C or NOQUOTA"),
+        ("quota 100c", "quota is not understood: use 10M, 10485760S,1000C or NOQUOTA"),
     ],
 )
 def test_a_bad_value_spoils_the_whole_change(

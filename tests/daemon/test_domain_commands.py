@@ -154,6 +154,26 @@ def test_limits_are_set_shown_and_deleted(system: Talk, root: Path) -> None:
     assert system.ask("del_limits empty.org") == ["+OK "]
 
 
+@pytest.mark.parametrize(
+    "sent, kept", [("5 ", 5), ("  7", 7), ("+8", 8), (str(2**63 - 1), 2**63 - 1), ("-1", -1)]
+)
+def test_a_limit_is_a_number_of_64_bits(system: Talk, sent: str, kept: int) -> None:
+    assert system.change("set_limits empty.org", f"max_aliases {sent}") == "+OK "
+
+    assert f"max_aliases {kept}" in system.ask("get_limits empty.org")
+
+
+@pytest.mark.parametrize("sent", [str(2**63), "-2", "1e3", "", "\u0665"])
+def test_a_limit_that_is_none_changes_nothing(system: Talk, sent: str) -> None:
+    before = system.ask("get_limits empty.org")
+
+    said = system.change("set_limits empty.org", f"max_aliases {sent}")
+
+    assert said == "  Warning: invalid value"
+    assert system.answer() == ["+OK "]
+    assert system.ask("get_limits empty.org") == before
+
+
 def test_a_limit_that_is_no_number_is_warned_of_and_kept(system: Talk) -> None:
     assert system.ask("set_limits limited.net") == ["+OK "]
 

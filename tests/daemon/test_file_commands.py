@@ -423,3 +423,11 @@ def test_a_domains_limits_are_not_those_of_a_mailbox(site: Site) -> None:
     site.limit(max_forwards=0, perm_forward=7)
 
     assert site.talk(BOB).write("bob@example.com/.qmail", "x@elsewhere.example") == ["+OK "]
+
+
+def test_a_file_that_no_address_leads_to_is_no_alias(site: Site) -> None:
+    talk = site.talk(SYSTEM)
+    assert talk.ask("write_file empty.org/.qmail", "x@else.example", ".") == ["+OK "]
+
+    assert talk.ask("list_alias empty.org") == ["+OK+", "."]
+    assert talk.ask("read_file empty.org/.qmail") == ["+OK+", "x@else.example", "."]

@@ -531,6 +531,155 @@ def test_the_options_of_a_refused_change_are_no_commands(daemon: Running, talk_t
     assert talk.ask("domain_count") == ["+OK+", "count 6", "."]
 
 
+UNKNOWN = "-ERR 4.107 Invalid Command"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"write_file example.com/" + b"x" * 9000,
+        b"write_file example.com/x\0",
+        b"write_file\texample.com/x",
+        b"\0write_file example.com/x",
+        b"set_limits example.com" + b" " * 9000,
+        b"MOD_USER bob@example.com\0",
+    ],
+    ids=["too long", "nul", "tab", "nul first", "options", "upper case"],
+)
+def test_the_lines_after_what_is_no_command_are_no_commands(system: Talk, line: bytes) -> None:
+    said = system.ask(line, "x 1", "del_domain empty.org", ".")
+
+    assert said == [UNKNOWN]
+    assert system.ask("domain_count") == ["+OK+", "count 6", "."]
+
+
+def test_a_client_that_waits_may_send_blank_lines_before_its_next_command(system: Talk) -> None:
+    assert system.ask("mod_user no@example.com") == ["-ERR 12.505 User does not exist"]
+
+    assert system.ask("", "domain_count") == ["+OK+", "count 6", "."]
+
+
+# --- rights that are taken away -----------------------------------------------------------------
+
+
+def test_who_is_deleted_can_do_nothing_any_more(
+    daemon: Running, talk_to: TalkTo, root: Path
+) -> None:
+    system, admin = talk_to(daemon, *SYSTEM), talk_to(daemon, *ADMIN)
+    system.ask("del_user dadmin@example.com")
+    before = contents(root)
+
+    said = [
+        admin.ask("add_user evil@example.com pw"),
+        admin.ask("user_info alice@example.com"),
+        admin.ask("get_limits example.com"),
+        admin.ask("write_file example.com/.qmail-x", "bob@example.com", "."),
+        admin.ask("write_file /home/vpopmail/domains/example.com/x", "text", "."),
+        admin.ask("mod_user alice@example.com"),
+    ]
+
+    assert [answer[0][:5] for answer in said] == ["-ERR "] * len(said)
+    assert contents(root) == before
+
+
+@pytest.mark.parametrize("again", ["add_user alice@example.com new", ""])
+def test_who_gets_a_name_later_is_somebody_else(
+    daemon: Running, talk_to: TalkTo, root: Path, again: str
+) -> None:
+    system, alice = talk_to(daemon, *SYSTEM), talk_to(daemon, *ALICE)
+    assert system.ask("del_user alice@example.com") == ["+OK "]
+    assert not again or system.ask(again) == ["+OK "]
+    before = contents(root)
+
+    said = [
+        alice.ask("list_dir alice@example.com/"),
+        alice.ask("write_file alice@example.com/.qmail", "evil@example.com", "."),
+        alice.ask("write_file /home/vpopmail/domains/example.com/alice/x", "text", "."),
+        alice.ask("get_lastauth alice@example.com"),
+        alice.ask("get_user_size alice@example.com"),
+        alice.ask("mod_user alice@example.com", "clear_text_password taken", "."),
+    ]
+
+    assert [answer[0] for answer in said] == [
+        "-ERR 25.1506 Invalid Directory. Unknown email address",
+        "-ERR 25.1506 Invalid Directory. Unknown email address",
+        "-ERR 0.2002 No such file or directory",
+        "-ERR 12.3705 User does not exist",
+        "-ERR 3805 user does not exist",
+        "-ERR 12.505 User does not exist",
+    ]
+    assert contents(root) == before
+
+
+def test_who_administers_a_domain_does_not_administer_the_next_of_its_name(
+    daemon: Running, talk_to: TalkTo
+) -> None:
+    system, postmaster = talk_to(daemon, *SYSTEM), talk_to(daemon, *POSTMASTER)
+    system.ask("del_domain example.com")
+    assert postmaster.ask("user_count example.com") == ["+OK+", "count 0", "."]
+    system.ask("add_domain example.com new")
+
+    assert postmaster.ask("add_user evil@example.com pw") == [UNKNOWN]
+    assert postmaster.ask("user_info postmaster@example.com") == [UNKNOWN]
+
+
+@pytest.mark.parametrize(
+    "who, option, command",
+    [
+        (ADMIN, "domain_admin_privileges 0", "add_user evil@example.com pw"),
+        (ROOT, "system_admin_privileges 0", "del_domain empty.org"),
+    ],
+)
+def test_rights_that_are_taken_away_are_gone_at_once(
+    daemon: Running,
+    talk_to: TalkTo,
+    with_root: object,
+    who: tuple[str, str],
+    option: str,
+    command: str,
+) -> None:
+    system, demoted = talk_to(daemon, *SYSTEM), talk_to(daemon, *who)
+    assert system.change(f"mod_user {who[0]}", option) == "+OK "
+
+    assert demoted.ask(command) == [UNKNOWN]
+    assert system.ask("domain_count") == ["+OK+", "count 6", "."]
+
+
+def test_rights_are_looked_at_again_when_the_lines_of_a_change_are_complete(
+    daemon: Running, talk_to: TalkTo
+) -> None:
+    system, admin = talk_to(daemon, *SYSTEM), talk_to(daemon, *ADMIN)
+    assert admin.ask("mod_user bob@example.com") == ["+OK "]
+    system.change("mod_user dadmin@example.com", "domain_admin_privileges 0")
+
+    assert admin.ask("clear_text_password mine", ".") == [UNKNOWN]
+    assert fields(system, "bob@example.com")["clear_text_password"] == "bobpw"
+
+
+def test_a_deleted_system_administrator_is_none_any_more(
+    daemon: Running, talk_to: TalkTo, with_root: object
+) -> None:
+    system, other = talk_to(daemon, *SYSTEM), talk_to(daemon, *ROOT)
+    system.ask("del_user root@example.com")
+
+    assert other.ask("add_user backdoor@test.com pw") == [UNKNOWN]
+
+
+def test_a_domain_administrator_does_not_take_over_who_may_run_programs(
+    daemon: Running, talk_to: TalkTo
+) -> None:
+    system, admin = talk_to(daemon, *SYSTEM), talk_to(daemon, *ADMIN)
+    system.change("mod_user bob@example.com", "system_expert_privileges 1")
+
+    shown = fields(admin, "bob@example.com")
+    said = admin.change("mod_user bob@example.com", "clear_text_password mine")
+
+    assert (shown["encrypted_password"], shown["clear_text_password"]) == ("", "")
+    assert said == "-ERR 9.503 Not Authorized"
+    bob = talk_to(daemon, "bob@example.com", "bobpw")
+    assert bob.change("mod_user bob@example.com", "clear_text_password new") == "+OK "
+
+
 # --- limits -------------------------------------------------------------------------------------
 
 
@@ -554,6 +703,11 @@ LIMITS = [
     ("max_autoresponders 0", [WRITE, ROBOT, "."], FULL_FOR_FILES),
     ("max_mailinglists 0", [WRITE, LIST, "."], FULL_FOR_FILES),
     ("perm_account 1", ["add_user {}@example.com pw"], "-ERR 9.304 Not Authorized"),
+    (
+        "perm_account 2",
+        ["mod_user bob@example.com", "comment x", "."],
+        "-ERR 9.503 Not Authorized",
+    ),
     ("perm_account 4", ["del_user bob@example.com"], "-ERR 9.404 Not Authorized"),
     ("perm_alias 1", [TO_ALIAS], DENIED),
     ("perm_alias 2", ["add_alias info@example.com bob@example.com"], DENIED),
@@ -609,6 +763,18 @@ def test_the_quotas_of_a_domain_share_what_it_has(
 
     # Carol has 10,000,000 bytes already.
     assert admin.ask("add_user two@example.com pw") == ["-ERR 0.305 Limit reached"]
+
+
+def test_quotas_that_no_integer_can_sum_up_are_too_many(
+    daemon: Running, system: Talk, talk_to: TalkTo
+) -> None:
+    system.change("set_limits example.com", "disk_quota 30", f"default_quota {2**63 - 1}")
+    assert system.ask("add_user one@example.com pw") == ["+OK "]
+    assert system.ask("add_user two@example.com pw") == ["+OK "]
+
+    admin = talk_to(daemon, *POSTMASTER)
+
+    assert admin.ask("add_user three@example.com pw") == ["-ERR 0.305 Limit reached"]
 
 
 # --- telling users apart ------------------------------------------------------------------------

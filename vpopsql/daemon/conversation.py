@@ -7,6 +7,7 @@ Neither passwords nor other parameters are logged, only verbs, outcomes and who 
 import errno
 import itertools
 import os
+import re
 import secrets
 import time
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from vpopsql import errors
 from vpopsql.config import Config
-from vpopsql.daemon.call import Afterwards, Body, Call, Effects, Write, parse_address
+from vpopsql.daemon.call import Afterwards, Answer, Body, Call, Effects, Write, parse_address
 from vpopsql.daemon.commands import (
     FILES_BEHIND,
     INTERNAL_ERROR,
@@ -53,6 +54,8 @@ from vpopsql.touched import Touched
 _PROCESS = secrets.token_hex(4)
 _connections = itertools.count(1)
 _LOGINS = frozenset({"login", "clogin", "slogin"})
+
+_FIRST_WORD = re.compile(r"[^\s\0]+")
 
 T = TypeVar("T")
 
@@ -91,6 +94,7 @@ class _Collecting:
     """The lines that follow a command, so far."""
 
     command: Command
+    actor: Actor
     body: Body
     max_bytes: int
     lines: list[bytes] = field(default_factory=list)
@@ -130,7 +134,8 @@ class Conversation:
         self._collecting: _Collecting | None = None
         self._refused: Command | None = None
         """A command that was refused, whose body the client may send all the same."""
-        self._swallowed = 0
+        self._is_first = False
+        """Whether no line of that body has come yet."""
         self._id = f"{_PROCESS}-{next(_connections)}"
         self._log = structlog.get_logger("vpopsql.daemon").bind(
             connection=self._id, peer=peer.remote_ip or None
@@ -174,9 +179,11 @@ class Conversation:
 
     def _take_command(self, raw: bytes | Overlong) -> list[Reply]:
         if isinstance(raw, Overlong) or b"\0" in raw:
-            return self._answer("", lambda: [self._unknown()])
-        verb, words = parse_command(decode(raw))
-        return self._answer(verb, lambda: self._carry_out(verb, words)) if verb else []
+            start = raw.start if isinstance(raw, Overlong) else raw
+            return self._answer("", lambda: [self._unknown(decode(start))])
+        line = decode(raw)
+        verb, words = parse_command(line)
+        return self._answer(verb, lambda: self._carry_out(verb, words, line)) if verb else []
 
     def _spent_budgets(self) -> list[Reply]:
         allowed = self._service.config.daemon.login_attempts
@@ -194,8 +201,16 @@ class Conversation:
     def _level(self) -> Level:
         return self._actor.level if self._actor else Level.ANYBODY
 
-    def _unknown(self) -> Reply:
+    def _unknown(self, line: str) -> Reply:
+        """Refuse a line that is no command, although it may have been meant to be one."""
+        if self._actor and (first := _FIRST_WORD.search(line)):
+            meant = find_command(first[0].lower(), self._actor.level)
+            if meant and meant.has_body:
+                self._expect_body_of(meant)
         return refuse("4.107" if self._actor else "4.104")
+
+    def _expect_body_of(self, refused: Command) -> None:
+        self._refused, self._is_first = refused, True
 
     def _answer(self, verb: str, work: Callable[[], list[Reply]]) -> list[Reply]:
         """Do some work and log it; whatever goes wrong, answer it and live on."""
@@ -223,7 +238,7 @@ class Conversation:
         )
         return replies
 
-    def _carry_out(self, verb: str, words: Words) -> list[Reply]:
+    def _carry_out(self, verb: str, words: Words, line: str) -> list[Reply]:
         if verb in QUIT_VERBS:
             return [ok(close=True)]
         if verb == "help":
@@ -233,7 +248,7 @@ class Conversation:
                 return [self._log_in(verb, words)]
         elif command := find_command(verb, self._level):
             return self._run(command, self._actor, words)
-        reply = self._unknown()
+        reply = self._unknown(line)
         # Somebody's browser was made to talk to us: what follows is not meant for us either.
         reply.close = verb in HTTP_VERBS
         return [reply]
@@ -285,48 +300,63 @@ class Conversation:
 
     def _run(self, command: Command, actor: Actor, words: Words) -> list[Reply]:
         try:
-            actor = replace(actor, request_id=self._request)
-            answer = self._read(
-                lambda session: command.handler(self._call(session, actor, words.copy()))
+            actor, answer = self._read(
+                lambda session: self._handle(session, command, actor, words.copy())
             )
+            self._actor = actor
             if isinstance(answer, Body):
                 most = self._service.config.daemon.max_file_bytes
-                self._collecting = _Collecting(command, answer, most)
+                self._collecting = _Collecting(command, actor, answer, most)
                 return [answer.greeting] if answer.greeting else []
             if isinstance(answer, Write):
-                return [self._write(answer)]
+                return [self._write(answer, actor)]
             return [answer.make() if isinstance(answer, Afterwards) else answer]
         except Exception as error:
-            reply = refusal(error, command, actor.level)
+            reply = refusal(error, command, self._level)
             if command.has_body:
-                self._refused, self._swallowed = command, 0
+                self._expect_body_of(command)
             if reply is None:
                 raise
             return [reply]
 
-    def _write(self, write: Write) -> Reply:
+    def _handle(
+        self, session: Session, command: Command, actor: Actor, words: Words
+    ) -> tuple[Actor, Answer]:
+        """Ask a handler, with the rights that ``actor`` has by now; return these, too."""
+        actor = accounts.with_present_rights(session, actor)
+        if command.level > actor.level:
+            return actor, refuse("4.107")
+        return actor, command.handler(self._call(session, actor, words))
+
+    def _write(self, write: Write, actor: Actor) -> Reply:
         """Make a change: commit it, bring the files to it, and only then answer."""
         try:
-            reply, effects = self._commit(write)
+            reply, effects = self._commit(write, actor)
         except errors.Conflict:
             # Another session was quicker; a second look sees what it did.
-            reply, effects = self._commit(write)
+            reply, effects = self._commit(write, actor)
         if effects.touched:
             self._service.files.follow(effects.touched)
         for action in effects.actions:
             action()
         return reply or ok()
 
-    def _commit(self, write: Write) -> tuple[Reply | None, Effects]:
+    def _commit(self, write: Write, actor: Actor) -> tuple[Reply | None, Effects]:
         effects = Effects()
         with self._service.database.writer() as session:
+            if accounts.with_present_rights(session, actor) != actor:
+                # What was asked with other rights has to be asked again.
+                return refuse("4.107"), effects
             reply = write.job(session, effects)
+            deleted_himself = accounts.with_present_rights(session, actor).is_gone
+        if deleted_himself:
+            self._actor = replace(actor, deleted_himself=True)
         return reply, effects
 
     def _call(self, session: Session, actor: Actor, words: Words) -> Call:
         return Call(
             session=session,
-            actor=actor,
+            actor=replace(actor, request_id=self._request),
             words=words,
             compact=self._compact,
             config=self._service.config,
@@ -345,7 +375,7 @@ class Conversation:
 
     def _finish(self, collecting: _Collecting) -> Reply:
         try:
-            return self._write(collecting.body.finish(collecting.all_lines()))
+            return self._write(collecting.body.finish(collecting.all_lines()), collecting.actor)
         except Exception as error:
             reply = refusal(error, collecting.command, self._level)
             if reply is None:
@@ -359,11 +389,13 @@ class Conversation:
         send options some wait and go on with another command, which no option is called like.
         """
         line = "" if isinstance(raw, Overlong) else decode(raw)
-        self._swallowed += 1
+        is_first = self._is_first
+        # Nothing is answered to a blank line either way.
+        self._is_first = is_first and not line.strip(" \t")
         if line == END:
             self._refused = None
             return True
-        if not refused.body_is_file and self._swallowed == 1 and _is_known(parse_command(line)[0]):
+        if not refused.body_is_file and is_first and _is_known(parse_command(line)[0]):
             self._refused = None
             return False
         return True

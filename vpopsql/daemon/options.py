@@ -39,8 +39,9 @@ FLAGS = {
 """Option -> flag, in the order in which the expanded form shows them."""
 
 _ALL = Flag(sum(FLAGS.values()))
-_NUMBER = re.compile(r"-?[0-9]{1,18}")
-_QUOTA = re.compile(r"(?i:\d+[KM]?B?S?|\d+C)(,(?i:\d+[KM]?B?S?|\d+C))*")
+_NUMBER = re.compile(r"[+-]?[0-9]{1,19}")
+_QUOTA_PART = "(?:[0-9]+[KkMm]?[Bb]?[Ss]?|[0-9]+C)"
+_QUOTA = re.compile(f"{_QUOTA_PART}(?:,{_QUOTA_PART})*")
 
 
 def user_wishes(lines: Iterable[bytes], actor: Actor) -> Wishes:
@@ -105,12 +106,16 @@ def limit_settings(lines: Iterable[bytes]) -> tuple[dict[str, int | bool], list[
 
 _LIMIT_ALIASES = {"maxmailinglists": "max_mailinglists"}
 _DENY_ALL = 7
+_LARGEST = 2**63 - 1
 
 
 def _limit(name: str, value: str) -> int | bool | None:
-    if not _NUMBER.fullmatch(value):
+    text = value.strip(" \t")
+    if not _NUMBER.fullmatch(text):
         return None
-    number = int(value)
+    number = int(text)
+    if abs(number) > _LARGEST:
+        return None
     if name.startswith("disable_") or name == "delete_spam":
         return bool(number)
     if name.startswith("perm_"):

@@ -5,7 +5,7 @@ Hashes come ready made: hashing takes milliseconds, and transactions should not 
 
 from dataclasses import dataclass, field
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import Float, cast, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from vpopsql import passwords
@@ -169,7 +169,8 @@ def _require_pool(
     megabytes = limits.get_limits(session, domain.id)["disk_quota"]
     if not megabytes or rights.is_above_limits(actor):
         return
-    others = select(func.coalesce(func.sum(Mailbox.quota_bytes), 0)).where(
+    # Not as integers: SQLite refuses a sum that is none of 64 bits.
+    others = select(func.coalesce(func.sum(cast(Mailbox.quota_bytes, Float)), 0)).where(
         Mailbox.domain_id == domain.id, Mailbox.id != (instead_of or 0)
     )
     if (session.scalar(others) or 0) + (quota.bytes or 0) > megabytes * _MEGABYTE:
@@ -230,12 +231,19 @@ def _is_catchall(session: Session, domain: FoundDomain, mailbox: Mailbox) -> boo
 def require_modification(session: Session, actor: Actor, name: str, domain: str) -> None:
     """Refuse a modification that is not ``actor``'s at all.
 
-    :raises NotAuthorized: the account is somebody else's.
+    :raises NotAuthorized: the account is somebody else's, or a limit denies it.
     :raises NoSuchUser: there is none.
     """
     rights.require_account(actor, name, domain)
     account = get_account(session, name, domain)
-    rights.require_secrets(actor, account.flags)
+    _require_change(session, actor, account.id, account.flags)
+
+
+def _require_change(session: Session, actor: Actor, mailbox_id: int, flags: int) -> None:
+    rights.require_secrets(actor, flags)
+    if actor.level is rights.Level.DOMAIN and mailbox_id != actor.mailbox_id:
+        denied = limits.get_limits(session, actor.domain_id)["perm_account"]
+        rights.require_permission(actor, denied, Permission.MODIFY)
 
 
 def modify_account(
@@ -245,7 +253,7 @@ def modify_account(
 
     Only fields that are named change, all of them or none.
 
-    :raises NotAuthorized: the account is somebody else's.
+    :raises NotAuthorized: the account is somebody else's, or a limit denies it.
     :raises PasswordChangeForbidden: the account may not change its own password.
     :raises NoSuchUser: there is none.
     :raises LimitReached: the domain has no such quota left.
@@ -253,7 +261,7 @@ def modify_account(
     rights.require_account(actor, name, domain)
     found = lock_domain(session, domain)
     mailbox = _get_mailbox(session, found, name)
-    rights.require_secrets(actor, mailbox.flags)
+    _require_change(session, actor, mailbox.id, mailbox.flags)
     denied: list[str] = []
     columns = _changed_password(session, actor, found, mailbox, wishes, denied)
     columns |= _changed_flags(actor, mailbox, wishes, denied)

@@ -1,6 +1,6 @@
 """Mailboxes, the "users" of the protocol: finding, listing, logging in."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +11,7 @@ from vpopsql import passwords
 from vpopsql.errors import InvalidLogin, NoSuchUser
 from vpopsql.model import Domain, DomainName, Flag, LastAuth, Mailbox, SiteSetting
 from vpopsql.services.domains import paged
-from vpopsql.services.rights import Actor
+from vpopsql.services.rights import Actor, Level
 
 _asked = aliased(DomainName, name="asked")
 _real = aliased(DomainName, name="real")
@@ -40,6 +40,7 @@ _LOGIN = (
     select(
         *_COLUMNS,
         _real.name,
+        Mailbox.created_at,
         Domain.id,
         Domain.directory,
         Domain.uid,
@@ -51,6 +52,13 @@ _LOGIN = (
     .join(Domain, Domain.id == _asked.domain_id)
     .join(Mailbox, Mailbox.domain_id == _asked.domain_id)
     .where(_asked.name == bindparam("domain"), Mailbox.name == bindparam("name"))
+)
+_RIGHTS = select(Mailbox.flags).where(
+    Mailbox.id == bindparam("id"),
+    Mailbox.name == bindparam("name"),
+    Mailbox.created_at.is_not_distinct_from(
+        bindparam("created_at", type_=Mailbox.created_at.type)
+    ),
 )
 _DOMAIN_ID = select(DomainName.domain_id).where(DomainName.name == bindparam("domain"))
 # By the id, so that the index on (domain, name) gives the order: a page costs a page.
@@ -139,8 +147,8 @@ def find_login(session: Session, name: str, domain: str, site_directory: str) ->
     row: Any = session.execute(_LOGIN, {"domain": domain, "name": name}).first()
     if row is None:
         return None
-    found = Account(*row[:-5])
-    domain_id, directory, uid, gid, site = row[-5:]
+    found = Account(*row[:-6])
+    created_at, domain_id, directory, uid, gid, site = row[-6:]
     actor = Actor(
         mailbox_id=found.id,
         name=found.name,
@@ -150,6 +158,7 @@ def find_login(session: Session, name: str, domain: str, site_directory: str) ->
         directory=found.directory,
         flags=Flag(found.flags),
         site_directory=site or site_directory,
+        created_at=created_at,
     )
     return Login(actor, found, uid, gid)
 
@@ -164,6 +173,23 @@ def verify_login(found: Login | None, password: str) -> Login:
     elif passwords.verify(password, found.account.password_hash):
         return found
     raise InvalidLogin
+
+
+def with_present_rights(session: Session, actor: Actor) -> Actor:
+    """Return ``actor``, who has logged in before, with the rights that he has by now.
+
+    Source: vpopmaild, where who administers a domain that is gone still finds nobody there.
+    """
+    if actor.deleted_himself:
+        return actor
+    who = {"id": actor.mailbox_id, "name": actor.name, "created_at": actor.created_at}
+    flags = session.execute(_RIGHTS, who).scalar()
+    if flags is None:
+        is_domain_left = session.scalar(_DOMAIN_ID, {"domain": actor.domain}) is not None
+        if is_domain_left or actor.level is Level.SYSTEM or actor.is_gone:
+            return replace(actor, flags=Flag(0), is_gone=True)
+        return actor
+    return actor if flags == actor.flags else replace(actor, flags=Flag(flags))
 
 
 def last_auth(session: Session, mailbox_id: int) -> tuple[datetime, str] | None:

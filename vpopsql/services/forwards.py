@@ -10,8 +10,9 @@ from vpopsql.model import DotQmailFile, DotQmailLine, LineKind
 _OF_DOMAIN = (
     select(DotQmailFile.name, DotQmailLine.line)
     .join(DotQmailLine, DotQmailLine.file_id == DotQmailFile.id)
-    .where(DotQmailFile.mailbox_id.is_(None))
+    .where(DotQmailFile.mailbox_id.is_(None), DotQmailFile.name != "")
 )
+"""Not `.qmail` in a domain's directory, which no address leads to."""
 
 
 def list_aliases(

@@ -4,6 +4,7 @@ A path is absolute, or begins with an address (that mailbox's directory) or a do
 directory). This module only reads names; whoever opens the file must not follow symbolic links.
 """
 
+import errno
 import re
 from dataclasses import dataclass
 
@@ -65,6 +66,7 @@ def resolve(session: Session, actor: Actor, text: str) -> OwnedPath:
 
     :raises InvalidPath: the path makes no sense; a subclass says why.
     :raises NotAuthorized: it leads out of what ``actor`` may touch.
+    :raises FileNotFoundError: it is in the directory that ``actor`` had before he was deleted.
     Source: vpopmaild's file commands. differs: whole components are compared, not prefixes.
     """
     if ".." in text:
@@ -165,7 +167,7 @@ def _mailbox_directory(session: Session, actor: Actor, address: str) -> str:
         # Before the look-up, so that users cannot find out who exists.
         raise ForeignAddressInPath(address)
     account = accounts.find_account(session, name, domain)
-    if account is None:
+    if account is None or actor.is_gone:
         raise UnknownAddressInPath(address)
     return account.directory
 
@@ -196,6 +198,9 @@ def _own(actor: Actor, path: str) -> OwnedPath:
     below = parts[len(owned) :]
     if parts[: len(owned)] != owned or any(map(is_ours, below)):
         raise UnauthorizedPath(actor.level)
+    if actor.is_gone:
+        # So is his directory; what is in its place now is somebody else's.
+        raise FileNotFoundError(errno.ENOENT, "gone with its owner", path)
     return OwnedPath(root, "/" + "/".join(below))
 
 

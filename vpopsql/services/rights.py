@@ -6,8 +6,9 @@ difference is a point of docs/compatibility.md.
 
 import enum
 from dataclasses import dataclass
+from datetime import datetime
 
-from vpopsql.errors import NotAuthorized, NotAuthorizedForDomain
+from vpopsql.errors import NoSuchUser, NotAuthorized, NotAuthorizedForDomain
 from vpopsql.model import Flag
 
 
@@ -34,6 +35,12 @@ class Actor:
     flags: Flag
     site_directory: str
     """vpopmail's home, as a site path."""
+    created_at: datetime | None = None
+    """When his mailbox was made: another one may get its name, or even its id."""
+    is_gone: bool = False
+    """Whether somebody else has deleted his mailbox since."""
+    deleted_himself: bool = False
+    """Quirk: whoever deletes himself keeps his rights until he hangs up."""
     remote_ip: str = ""
     channel: str = "daemon"
     request_id: str = ""
@@ -46,6 +53,8 @@ class Actor:
     @property
     def level(self) -> Level:
         """Return what he administers: ``postmaster`` is a domain administrator by name."""
+        if self.is_gone:
+            return Level.USER
         return level_of(self.name, self.flags)
 
 
@@ -86,34 +95,40 @@ def require_account(actor: Actor, name: str, domain: str) -> None:
 
     :raises NotAuthorized: a plain user asks for somebody else.
     :raises NotAuthorizedForDomain: a domain administrator asks for another domain.
+    :raises NoSuchUser: he asks for himself, and is gone.
     """
     if actor.level is Level.USER:
         if (name, domain) != (actor.name, actor.domain):
             raise NotAuthorized(f"{actor.address} may ask for himself only")
+        if actor.is_gone:
+            raise NoSuchUser(actor.address)
         return
     require_domain(actor, domain)
 
 
 def may_see_limits(actor: Actor, domain: str) -> bool:
     """Tell whether ``actor`` may read the limits of ``domain``: system administrators, members."""
-    return actor.level is Level.SYSTEM or domain == actor.domain
+    return actor.level is Level.SYSTEM or (domain == actor.domain and not actor.is_gone)
+
+
+_SYSTEM_ONLY = Flag.SA_ADMIN | Flag.SA_EXPERT
 
 
 def may_see_secrets(actor: Actor, flags: int) -> bool:
     """Tell whether ``actor`` may read hash and password of an account with ``flags``.
 
-    A domain administrator who could, could become the system administrator.
+    A domain administrator who could, could become a system administrator, or run programs.
     """
-    return actor.level is Level.SYSTEM or not flags & Flag.SA_ADMIN
+    return actor.level is Level.SYSTEM or not flags & _SYSTEM_ONLY & ~actor.flags
 
 
 def require_secrets(actor: Actor, flags: int) -> None:
     """Refuse changes of an account with ``flags`` unless `may_see_secrets`.
 
-    :raises NotAuthorized: a domain administrator would take over a system administrator.
+    :raises NotAuthorized: a domain administrator would take over rights that he has not.
     """
     if not may_see_secrets(actor, flags):
-        raise NotAuthorized(f"{actor.address} does not administer system administrators")
+        raise NotAuthorized(f"{actor.address} does not administer whom the system trusts more")
 
 
 def is_above_limits(actor: Actor) -> bool:
@@ -139,7 +154,6 @@ def require_permission(actor: Actor, denied: int, wanted: Permission) -> None:
 
 
 _ANYONE = Flag.NO_SPAMASSASSIN | Flag.DELETE_SPAM | Flag.NO_MAILDROP
-_SYSTEM_ONLY = Flag.SA_ADMIN | Flag.SA_EXPERT
 _ALL_FLAGS = ~Flag(0)
 
 
