@@ -4,7 +4,8 @@ Each command lives in a module of its own that is imported only when it is used,
 Alembic or the importer would triple the start-up time of the others.
 
 Exit codes: 0 done, 1 done with warnings or differences found, 2 wrong usage or input refused,
-3 could not run (configuration, database, files).
+3 could not run (configuration, database, files). Of `import`, 2 is a source with rejects only and
+wrong usage is 3, so that scripts can tell them apart.
 """
 
 import contextlib
