@@ -36,6 +36,15 @@ def test_how_bytes_are_cut_does_not_matter(data: bytes, cuts: list[int]) -> None
     assert lines_of(*pieces, limit=20) == lines_of(data, limit=20)
 
 
+@pytest.mark.parametrize("limit", [20, 100])
+def test_what_is_kept_of_a_long_line_does_not_depend_on_the_cuts(limit: int) -> None:
+    line = bytes(range(97, 117)) * 10 + b"\n"
+
+    kept = [lines_of(line[:cut], line[cut:], limit=limit) for cut in range(len(line))]
+
+    assert kept == [[Overlong(line[: min(limit, 64)])]] * len(line)
+
+
 @given(st.binary())
 def test_text_of_any_bytes_comes_back(data: bytes) -> None:
     assert encode(decode(b"x" + data + b"x")) == b"x" + data + b"x"

@@ -60,7 +60,8 @@ class LineReader:
         self._parts += piece
         if len(self._parts) > self.limit:
             self._dropping = True
-            del self._parts[_START:]
+            # No more than is there for sure, however the bytes were cut.
+            del self._parts[min(_START, self.limit) :]
 
     def _finish(self, tail: bytes) -> bytes | Overlong:
         self._take(tail)
