@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.importer import support
-from vpopsql.importer.evidence import Severity
+from vpopsql.importer.codes import Severity
 
 Unpack = Callable[[str], Path]
 

@@ -90,7 +90,8 @@ def tree(ctx: click.Context, vpopmail: Path, qmail: Path, *, really: bool, outpu
     """
     from vpopsql.db import Database
     from vpopsql.importer.apply import apply_plan
-    from vpopsql.importer.evidence import Evidence, Severity
+    from vpopsql.importer.codes import Severity
+    from vpopsql.importer.evidence import Evidence
     from vpopsql.importer.plan import make_plan
     from vpopsql.importer.scan import Source, scan
 
@@ -187,7 +188,7 @@ def _left(plan: "Plan") -> Iterator[str]:
 
 
 def _findings(plan: "Plan") -> Iterator[str]:
-    from vpopsql.importer.evidence import Severity
+    from vpopsql.importer.codes import Severity
 
     for severity in (Severity.NOTE, Severity.WARNING, Severity.REJECT):
         findings = plan.evidence.of(severity)

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 
 from vpopsql import names
 from vpopsql.importer import site
+from vpopsql.importer.codes import Code
 from vpopsql.importer.directory import (
     Directory,
     Places,
@@ -22,7 +23,7 @@ from vpopsql.importer.directory import (
     relative_to,
 )
 from vpopsql.importer.dotqmails import DotQmailReader, is_dot_qmail, split_catchall
-from vpopsql.importer.evidence import Code, Evidence, Tally, without_secrets
+from vpopsql.importer.evidence import Evidence, Tally, without_secrets
 from vpopsql.importer.files import (
     COUNTER,
     FREE_BUCKETS,

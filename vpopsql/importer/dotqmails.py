@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from vpopsql import names
 from vpopsql.importer import site
+from vpopsql.importer.codes import Code
 from vpopsql.importer.directory import (
     Directory,
     NoRegularFile,
@@ -14,7 +15,7 @@ from vpopsql.importer.directory import (
     SymbolicLink,
     is_plain,
 )
-from vpopsql.importer.evidence import Code, Evidence, Tally
+from vpopsql.importer.evidence import Evidence, Tally
 from vpopsql.importer.files import report_unreadable
 from vpopsql.model import CatchAll, LineKind
 from vpopsql.qmail import dotqmail

@@ -1,8 +1,9 @@
 """Reading one file and saying why not; the small files that site and domains both have."""
 
 from vpopsql.importer import site
+from vpopsql.importer.codes import Code
 from vpopsql.importer.directory import Directory, SymbolicLink
-from vpopsql.importer.evidence import Code, Evidence
+from vpopsql.importer.evidence import Evidence
 from vpopsql.qmail import dircontrol, limits
 from vpopsql.qmail.lines import Comment, Malformed, decode, encode, split_lines
 

@@ -6,8 +6,8 @@ below the domain's; nothing in ``vpasswd`` makes it so.
 
 from collections.abc import Mapping
 
+from vpopsql.importer.codes import Code
 from vpopsql.importer.directory import plain_path
-from vpopsql.importer.evidence import Code
 
 
 class Homes:

@@ -13,7 +13,8 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from vpopsql.importer import site, stored
-from vpopsql.importer.evidence import Code, Evidence, Severity, Tally
+from vpopsql.importer.codes import Code, Severity
+from vpopsql.importer.evidence import Evidence, Tally
 from vpopsql.importer.writable import find_unwritable
 
 DATABASE = "the database"

@@ -11,9 +11,10 @@ from pathlib import Path
 from vpopsql import names
 from vpopsql.errors import ImportFailed
 from vpopsql.importer import site
+from vpopsql.importer.codes import Code
 from vpopsql.importer.directory import Directory, Places, components, relative_to
 from vpopsql.importer.domain import DomainReader, Head
-from vpopsql.importer.evidence import Code, Evidence
+from vpopsql.importer.evidence import Evidence
 from vpopsql.importer.files import (
     COUNTER,
     FREE_BUCKETS,

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 
 from vpopsql import names
 from vpopsql.importer import site
+from vpopsql.importer.codes import Code, Severity
 from vpopsql.importer.directory import Directory, plain_path
-from vpopsql.importer.evidence import Code, Evidence, Severity, Tally
+from vpopsql.importer.evidence import Evidence, Tally
 from vpopsql.importer.files import enter_if_there, read_file
 from vpopsql.qmail import assign, control
 from vpopsql.qmail.lines import Comment, Malformed, split_lines

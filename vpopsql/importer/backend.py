@@ -1,0 +1,68 @@
+"""What of a domain depends on vpopmail's back end: the files of the cdb build, or SQL tables.
+
+The domains themselves, their directories and alias domains are in ``users/assign`` whatever the
+back end; so are the dot-qmail files of domains and homes in the tree, if there is one. A back end
+reads the rest and says everything there is to say about its lines or rows; what is judged alike
+wherever it comes from (names, flags, hashes, directories) is judged by who asks.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from vpopsql.importer import site
+from vpopsql.importer.directory import Directory
+from vpopsql.importer.evidence import Evidence, Tally
+from vpopsql.qmail.lines import Malformed
+from vpopsql.qmail.vpasswd import VpasswdLine
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What the site's own files say about a domain."""
+
+    name: site.Name
+    aliases: tuple[site.Name, ...]
+    directory: str
+    uid: int
+    gid: int
+
+
+@dataclass(slots=True)
+class Listing:
+    """The accounts of a domain as their source lists them, in its order, nothing judged yet.
+
+    ``tally`` has its ``files`` and ``lines`` counted and nothing else, except for lines or rows
+    that are not among ``records`` and have been reported already. The number of a record is its
+    line in a file or dump, 0 in a live database.
+    """
+
+    tally: Tally
+    records: list[VpasswdLine | Malformed]
+
+
+class Backend(Protocol):
+    """Reads what belongs to one domain; reports to the `Evidence` it is given.
+
+    :param directory: the domain's directory, None if there is no tree or the directory is missing.
+    """
+
+    def accounts(
+        self, head: Head, directory: Directory | None, evidence: Evidence
+    ) -> Listing | None:
+        """Return the accounts; None when they cannot be read, which is a finding."""
+
+    def aliases(self, head: Head, evidence: Evidence) -> tuple[site.DotQmailFile, ...]:
+        """Return aliases that are no dot-qmail files of the tree, by name."""
+
+    def limits(
+        self, head: Head, directory: Directory | None, evidence: Evidence
+    ) -> site.Limits | None:
+        """Return the domain's own limits, None if it has none."""
+
+    def counter(
+        self, head: Head, directory: Directory | None, evidence: Evidence
+    ) -> site.Counter | None:
+        """Return the domain's directory counter, None if there is none."""
+
+    def last_auths(self, head: Head, evidence: Evidence) -> dict[str, site.LastAuth] | None:
+        """Return the last login of each account by name; None: each home has its own file."""
