@@ -521,6 +521,10 @@ class SiteSetting(Base):
     value: Mapped[exact]
 
 
+UNFINISHED_IMPORT = "unfinished_import"
+"""The key of the setting that is there while the database holds a part of a site only."""
+
+
 class AuditEntry(Base):
     """One change by somebody; rows are added and never changed (a trigger sees to it)."""
 

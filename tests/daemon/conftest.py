@@ -8,16 +8,13 @@ from typing import Any
 
 import pytest
 
+from tests.sites import import_tree
 from tests.transcripts import Client
 from vpopsql import config
 from vpopsql.daemon.conversation import Service
 from vpopsql.daemon.server import Server
 from vpopsql.db import Database
 from vpopsql.exporter.projector import Projector
-from vpopsql.importer.apply import apply_plan
-from vpopsql.importer.evidence import Evidence
-from vpopsql.importer.plan import make_plan
-from vpopsql.importer.scan import Source, scan
 
 
 def settings(url: str, root: Path, **daemon: Any) -> config.Config:
@@ -75,14 +72,7 @@ def serve(
     def serve_tree(name: str, prepare: Callable[[Path], object] = bool) -> Running:
         root = unpack(name)
         prepare(root)
-        evidence = Evidence()
-        found = scan(
-            Source(root / "home/vpopmail", root / "var/qmail", store_clear_text=True), evidence
-        )
-        with database.writer() as session:
-            plan = make_plan(session, found, evidence)
-            assert not plan.rejected
-            apply_plan(session, plan, {})
+        import_tree(database, root)
         return start(root)
 
     return serve_tree

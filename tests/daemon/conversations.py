@@ -9,14 +9,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from tests.daemon.conftest import settings
+from tests.sites import import_tree
 from vpopsql.config import Config
 from vpopsql.daemon.conversation import Conversation, Peer, Service
 from vpopsql.db import Database
 from vpopsql.exporter.projector import Projector
-from vpopsql.importer.apply import apply_plan
-from vpopsql.importer.evidence import Evidence
-from vpopsql.importer.plan import make_plan
-from vpopsql.importer.scan import Source, scan
 from vpopsql.model import Domain, DomainLimits, DotQmailFile, DotQmailLine
 
 EXAMPLE = "/home/vpopmail/domains/example.com"
@@ -102,11 +99,5 @@ def make_site(
     :param sections: sections of the configuration, in place of the usual ones.
     """
     root = unpack("base")
-    evidence = Evidence()
-    source = Source(root / "home/vpopmail", root / "var/qmail", store_clear_text=True)
-    found = scan(source, evidence)
-    with database.writer() as session:
-        plan = make_plan(session, found, evidence)
-        assert not plan.rejected
-        apply_plan(session, plan, {})
+    import_tree(database, root)
     return Site(database, replace(settings(url, root), **sections), root)

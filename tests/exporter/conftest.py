@@ -5,13 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from tests import sites
 from vpopsql.config import Config, Export, Paths
 from vpopsql.db import Database
 from vpopsql.exporter.apply import Applied, apply
-from vpopsql.importer.apply import apply_plan
-from vpopsql.importer.evidence import Evidence
-from vpopsql.importer.plan import make_plan
-from vpopsql.importer.scan import Source, scan
+from vpopsql.importer.backend import Choices
 
 
 @pytest.fixture
@@ -41,18 +39,7 @@ def import_tree(
 
     def run(name: str, *, readable_passwords: bool = True) -> dict[str, bytes]:
         site = unpack(name)
-        source = Source(
-            vpopmail=site / "home/vpopmail",
-            qmail=site / "var/qmail",
-            vpopmail_dir="/home/vpopmail",
-            qmail_dir="/var/qmail",
-            root=str(site),
-            store_clear_text=readable_passwords,
-        )
-        evidence = Evidence()
-        found = scan(source, evidence)
-        with database.writer() as session:
-            apply_plan(session, make_plan(session, found, evidence), {})
+        sites.import_tree(database, site, Choices(store_clear_text=readable_passwords))
         return files_below(site)
 
     return run

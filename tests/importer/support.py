@@ -1,43 +1,42 @@
-"""Running an import the way the command does, for tests that look at what comes of it."""
+"""What an import reads and plans, for tests that look at what comes of it."""
 
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
+from tests import sites
 from vpopsql.db import Database
 from vpopsql.importer import site
-from vpopsql.importer.apply import apply_plan
+from vpopsql.importer.backend import Choices
+from vpopsql.importer.codes import Code
 from vpopsql.importer.evidence import Evidence, Finding
 from vpopsql.importer.plan import Plan, make_plan
-from vpopsql.importer.scan import Source, scan
-
-ORIGIN = {"imported_at": "2026-11-22T09:00:00+00:00"}
+from vpopsql.importer.scan import Scanned
 
 
-def source(root: Path, *, store_clear_text: bool = True) -> Source:
-    return Source(
-        vpopmail=root / "home/vpopmail",
-        qmail=root / "var/qmail",
-        root=str(root),
-        store_clear_text=store_clear_text,
-    )
+def read(root: Path, choices: Choices | None = None) -> tuple[site.Site, Evidence]:
+    scanned = sites.scan_tree(root, choices)
+    return replace(scanned.found, domains=tuple(scanned.spool)), together(scanned)
 
 
-def read(root: Path, *, store_clear_text: bool = True) -> tuple[site.Site, Evidence]:
+def together(scanned: Scanned, *others: Evidence) -> Evidence:
+    """Return all that was found as one."""
     evidence = Evidence()
-    return scan(source(root, store_clear_text=store_clear_text), evidence), evidence
+    for each in (*scanned.evidence(), *others):
+        evidence.add(each)
+    return evidence
 
 
-def plan(database: Database, root: Path) -> Plan:
-    found, evidence = read(root)
+def plan(
+    database: Database, root: Path, *, update: bool = False, accepted: Collection[Code] = ()
+) -> Plan:
+    scanned = sites.scan_tree(root)
     with database.reader() as session:
-        return make_plan(session, found, evidence)
+        return make_plan(session, scanned, sites.SOURCE, update=update, accepted=accepted)
 
 
-def apply(database: Database, root: Path, *, store_clear_text: bool = True) -> Plan:
-    found, evidence = read(root, store_clear_text=store_clear_text)
-    with database.writer() as session:
-        made = make_plan(session, found, evidence)
-        apply_plan(session, made, ORIGIN)
-    return made
+def found(plan: Plan) -> list[Finding]:
+    return together(plan.scanned, plan.evidence).findings
 
 
 def findings(root: Path, code: str) -> list[Finding]:

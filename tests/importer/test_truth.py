@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from tests.importer import support
+from tests import sites
 from vpopsql.db import Database
 from vpopsql.model import (
     LIMIT_SETTINGS,
@@ -70,7 +70,7 @@ PERMISSION_LABELS = {
 
 @pytest.fixture
 def small(database: Database, unpack: Callable[[str], Path]) -> Database:
-    support.apply(database, unpack("small"))
+    sites.import_tree(database, unpack("small"))
     return database
 
 

@@ -1,10 +1,12 @@
 """``vpopsql import``: an existing vpopmail site into the database."""
 
+import functools
 import json
+import os
 import sys
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +15,18 @@ import click
 from vpopsql.cli import COULD_NOT_RUN, load_config
 
 if TYPE_CHECKING:
+    from vpopsql.config import Config
+    from vpopsql.db import Database
+    from vpopsql.importer.backend import Choices
+    from vpopsql.importer.codes import Code
     from vpopsql.importer.evidence import Finding, Tally
     from vpopsql.importer.plan import Plan
+    from vpopsql.importer.scan import Scanned
 
 _WITH_WARNINGS = 1
 _WITH_REJECTS = 2
-_LISTED = 20  # findings of one kind that the table shows; rejects are all shown
-
-_COUNTS = ("files", "lines", "imported", "merged", "foreign", "rejected", "blank")
+_COUNTS = ("files", "lines", "imported", "merged", "foreign", "rejected")
+_JOBS_MAX = 64
 
 
 class _Import(click.Group):
@@ -50,82 +56,214 @@ def _could_not_run() -> Iterator[None]:
 def import_() -> None:
     """Take an existing vpopmail site into the database.
 
+    Without --apply the plan is shown and nothing changes.
+
     Exit codes: 0 clean, 1 with warnings, 2 with rejects (nothing is written), 3 could not run,
-    wrong usage included.
+    wrong usage included. What is accepted with --accept does not count.
     """
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    """What all imports have in common."""
+
+    qmail: Path
+    apply: bool
+    update: bool
+    accept: tuple[str, ...]
+    jobs: int
+    homes: bool
+    output: str
+    plan: Path | None
+
+    def accepted(self) -> "frozenset[Code]":
+        """Return the codes that are accepted.
+
+        :raises click.BadParameter: there is no such code.
+        """
+        from vpopsql.importer.codes import Code
+
+        codes = {str(code): code for code in Code}
+        unknown = [text for text in self.accept if text not in codes]
+        if unknown:
+            raise click.BadParameter(
+                f"{unknown[0]}: no such code: docs/import-codes.md lists them",
+                param_hint="--accept",
+            )
+        return frozenset(codes[text] for text in self.accept)
+
+    def choices(self, config: "Config") -> "Choices":
+        """Return what is to be decided about the reading of domains."""
+        from vpopsql.importer.backend import Choices
+
+        return Choices(
+            store_clear_text=config.passwords.store_clear_text,
+            read_homes=self.homes,
+            catchall=config.domains.catchall,
+        )
+
+
+def _path(name: str, help_: str, *, required: bool) -> Callable[[Any], Any]:
+    kind = click.Path(path_type=Path)
+    return click.option(name, required=required, type=kind, help=help_)
+
+
+_COMMON = [
+    _path("--qmail", "The directory that holds what is, or was, /var/qmail.", required=True),
+    click.option(
+        "--apply/--dry-run",
+        help="Write to the database. Without it the plan is printed and nothing changes.",
+    ),
+    click.option(
+        "--update",
+        is_flag=True,
+        help="Carry over what has changed in the source since the last import, removals included."
+        " What was changed in the database meanwhile stays, and is listed.",
+    ),
+    click.option(
+        "--accept",
+        multiple=True,
+        metavar="CODE",
+        help="Take findings of this code as they are: rejected lines are left out, and the exit"
+        " code does not count them. Can be given several times.",
+    ),
+    click.option(
+        "--jobs",
+        type=click.IntRange(1, _JOBS_MAX),
+        default=lambda: min(os.cpu_count() or 1, 8),
+        show_default="one for each processor, at most 8",
+        help="How many processes read domains.",
+    ),
+    click.option(
+        "--homes/--no-homes",
+        default=True,
+        help="Whether to open every mailbox's directory, for lastauth and .qmail files.",
+    ),
+    click.option(
+        "--format",
+        "output",
+        type=click.Choice(["table", "json"]),
+        default="table",
+        help="A summary for people, or the whole plan as JSON objects, one a line.",
+    ),
+    click.option(
+        "--plan",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Also write the whole plan to this file, as JSON objects, one a line.",
+    ),
+]
+
+
+def _importing(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of all imports, as one `_Options`."""
+
+    @functools.wraps(command)
+    def with_options(*args: Any, **values: Any) -> None:  # noqa: ANN401 - click's
+        options = _Options(**{name: values.pop(name) for name in _Options.__slots__})
+        command(*args, options=options, **values)
+
+    for option in reversed(_COMMON):
+        with_options = option(with_options)
+    return with_options
 
 
 @import_.command()
-@click.option(
-    "--vpopmail",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="The directory that holds what is, or was, vpopmail's home.",
-)
-@click.option(
-    "--qmail",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="The directory that holds what is, or was, /var/qmail.",
-)
-@click.option(
-    "--apply",
-    "really",
-    is_flag=True,
-    help="Write to the database; without it the plan is printed and nothing changes.",
-)
-@click.option(
-    "--format",
-    "output",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    help="A summary for people, or one JSON document.",
-)
+@_path("--vpopmail", "The directory that holds what is, or was, vpopmail's home.", required=True)
+@_importing
 @click.pass_context
-def tree(ctx: click.Context, vpopmail: Path, qmail: Path, *, really: bool, output: str) -> None:
+def tree(ctx: click.Context, vpopmail: Path, options: _Options) -> None:
     """Import a tree of vpopmail's cdb build: domains, accounts, dot-qmail files, limits.
 
     Exit codes: 0 clean, 1 with warnings, 2 with rejects (nothing is written), 3 could not run,
-    wrong usage included.
+    wrong usage included. What is accepted with --accept does not count.
     """
-    from vpopsql.db import Database
-    from vpopsql.importer.apply import apply_plan
-    from vpopsql.importer.codes import Severity
-    from vpopsql.importer.evidence import Evidence
-    from vpopsql.importer.plan import make_plan
-    from vpopsql.importer.scan import Source, scan
+    from vpopsql.importer.scan import scan
 
     config = load_config(ctx)
-    source = Source(
+    source = _source(config, options, vpopmail)
+    origin = f"tree {vpopmail.absolute()}"
+    accepted = options.accepted()
+    with _database(config) as database:
+        with _progress("reading") as show:
+            scanned = scan(
+                source,
+                jobs=options.jobs,
+                progress=lambda done, total, boxes: show(done, total, boxes, "mailboxes"),
+            )
+        _carry_out(ctx, database, scanned, origin, options, accepted)
+
+
+def _source(config: "Config", options: _Options, vpopmail: Path | None) -> Any:  # noqa: ANN401
+    from vpopsql.importer.scan import Source
+
+    return Source(
         vpopmail=vpopmail,
-        qmail=qmail,
+        qmail=options.qmail,
         vpopmail_dir=config.paths.vpopmail,
         qmail_dir=config.paths.qmail,
         root=config.paths.root,
-        store_clear_text=config.passwords.store_clear_text,
+        choices=options.choices(config),
     )
-    origin = {
-        "imported_from_vpopmail": str(vpopmail.absolute()),
-        "imported_from_qmail": str(qmail.absolute()),
-    }
+
+
+@contextmanager
+def _database(config: "Config") -> "Iterator[Database]":
+    from vpopsql.db import Database
+
     url, timeout_s = config.database.url, config.database.busy_timeout_s
     with closing(Database(url, busy_timeout_s=timeout_s)) as database:
         database.require_schema()
-        evidence = Evidence()
-        found = scan(source, evidence)
-        with database.writer() if really else database.reader() as session:
-            plan = make_plan(session, found, evidence)
-            applied = really and not plan.rejected
-            if applied:
-                apply_plan(session, plan, origin)
+        yield database
 
-    if output == "json":
-        click.echo(json.dumps({"applied": applied, "verified": applied} | plan.as_dict()))
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int, int, str], None]]:
+    from vpopsql.cli.progress import Progress
+
+    with closing(Progress(what)) as progress:
+        yield progress.show
+
+
+def _carry_out(
+    ctx: click.Context,
+    database: "Database",
+    scanned: "Scanned",
+    origin: str,
+    options: _Options,
+    accepted: "frozenset[Code]",
+) -> None:
+    """Plan, apply if that is wanted and possible, say what happened, and exit."""
+    from vpopsql.importer.apply import apply_plan
+    from vpopsql.importer.codes import Severity
+    from vpopsql.importer.listing import as_objects
+    from vpopsql.importer.plan import make_plan
+
+    with database.reader() as session:
+        plan = make_plan(session, scanned, origin, update=options.update, accepted=accepted)
+    applied = options.apply and not plan.rejected
+    if options.plan is not None:
+        with options.plan.open("w", encoding="utf-8") as file:
+            file.writelines(_lines(as_objects(plan, applied=applied)))
+    if applied:
+        with _progress("writing") as show:
+            apply_plan(
+                database,
+                plan,
+                {"imported_from": origin, "imported_from_qmail": str(options.qmail.absolute())},
+                lambda done, total: show(done, total, done, "mailboxes"),
+            )
+    if options.output == "json":
+        for line in _lines(as_objects(plan, applied=applied)):
+            click.echo(line, nl=False)
     else:
-        for line in _table(plan, really=really):
+        for line in _table(plan, really=options.apply):
             click.echo(line)
-    if plan.evidence.worst is not Severity.NOTE:
+    if plan.report.worst is not Severity.NOTE:
         ctx.exit(_WITH_REJECTS if plan.rejected else _WITH_WARNINGS)
+
+
+def _lines(objects: Iterable[dict[str, Any]]) -> Iterator[str]:
+    return (json.dumps(each) + "\n" for each in objects)
 
 
 def _table(plan: "Plan", *, really: bool) -> Iterator[str]:
@@ -136,6 +274,7 @@ def _table(plan: "Plan", *, really: bool) -> Iterator[str]:
     yield from _sources(plan)
     yield ""
     yield from _parts(plan)
+    yield from _changes(plan)
     yield ""
     yield from _left(plan)
     yield from _findings(plan)
@@ -146,7 +285,7 @@ def _table(plan: "Plan", *, really: bool) -> Iterator[str]:
 def _sources(plan: "Plan") -> Iterator[str]:
     from vpopsql.importer.evidence import Tally
 
-    tallies = plan.sources()
+    tallies = plan.report.sources
     total = Tally("all", "")
     for tally in tallies:
         total.add(tally)
@@ -157,8 +296,8 @@ def _sources(plan: "Plan") -> Iterator[str]:
     for tally in [*tallies, total]:
         yield f"{tally.kind.ljust(width)}  {_counts(tally, columns)}"
     yield (
-        "Every line is accounted for: lines = imported + merged + foreign + rejected + blank."
-        if all(tally.adds_up for tally in plan.evidence.tallies)
+        "Every line is accounted for: lines = imported + merged + foreign + rejected."
+        if plan.report.adds_up
         else "THE LINES DO NOT ADD UP: please report this as a bug of the importer."
     )
 
@@ -171,38 +310,55 @@ def _counts(tally: "Tally", columns: list[int]) -> str:
 def _parts(plan: "Plan") -> Iterator[str]:
     from vpopsql.importer.plan import State
 
-    width = max(len(kind) for kind in plan.parts)
+    width = max(len(kind) for kind in ["database", *plan.parts])
     yield f"{'database'.ljust(width)}  " + "  ".join(state.rjust(8) for state in State)
     for kind, part in plan.parts.items():
         numbers = "  ".join(str(part[state]).rjust(8) for state in State)
         yield f"{kind.ljust(width)}  {numbers}"
 
 
+def _changes(plan: "Plan") -> Iterator[str]:
+    from vpopsql.importer.evidence import printable
+    from vpopsql.importer.report import SHOWN
+
+    if not plan.update or not plan.changes:
+        return
+    yield ""
+    yield f"{len(plan.changes)} differences between the source and the database:"
+    for change in plan.changes[:SHOWN]:
+        yield f"  {change.domain}: {printable(str(change))}"
+    if len(plan.changes) > SHOWN:
+        yield f"  {len(plan.changes) - SHOWN} more: see --format json"
+
+
 def _left(plan: "Plan") -> Iterator[str]:
+    report = plan.report
     yield "Left in place, not imported:"
-    yield f"  {plan.evidence.maildirs} Maildirs"
-    for what, paths in sorted(plan.evidence.left.items()):
-        yield f"  {len(paths)} {what}: {', '.join(sorted(paths)[:3])}" + (
-            ", …" if len(paths) > 3 else ""  # noqa: PLR2004 - as many as are shown
-        )
+    yield f"  {report.maildirs} Maildirs"
+    for what, number in sorted(report.left.items()):
+        shown = report.left_shown[what]
+        more = ", …" if number > len(shown) else ""
+        yield f"  {number} {what}: {', '.join(shown)}{more}"
 
 
 def _findings(plan: "Plan") -> Iterator[str]:
     from vpopsql.importer.codes import Severity
 
-    for severity in (Severity.NOTE, Severity.WARNING, Severity.REJECT):
-        findings = plan.evidence.of(severity)
-        if findings:
+    report = plan.report
+    for severity in Severity:
+        shown = report.shown(severity)
+        numbers = {code: n for code, n in report.codes.items() if code.severity is severity}
+        if shown:
+            total = sum(numbers.values())
             yield ""
-            yield f"{len(findings)} {severity.name.lower()}{'s' if len(findings) > 1 else ''}:"
-        seen: Counter[str] = Counter()
-        for finding in findings:
-            seen[str(finding.code)] += 1
-            if severity is Severity.REJECT or seen[str(finding.code)] <= _LISTED:
-                yield f"  {_finding(finding)}"
-        for code, number in seen.items():
-            if severity is not Severity.REJECT and number > _LISTED:
-                yield f"  {number - _LISTED} more of {code}: see --format json"
+            yield f"{total} {severity.name.lower()}{'s' if total > 1 else ''}:"
+        for finding in shown:
+            accepted = " (accepted)" if report.is_accepted(finding.code) else ""
+            yield f"  {_finding(finding)}{accepted}"
+        for code, number in numbers.items():
+            hidden = number - sum(finding.code is code for finding in shown)
+            if hidden:
+                yield f"  {hidden} more of {code}: see --format json"
 
 
 def _finding(finding: "Finding") -> str:
@@ -211,15 +367,18 @@ def _finding(finding: "Finding") -> str:
 
 
 def _result(plan: "Plan", *, really: bool) -> str:
+    from vpopsql.importer.plan import State
+
     if plan.rejected:
-        return "Nothing was written: repair what is rejected first."
-    if not plan.adds:
+        return "Nothing was written: repair what is rejected first, or accept it: --accept CODE."
+    if not plan.does_anything:
         return "Nothing to do: the database has all of it already."
     if not really:
         return "Nothing was written, this is the plan: run it again with --apply."
-    new = plan.new.domains
+    domains, mailboxes = (plan.parts[kind][State.NEW] for kind in ("domains", "mailboxes"))
+    changed, gone = (len(plan.domains(state)) for state in (State.CHANGED, State.GONE))
+    updated = f" {changed} domains were updated, {gone} removed." if plan.update else ""
     return (
-        f"Imported and verified: {len(new)} domains with"
-        f" {sum(len(domain.mailboxes) for domain in new)} mailboxes;"
-        " the database gives back what was read."
+        f"Imported: {domains} domains with {mailboxes} mailboxes.{updated}"
+        " `vpopsql import verify` compares the database with the source."
     )

@@ -56,7 +56,7 @@ from vpopsql.errors import ExportFailed
 from vpopsql.exporter import render
 from vpopsql.exporter.render import Link
 from vpopsql.exporter.snapshot import DomainState, Foreign, Part, Snapshot, take
-from vpopsql.model import Export, SiteSetting, utc_now
+from vpopsql.model import UNFINISHED_IMPORT, Export, SiteSetting, utc_now
 from vpopsql.qmail import cdb, control
 from vpopsql.qmail.lines import decode, encode, join_lines, split_lines
 from vpopsql.touched import Touched
@@ -184,6 +184,11 @@ def _read(
         if not database.is_sqlite:
             # By default each statement would see a moment of its own.
             session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+        if session.get(SiteSetting, UNFINISHED_IMPORT):
+            raise ExportFailed(
+                "an import has begun and not come to its end, so the database holds a part of a"
+                " site only: run the same import again, with --apply"
+            )
         return take(session, paths, touched, known)
 
 

@@ -17,6 +17,18 @@ from vpopsql.qmail.vpasswd import VpasswdLine
 
 
 @dataclass(frozen=True, slots=True)
+class Choices:
+    """What the administrator decided about the reading of domains."""
+
+    store_clear_text: bool = False
+    """Whether readable passwords are taken over."""
+    read_homes: bool = True
+    """Whether the homes of accounts are opened, for lastauth and dot-qmail files."""
+    catchall: str = "bounce"
+    """What becomes of mail for unknown names where there is no tree to tell, see `CatchAll`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Head:
     """What the site's own files say about a domain."""
 
@@ -45,6 +57,9 @@ class Backend(Protocol):
 
     :param directory: the domain's directory, None if there is no tree or the directory is missing.
     """
+
+    in_tree: bool
+    """Whether a domain without its directory has lost its accounts."""
 
     def accounts(
         self, head: Head, directory: Directory | None, evidence: Evidence

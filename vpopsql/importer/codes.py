@@ -152,6 +152,18 @@ class Code(enum.Enum):
         "nothing: the count is not exact in vpopmail either; the database's stays",
     )
 
+    SHADOWED_ALIAS = (
+        "shadowed-alias",
+        Severity.WARNING,
+        "nothing: the file is imported, the rows of the table never had an effect",
+    )
+
+    KEPT = (
+        "kept-in-database",
+        Severity.WARNING,
+        "nothing if the database is right: it stays as it is there",
+    )
+
     MALFORMED = ("malformed", Severity.REJECT, "repair or remove the line")
     BAD_NAME = ("bad-name", Severity.REJECT, "correct the name or remove the line")
     BAD_FILE_NAME = ("bad-file-name", Severity.REJECT, "rename or remove the file")
@@ -193,7 +205,7 @@ class Code(enum.Enum):
     DIFFERS = (
         "differs",
         Severity.REJECT,
-        "the database holds other values: an import adds and never changes what is there",
+        "bring the database to what the source says with --update, or accept that it differs",
     )
 
     @property

@@ -77,36 +77,43 @@ class Tally:
     lines: int = 0
     imported: int = 0
     merged: int = 0
-    """Says what another line says already, or what a row of ours undoes; a finding each."""
+    """Says what another line says already, or what a row of ours undoes, a finding each; or
+    nothing: blank, a comment, the final dot of ``users/assign``."""
     foreign: int = 0
     """Kept as it is, because something other than vpopmail made it."""
     rejected: int = 0
-    blank: int = 0
-    """Says nothing: blank, a comment, the final dot of ``users/assign``."""
 
     @property
     def adds_up(self) -> bool:
         """Whether every line is accounted for."""
-        counted = self.imported + self.merged + self.foreign + self.rejected + self.blank
-        return self.lines == counted
+        return self.lines == self.imported + self.merged + self.foreign + self.rejected
 
     def add(self, other: "Tally") -> None:
         """Count the lines of another place as well."""
-        for name in ("files", "lines", "imported", "merged", "foreign", "rejected", "blank"):
+        for name in ("files", "lines", "imported", "merged", "foreign", "rejected"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def reject_all(self) -> None:
+        """Count what was imported as rejected: what it belongs to cannot be imported."""
+        self.rejected += self.imported
+        self.imported = 0
 
     def as_dict(self) -> dict[str, Any]:
         """Return the counts for JSON."""
         return asdict(self) | {"adds_up": self.adds_up}
 
 
+def _lists() -> defaultdict[str, list[str]]:
+    return defaultdict(list)
+
+
 @dataclass(slots=True)
 class Evidence:
-    """What one import found, collected while it reads."""
+    """What was found in one part of a source, such as a domain, collected while it is read."""
 
     _findings: dict[Finding, None] = field(default_factory=dict)
     tallies: list[Tally] = field(default_factory=list)
-    left: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    left: defaultdict[str, list[str]] = field(default_factory=_lists)
     """Files and directories that are seen and stay where they are, by what they are."""
     maildirs: int = 0
     """Mailbox directories with a Maildir: too many to list, and mail is never touched."""
@@ -134,6 +141,14 @@ class Evidence:
     def leave(self, what: str, path: str) -> None:
         """Record that ``path`` is left in place."""
         self.left[what].append(printable(path, _PATH_MAX))
+
+    def add(self, other: "Evidence") -> None:
+        """Take in what was found elsewhere."""
+        self._findings.update(dict.fromkeys(other.findings))
+        self.tallies += other.tallies
+        self.maildirs += other.maildirs
+        for what, paths in other.left.items():
+            self.left[what] += paths
 
     @property
     def findings(self) -> list[Finding]:

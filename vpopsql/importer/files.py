@@ -7,6 +7,7 @@ from vpopsql.importer.evidence import Evidence
 from vpopsql.qmail import dircontrol, limits
 from vpopsql.qmail.lines import Comment, Malformed, decode, encode, split_lines
 
+LIMITS = ".qmailadmin-limits"
 COUNTER = ".dir-control"
 FREE_BUCKETS = ".dir_control_free"
 LOCK = ".lock"
@@ -55,7 +56,7 @@ def read_limits(evidence: Evidence, directory: Directory, name: str) -> site.Lim
     lines = split_lines(data)
     tally.files = 1
     tally.lines = len(lines)
-    tally.blank = sum(text.startswith("#") or not text.strip(" \t") for _, text in lines)
+    tally.merged = sum(text.startswith("#") or not text.strip(" \t") for _, text in lines)
     for line in malformed:
         alone = limits.parse(encode(line.text))[1]
         if not alone:
@@ -66,7 +67,7 @@ def read_limits(evidence: Evidence, directory: Directory, name: str) -> site.Lim
         else:
             tally.foreign += 1
             evidence.find(Code.UNKNOWN_SETTING, shown, line.number, line.text, line.reason)
-    tally.imported = tally.lines - tally.blank - len(malformed)
+    tally.imported = tally.lines - tally.merged - tally.foreign - tally.rejected
     return site.Limits(values, decode(data))
 
 
@@ -107,7 +108,7 @@ def read_counter(
             if isinstance(line, Malformed):
                 evidence.malformed(tally, tally.place, line)
             elif isinstance(line, Comment):
-                tally.blank += 1
+                tally.merged += 1
             else:
                 tally.imported += 1
         free = decode(data)

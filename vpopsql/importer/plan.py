@@ -1,26 +1,32 @@
 """What an import would do to a database: what it adds, what is there already, what contradicts.
 
-An import adds and never changes: a domain that the database holds with other values is a
-conflict, and conflicts are findings that keep the whole import from being applied. What only the
-database has is none of its business.
+An import adds; told to update, it also carries over what has changed in the source since, and
+removes what is gone from it. What people changed in the database since the last import stays in
+either case, and each such thing is said. What only the database has is none of its business,
+unless it came from the same source once.
 """
 
 import enum
 from collections import Counter, defaultdict
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
 
 from sqlalchemy.orm import Session
 
 from vpopsql.importer import site, stored
-from vpopsql.importer.codes import Code, Severity
-from vpopsql.importer.evidence import Evidence, Tally
-from vpopsql.importer.writable import find_unwritable
+from vpopsql.importer.codes import Code
+from vpopsql.importer.differences import Action, Change, Kind, compare
+from vpopsql.importer.evidence import Evidence
+from vpopsql.importer.later import read_later
+from vpopsql.importer.report import Report
+from vpopsql.importer.scan import Scanned
+from vpopsql.importer.spool import Entry
 
 DATABASE = "the database"
 """The place of findings about what is stored."""
 
 _SHOWN = 5  # differences named of many
+_MAILBOXES_AT_ONCE = 5_000
 
 
 class State(enum.StrEnum):
@@ -28,135 +34,210 @@ class State(enum.StrEnum):
 
     NEW = "new"
     EQUAL = "equal"
+    CHANGED = "changed"
+    """It is brought to what the source says."""
+    GONE = "gone"
+    """It came from this source once, which has it no more; it is removed."""
     KEPT = "kept"
     """The database has another value and keeps it; a warning says so."""
     CONFLICT = "conflict"
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What is to be added, and why not, where there is a reason."""
+def _counters() -> defaultdict[str, Counter[State]]:
+    return defaultdict(Counter)
 
-    found: site.Site
-    """All that was read."""
-    new: site.Site
-    """The part of it that the database does not have."""
-    settings: dict[str, str]
-    """Facts about the site that the database does not have."""
-    states: dict[str, State]
-    """The state of every domain that was read."""
-    parts: dict[str, Counter[State]]
-    """How many things of each kind are in which state."""
+
+@dataclass(slots=True)
+class Plan:
+    """What is to be done, and why not, where there is a reason."""
+
+    scanned: Scanned
+    origin: str
+    """Where the site is read from, as the database remembers it."""
+    report: Report
     evidence: Evidence
+    """What was found by comparing."""
+    update: bool
+    states: dict[str, State] = field(default_factory=dict)
+    """The state of every domain."""
+    parts: defaultdict[str, Counter[State]] = field(default_factory=_counters)
+    """How many things of each kind are in which state."""
+    changes: list[Change] = field(default_factory=list)
+    """What becomes of domains that the database has with other values."""
+    frame: site.Site | None = None
+    """What belongs to no domain, as far as it is new or changed."""
+    settings: dict[str, str] = field(default_factory=dict)
+    """Facts about the site that are new or changed."""
+
+    @property
+    def found(self) -> site.Site:
+        """All that was read."""
+        return self.scanned.found
 
     @property
     def rejected(self) -> bool:
-        """Whether something must be repaired first."""
-        return self.evidence.worst is Severity.REJECT
+        """Whether something must be repaired or accepted first."""
+        return self.report.rejected
 
     @property
-    def adds(self) -> bool:
-        """Whether there is anything that the database does not have."""
-        return any(part[State.NEW] for part in self.parts.values())
+    def does_anything(self) -> bool:
+        """Whether applying it would change the database."""
+        acting = {State.NEW, State.CHANGED, State.GONE}
+        return any(part[state] for part in self.parts.values() for state in acting)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the plan for JSON."""
-        evidence = self.evidence
-        left = {what: sorted(paths) for what, paths in evidence.left.items()}
-        return {
-            "paths": {"vpopmail": self.found.vpopmail_dir, "qmail": self.found.qmail_dir},
-            "parts": {
-                kind: {state.value: part[state] for state in State}
-                for kind, part in self.parts.items()
-            },
-            "domains": [
-                {"name": domain.name.name, "state": self.states[domain.name.name].value}
-                | domain.counts()
-                for domain in self.found.domains
-            ],
-            "sources": [tally.as_dict() for tally in evidence.tallies],
-            "lines_add_up": all(tally.adds_up for tally in evidence.tallies),
-            "left_in_place": left | {"Maildirs": evidence.maildirs},
-            "findings": [finding.as_dict() for finding in evidence.findings],
-        }
-
-    def sources(self) -> list[Tally]:
-        """Return where the lines went, one count for all files of a kind."""
-        kinds: dict[str, Tally] = {}
-        for tally in self.evidence.tallies:
-            kinds.setdefault(tally.kind, Tally(tally.kind, "")).add(tally)
-        return list(kinds.values())
+    def domains(self, state: State) -> list[str]:
+        """Return the names of the domains in a state, in their order."""
+        return [name for name, each in self.states.items() if each is state]
 
 
-def make_plan(session: Session, found: site.Site, evidence: Evidence) -> Plan:
-    """Compare what was read with what the database has; conflicts become findings.
+def make_plan(
+    session: Session,
+    scanned: Scanned,
+    origin: str,
+    *,
+    update: bool = False,
+    accepted: Collection[Code] = (),
+) -> Plan:
+    """Compare what was read with what the database has. Reads only.
 
-    So does what is new and could not be exported again.
-
-    Reads only. To apply the plan, give the session of the same transaction to `apply_plan`.
+    :param update: whether what has changed in the source is carried over; else it is a conflict.
+    :param accepted: codes of findings that the administrator takes as they are.
     """
-    comparison = _Comparison(session, found, evidence)
-    new = site.Site(
-        vpopmail_dir=found.vpopmail_dir,
-        qmail_dir=found.qmail_dir,
-        domains=comparison.domains(),
-        foreign_lines=comparison.foreign_lines(),
-        ip_mappings=comparison.ip_mappings(),
-        default_limits=comparison.default_limits(),
-        counter=comparison.counter(),
-    )
-    settings = comparison.settings()
-    find_unwritable(new, evidence)
-    return Plan(found, new, settings, comparison.states, dict(comparison.parts), evidence)
+    report = Report(accepted)
+    for evidence in scanned.evidence():
+        report.add(evidence)
+    plan = Plan(scanned, origin, report, Evidence(), update)
+    comparison = _Comparison(session, plan)
+    comparison.domains()
+    comparison.frame()
+    report.add(plan.evidence)
+    return plan
+
+
+def in_batches(entries: Iterable[Entry]) -> Iterator[list[str]]:
+    """Cut domains into batches of some thousand mailboxes; return their names."""
+    batch: list[str] = []
+    size = 0
+    for entry in entries:
+        batch.append(entry.name)
+        size += entry.counts["mailboxes"] + 1
+        if size >= _MAILBOXES_AT_ONCE:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 class _Comparison:
-    """One comparison; each method returns what is new of its kind."""
+    """One comparison, which fills in a plan."""
 
-    def __init__(self, session: Session, found: site.Site, evidence: Evidence) -> None:
+    def __init__(self, session: Session, plan: Plan) -> None:
         self._session = session
-        self._found = found
-        self._evidence = evidence
-        self.states: dict[str, State] = {}
-        self.parts: defaultdict[str, Counter[State]] = defaultdict(Counter)
+        self._plan = plan
+        self._spool = plan.scanned.spool
+        self._later = read_later(session)
 
-    def domains(self) -> tuple[site.Domain, ...]:
-        scanned = {domain.name.name: domain for domain in self._found.domains}
-        for theirs in stored.read_domains(self._session, scanned):
-            name = theirs.name.name
-            if theirs == scanned[name]:
-                self.states[name] = State.EQUAL
-            else:
-                parts = "; ".join(site.differences(scanned[name], theirs))
-                self._conflict(Code.DIFFERS, name, f"differs in {parts}")
-                self.states[name] = State.CONFLICT
-        new = [domain for name, domain in scanned.items() if name not in self.states]
-        self._judge_new(new)
-        for name, domain in scanned.items():
-            state = self.states[name]
-            self.parts["domains"][state] += 1
-            for kind, number in domain.counts().items():
-                self.parts[kind.replace("_", " ")][state] += number
-        return tuple(domain for domain in new if self.states[domain.name.name] is State.NEW)
+    # --- domains ------------------------------------------------------------------------------
 
-    def _judge_new(self, new: list[site.Domain]) -> None:
-        names = {name.name for domain in new for name in domain.names}
-        taken = stored.taken_names(self._session, names)
-        directories = stored.directory_ids(self._session, [domain.directory for domain in new])
-        for domain in new:
-            clashes = [name.name for name in domain.names if name.name in taken]
-            if domain.directory in directories:
-                clashes.append(domain.directory)
+    def domains(self) -> None:
+        plan, entries = self._plan, self._spool.entries
+        there = stored.domain_ids(self._session, entries)
+        for batch in in_batches(entry for name, entry in entries.items() if name in there):
+            for theirs in stored.read_domains(self._session, batch):
+                self._judge_known(theirs)
+        self._judge_new([entry for name, entry in entries.items() if name not in there])
+        for name, entry in entries.items():
+            state = plan.states[name]
+            plan.parts["domains"][state] += 1
+            for kind, number in entry.counts.items():
+                plan.parts[kind.replace("_", " ")][state] += number
+        if plan.update:
+            self._judge_gone()
+
+    def _judge_known(self, theirs: site.Domain) -> None:
+        plan, name = self._plan, theirs.name.name
+        ours = self._spool.get(name)
+        complete = self._spool.is_complete(name)
+        changes = compare(ours, theirs, self._later, complete=complete)
+        kept = [change for change in changes if change.action is Action.KEEP]
+        for change in kept:
+            reason = f"changed in the database since the last import: {change.kind}"
+            if not complete:
+                reason = f"not in what could be read of the source: {change.kind}"
+            fields = f" ({', '.join(change.fields)})" if change.fields else ""
+            self._find(Code.KEPT, name, f"{change.name}: {reason}{fields}")
+        if len(kept) == len(changes):
+            plan.states[name] = State.KEPT if kept else State.EQUAL
+        elif plan.update:
+            plan.states[name] = State.CHANGED
+        else:
+            plan.states[name] = State.CONFLICT
+            acting = [change for change in changes if change.action is not Action.KEEP]
+            shown = "; ".join(map(str, acting[:_SHOWN]))
+            more = f" and {len(acting) - _SHOWN} more" if len(acting) > _SHOWN else ""
+            self._find(Code.DIFFERS, name, f"to be as in the source: {shown}{more}")
+        plan.changes += changes
+
+    def _judge_new(self, new: list[Entry]) -> None:
+        plan = self._plan
+        taken = stored.taken_names(self._session, [name for each in new for name in each.names])
+        directories = stored.directory_ids(self._session, [entry.directory for entry in new])
+        for entry in new:
+            clashes = [name for name in entry.names if name in taken]
+            if entry.directory in directories:
+                clashes.append(entry.directory)
             for clash in clashes:
-                reason = f"{domain.name.name} needs {clash}, which another domain has"
-                self._conflict(Code.TAKEN, clash, reason)
-            self.states[domain.name.name] = State.CONFLICT if clashes else State.NEW
+                reason = f"{entry.name} needs {clash}, which another domain has"
+                self._find(Code.TAKEN, clash, reason)
+            if clashes:
+                plan.states[entry.name] = State.CONFLICT
+            elif self._later.is_deleted(entry.name):
+                plan.states[entry.name] = State.KEPT
+                reason = "imported before, and deleted in the database since: it stays deleted"
+                self._find(Code.KEPT, entry.name, reason)
+            else:
+                plan.states[entry.name] = State.NEW
 
-    def foreign_lines(self) -> dict[str, tuple[site.ForeignLine, ...]]:
+    def _judge_gone(self) -> None:
+        """Find the domains that came from this source and are not in it any more."""
+        plan, later = self._plan, self._later
+        imported = [
+            name
+            for name, last in later.imports.items()
+            if last.source == plan.origin and name not in self._spool.entries
+        ]
+        for name in sorted(stored.domain_ids(self._session, imported)):
+            keep = plan.scanned.has_rejects or later.has_anything(name)
+            plan.states[name] = State.KEPT if keep else State.GONE
+            plan.parts["domains"][plan.states[name]] += 1
+            action = Action.KEEP if keep else Action.REMOVE
+            plan.changes.append(Change(action, Kind.DOMAIN, name, name))
+            if keep:
+                reason = "gone from the source, but changed in the database since"
+                if plan.scanned.has_rejects:
+                    reason = "not in what could be read of the source"
+                self._find(Code.KEPT, name, reason)
+
+    # --- what belongs to no domain ------------------------------------------------------------
+
+    def frame(self) -> None:
+        found = self._plan.found
+        self._plan.frame = site.Site(
+            vpopmail_dir=found.vpopmail_dir,
+            qmail_dir=found.qmail_dir,
+            foreign_lines=self._foreign_lines(),
+            ip_mappings=self._ip_mappings(),
+            default_limits=self._default_limits(),
+            counter=self._counter(),
+        )
+        self._settings()
+
+    def _foreign_lines(self) -> dict[str, tuple[site.ForeignLine, ...]]:
         """Compare lines without their numbers, which change with every domain before them."""
         theirs = stored.read_foreign_lines(self._session)
+        part = self._plan.parts["foreign lines"]
         new = {}
-        for file, lines in self._found.foreign_lines.items():
+        for file, lines in self._plan.found.foreign_lines.items():
             have = theirs.get(file, ())
             missing = Counter((line.line, line.sort_key) for line in have)
             only_ours = []
@@ -166,66 +247,86 @@ class _Comparison:
                     missing[key] -= 1
                 else:
                     only_ours.append(line)
-            part = self.parts["foreign lines"]
             part[State.EQUAL] += len(lines) - len(only_ours)
-            if only_ours and missing.total():
+            if missing.total() and self._plan.update:
+                # The whole file anew: the order of what is left and what is new matters.
+                part[State.CHANGED] += len(only_ours) + missing.total()
+                new[file] = lines
+            elif only_ours and missing.total():
                 part[State.CONFLICT] += len(only_ours)
-                reason = "both have lines that the other has not"
                 for line in only_ours[:_SHOWN]:
-                    self._conflict(Code.DIFFERS, line.line, f"{file}: {reason}")
+                    reason = f"{file}: both have lines that the other has not"
+                    self._find(Code.DIFFERS, line.line, reason)
             elif only_ours:
                 part[State.NEW] += len(only_ours)
-                new[file] = _renumbered(only_ours, {line.number for line in have})
+                new[file] = (*have, *_renumbered(only_ours, {line.number for line in have}))
         return new
 
-    def ip_mappings(self) -> dict[str, str]:
+    def _ip_mappings(self) -> dict[str, str]:
         theirs = stored.read_ip_mappings(self._session)
         return {
             address: domain
-            for address, domain in self._found.ip_mappings.items()
-            if self._is_new("IP mappings", address, domain, theirs.get(address))
+            for address, domain in self._plan.found.ip_mappings.items()
+            if self._is_wanted(
+                "IP mappings",
+                address,
+                domain,
+                theirs.get(address),
+                was_changed=self._later.has_mapping(address, domain),
+            )
         }
 
-    def default_limits(self) -> site.Limits | None:
-        ours = self._found.default_limits
+    def _default_limits(self) -> site.Limits | None:
+        ours = self._plan.found.default_limits
         theirs = stored.read_default_limits(self._session)
-        return ours if self._is_new("default limits", "default limits", ours, theirs) else None
+        return ours if self._is_wanted("default limits", "default limits", ours, theirs) else None
 
-    def counter(self) -> site.Counter | None:
-        ours = self._found.counter
+    def _counter(self) -> site.Counter | None:
+        ours = self._plan.found.counter
         theirs = stored.read_site_counter(self._session)
-        if None in (ours, theirs) or ours == theirs:
-            return ours if self._is_new("site counter", "the counter", ours, theirs) else None
-        self.parts["site counter"][State.KEPT] += 1
+        if None in (ours, theirs) or ours == theirs or self._plan.update:
+            return ours if self._is_wanted("site counter", "the counter", ours, theirs) else None
+        self._plan.parts["site counter"][State.KEPT] += 1
         reason = "the count of the domains' directories is another one"
-        self._evidence.find(Code.COUNTER_KEPT, DATABASE, 0, "", reason)
+        self._find(Code.COUNTER_KEPT, "", reason)
         return None
 
-    def settings(self) -> dict[str, str]:
+    def _settings(self) -> None:
         """Compare the paths that are written all over the data, and the default domain."""
+        found = self._plan.found
         theirs = stored.read_settings(self._session)
-        ours = {"vpopmail_dir": self._found.vpopmail_dir, "qmail_dir": self._found.qmail_dir}
-        if self._found.default_domain is not None:
-            ours["default_domain"] = self._found.default_domain
-        return {
+        ours = {"vpopmail_dir": found.vpopmail_dir, "qmail_dir": found.qmail_dir}
+        if found.default_domain is not None:
+            ours["default_domain"] = found.default_domain
+        self._plan.settings = {
             key: value
             for key, value in ours.items()
-            if self._is_new("settings", key, value, theirs.get(key))
+            if self._is_wanted("settings", key, value, theirs.get(key))
         }
 
-    def _is_new(self, kind: str, what: str, ours: object, theirs: object) -> bool:
-        """Say whether the database lacks ``ours``; another value of it is a conflict."""
+    def _is_wanted(
+        self, kind: str, what: str, ours: object, theirs: object, *, was_changed: bool = False
+    ) -> bool:
+        """Say whether ``ours`` is to be written; another value of it may be a conflict."""
         if ours is None:
             return False
-        state = State.NEW if theirs is None else State.EQUAL
-        if theirs not in (None, ours):
+        if was_changed and theirs != ours:
+            state = State.KEPT
+            self._find(Code.KEPT, what, f"{kind}: changed in the database since the last import")
+        elif theirs is None:
+            state = State.NEW
+        elif theirs == ours:
+            state = State.EQUAL
+        elif self._plan.update:
+            state = State.CHANGED
+        else:
             state = State.CONFLICT
-            self._conflict(Code.DIFFERS, what, f"{kind}: the source has another value")
-        self.parts[kind][state] += 1
-        return state is State.NEW
+            self._find(Code.DIFFERS, what, f"{kind}: the source has another value")
+        self._plan.parts[kind][state] += 1
+        return state in {State.NEW, State.CHANGED}
 
-    def _conflict(self, code: Code, text: str, reason: str) -> None:
-        self._evidence.find(code, DATABASE, 0, text, reason)
+    def _find(self, code: Code, text: str, reason: str) -> None:
+        self._plan.evidence.find(code, DATABASE, 0, text, reason)
 
 
 def _renumbered(lines: list[site.ForeignLine], taken: set[int]) -> tuple[site.ForeignLine, ...]:

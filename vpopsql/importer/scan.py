@@ -1,19 +1,30 @@
-"""Reading a whole site of vpopmail's cdb build: a vpopmail directory and a qmail directory.
+"""Reading a whole site: a qmail directory, and what a back end has of the domains it names.
 
 The domains are those of ``users/assign``. Paths inside the data stay as they are; to read a file,
 the site's own name for vpopmail's home is replaced by the directory that the user named.
+
+Domains are read by several processes and put on disk one after the other, in the order of their
+names: neither the time nor the memory of one process is what limits the size of a site.
 """
 
 import ipaddress
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from vpopsql import names
 from vpopsql.errors import ImportFailed
 from vpopsql.importer import site
-from vpopsql.importer.codes import Code
+from vpopsql.importer.backend import Backend, Choices, Head
+from vpopsql.importer.cdb_build import CdbBuild
+from vpopsql.importer.codes import Code, Severity
+from vpopsql.importer.crew import work_in_order
 from vpopsql.importer.directory import Directory, Places, components, relative_to
-from vpopsql.importer.domain import DomainReader, Head
+from vpopsql.importer.domain import DomainReader
 from vpopsql.importer.evidence import Evidence
 from vpopsql.importer.files import (
     COUNTER,
@@ -23,8 +34,10 @@ from vpopsql.importer.files import (
     read_counter,
     read_limits,
 )
-from vpopsql.importer.homes import Homes
+from vpopsql.importer.homes import Homes, Outside, find_shared, find_taken
 from vpopsql.importer.shared_files import Assigned, SharedFiles, open_lines
+from vpopsql.importer.spool import Entry, Spool, pack
+from vpopsql.importer.writable import find_unwritable_in_frame
 from vpopsql.qmail import control, ipmap
 from vpopsql.qmail.lines import Comment, Malformed
 
@@ -41,23 +54,58 @@ class Source:
 
     ``vpopmail`` and ``qmail`` are the real directories; ``vpopmail_dir`` (unless the data tell
     otherwise) and ``qmail_dir`` are what they are called in the data. ``root`` stands before
-    directories of domains that are elsewhere.
+    directories of domains that are elsewhere. Without ``vpopmail`` there is no tree.
     """
 
-    vpopmail: Path
+    vpopmail: Path | None
     qmail: Path
     vpopmail_dir: str = "/home/vpopmail"
     qmail_dir: str = "/var/qmail"
     root: str = ""
-    store_clear_text: bool = False
+    choices: Choices = field(default_factory=Choices)
 
 
-def scan(source: Source, evidence: Evidence) -> site.Site:
-    """Return what the site holds; everything else about it is in ``evidence``.
+class Scanned:
+    """A site as it was read, its domains on disk, and what was found meanwhile."""
 
-    :raises ImportFailed: one of the two directories cannot be opened.
+    def __init__(self, found: site.Site, spool: Spool, evidence: Evidence) -> None:
+        self.found = found
+        self.spool = spool
+        self._evidence = evidence
+
+    @property
+    def has_rejects(self) -> bool:
+        """Whether lines that name domains may have been rejected."""
+        return self._evidence.worst is Severity.REJECT
+
+    def evidence(self) -> Iterator[Evidence]:
+        """Return what was found: of the site, then of each domain."""
+        yield self._evidence
+        yield from self.spool.evidence()
+
+
+Progress = Callable[[int, int, int], None]
+"""Is told how many domains of how many are done, and how many mailboxes that were."""
+
+
+def scan(
+    source: Source,
+    backend: Callable[[], Backend] = CdbBuild,
+    *,
+    jobs: int = 1,
+    progress: Progress | None = None,
+) -> Scanned:
+    """Read the site.
+
+    :param backend: makes a `Backend`, in each process that reads domains; can be pickled.
+    :param jobs: processes that read domains.
+    :raises ImportFailed: one of the directories cannot be opened.
     """
-    with _named(source.vpopmail) as vpopmail, _named(source.qmail) as qmail:
+    evidence = Evidence()
+    spool = Spool()
+    with ExitStack() as stack:
+        vpopmail = source.vpopmail and stack.enter_context(_named(source.vpopmail))
+        qmail = stack.enter_context(_named(source.qmail))
         shared = SharedFiles(qmail, evidence)
         assigned = shared.read_assign()
         in_more = shared.read_control(set(assigned.resolved()))
@@ -65,25 +113,97 @@ def scan(source: Source, evidence: Evidence) -> site.Site:
         if vpopmail_dir != source.vpopmail_dir:
             reason = f"most domains are in {vpopmail_dir}/domains, not in {source.vpopmail_dir}"
             evidence.find(Code.OTHER_HOME, assigned.place, 0, vpopmail_dir, reason)
-        reader = DomainReader(
-            Places(vpopmail, vpopmail_dir, source.root),
-            Homes({line.directory: name for name, line in assigned.real.items()}, vpopmail_dir),
-            evidence,
-            store_clear_text=source.store_clear_text,
-        )
-        domains = map(reader.read, _heads(assigned, in_more))
         found = site.Site(
-            vpopmail_dir=vpopmail_dir,
-            qmail_dir=source.qmail_dir,
-            domains=tuple(domain for domain in domains if domain is not None),
-            foreign_lines=shared.foreign,
-            ip_mappings=_ip_mappings(vpopmail, assigned, evidence),
-            default_limits=_default_limits(vpopmail, evidence),
-            counter=_counter(vpopmail, evidence),
-            default_domain=_default_domain(vpopmail, evidence),
+            vpopmail_dir=vpopmail_dir, qmail_dir=source.qmail_dir, foreign_lines=shared.foreign
         )
-        _leave_rest(vpopmail, qmail, _below_domains(assigned, vpopmail_dir), evidence)
-        return found
+        if vpopmail:
+            found = _with_tree(found, vpopmail, assigned, evidence)
+            _leave_rest(vpopmail, _below_domains(assigned, vpopmail_dir), evidence)
+        for folder, ours in _OURS_IN_QMAIL.items():
+            _leave(evidence, qmail, folder, ours, "qmail's own")
+    directories = {line.directory: name for name, line in assigned.real.items()}
+    make = partial(_Worker, source, backend, vpopmail_dir, directories)
+    outside = []
+    heads = _heads(assigned, in_more)
+    mailboxes = 0
+    for done, each in enumerate(work_in_order(make, heads, jobs), 1):
+        spool.put_evidence(each.evidence)
+        outside += each.outside
+        if each.packed:
+            incomplete = each.evidence.worst is Severity.REJECT
+            spool.put(*each.packed, incomplete=incomplete)
+            mailboxes += each.packed[0].counts["mailboxes"]
+        if progress:
+            progress(done, len(heads), mailboxes)
+    _find_shared_homes(outside, directories, spool, evidence)
+    found = replace(found, domains=spool)
+    find_unwritable_in_frame(found, evidence)
+    return Scanned(found, spool, evidence)
+
+
+class _Read(NamedTuple):
+    """What comes back from a process that read a domain."""
+
+    packed: tuple[Entry, bytes] | None
+    evidence: Evidence
+    outside: list[Outside]
+
+
+class _Worker:
+    """Reads domains in a process of its own, or in this one.
+
+    :param directories: the name of each domain by its directory.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        backend: Callable[[], Backend],
+        vpopmail_dir: str,
+        directories: dict[str, str],
+    ) -> None:
+        places = None
+        self._vpopmail = source.vpopmail and _named(source.vpopmail)
+        if self._vpopmail:
+            places = Places(self._vpopmail, vpopmail_dir, source.root)
+        self._reader = DomainReader(
+            backend(), places, Homes(directories, vpopmail_dir), vpopmail_dir, source.choices
+        )
+
+    def __call__(self, head: Head) -> _Read:
+        reading = self._reader.read(head)
+        packed = pack(reading.domain) if reading.domain else None
+        return _Read(packed, reading.evidence, reading.outside)
+
+    def close(self) -> None:
+        if self._vpopmail:
+            self._vpopmail.close()
+
+
+def _find_shared_homes(
+    outside: list[Outside], directories: dict[str, str], spool: Spool, evidence: Evidence
+) -> None:
+    """Report directories that accounts of two domains have."""
+    find_shared(outside, evidence)
+    below: defaultdict[str, list[Outside]] = defaultdict(list)
+    for each in outside:
+        if each.owner and directories[each.owner] in spool.entries:
+            below[directories[each.owner]].append(each)
+    for name, accounts in below.items():
+        theirs = {mailbox.directory: mailbox.name for mailbox in spool.get(name).mailboxes}
+        find_taken(accounts, theirs, evidence)
+
+
+def _with_tree(
+    found: site.Site, vpopmail: Directory, assigned: Assigned, evidence: Evidence
+) -> site.Site:
+    return replace(
+        found,
+        ip_mappings=_ip_mappings(vpopmail, assigned, evidence),
+        default_limits=_default_limits(vpopmail, evidence),
+        counter=_counter(vpopmail, evidence),
+        default_domain=_default_domain(vpopmail, evidence),
+    )
 
 
 def _named(path: Path) -> Directory:
@@ -123,7 +243,7 @@ def _ip_mappings(vpopmail: Directory, assigned: Assigned, evidence: Evidence) ->
             lines.malformed(record)
             continue
         if isinstance(record, Comment):
-            lines.tally.blank += 1
+            lines.tally.merged += 1
             continue
         domain = known.get(names.lower(record.domain))
         address = str(ipaddress.ip_address(record.address))
@@ -170,7 +290,7 @@ def _default_domain(vpopmail: Directory, evidence: Evidence) -> str | None:
         elif text.strip():
             lines.merge(Code.TRAILING_TEXT, number, "only the first line counts")
         else:
-            lines.tally.blank += 1
+            lines.tally.merged += 1
     return name if is_name else None
 
 
@@ -185,12 +305,8 @@ def _below_domains(assigned: Assigned, vpopmail_dir: str) -> set[str]:
     return {"/".join(components(path)) for path in paths if path}
 
 
-def _leave_rest(
-    vpopmail: Directory, qmail: Directory, domains: set[str], evidence: Evidence
-) -> None:
+def _leave_rest(vpopmail: Directory, domains: set[str], evidence: Evidence) -> None:
     """List everything outside the domains' own directories that is not imported."""
-    for folder, ours in _OURS_IN_QMAIL.items():
-        _leave(evidence, qmail, folder, ours, "qmail's own")
     _leave(evidence, vpopmail, "etc", _OURS_IN_ETC, "in vpopmail's etc")
     buckets = {path[:cut] for path in domains for cut in range(len(path)) if path[cut] == "/"}
     for bucket in ("", *sorted(buckets)):

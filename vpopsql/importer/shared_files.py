@@ -160,7 +160,7 @@ class SharedFiles:
             return Assigned()
         parsed = assign.parse(lines.data)
         numbers = {record.number for record in parsed}
-        lines.tally.blank = sum(n not in numbers for n in range(1, len(lines.raw) + 1))
+        lines.tally.merged = sum(n not in numbers for n in range(1, len(lines.raw) + 1))
         own: dict[str, assign.Assignment] = {}
         for record in parsed:
             if isinstance(record, Malformed):

@@ -1,9 +1,11 @@
 """What a vpopmail site holds, as values that compare: read from its files or from the database.
 
 Two readers that give equal records have read the same site. Nothing here knows files or SQL.
+What there are millions of is a named tuple, which goes from process to process, and to disk, in a
+third of the time that a dataclass takes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -22,8 +24,7 @@ class DotQmailLine(NamedTuple):
     kind: LineKind
 
 
-@dataclass(frozen=True, slots=True)
-class DotQmailFile:
+class DotQmailFile(NamedTuple):
     """A dot-qmail file; a symbolic link has a target and no lines."""
 
     name: str
@@ -32,16 +33,14 @@ class DotQmailFile:
     link_target: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LastAuth:
+class LastAuth(NamedTuple):
     """The last login; from ``0.0.0.0`` there was none, and ``at`` is when the account was made."""
 
     at: datetime
     remote_ip: str
 
 
-@dataclass(frozen=True, slots=True)
-class Mailbox:
+class Mailbox(NamedTuple):
     """An account with all that belongs to it."""
 
     name: str
@@ -130,7 +129,7 @@ class Site:
 
     vpopmail_dir: str
     qmail_dir: str
-    domains: tuple[Domain, ...] = ()
+    domains: Collection[Domain] = ()
     foreign_lines: dict[str, tuple[ForeignLine, ...]] = field(default_factory=dict)
     ip_mappings: dict[str, str] = field(default_factory=dict)
     default_limits: Limits | None = None

@@ -5,7 +5,6 @@ Used to see what an import would add, and to prove that what it added is what it
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import fields
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import Row, Select, Table, select
@@ -46,7 +45,7 @@ FileKey = tuple[int, int | None, str]
 """A dot-qmail file by the ids of its domain and, if it has one, its mailbox, and by name."""
 
 # The fields of a mailbox that are columns of its table, in order; two more follow.
-_MAILBOX_FIELDS = [field.name for field in fields(site.Mailbox)][:-2]
+_MAILBOX_FIELDS = list(site.Mailbox._fields[:-2])
 
 # The files of each domain's mailboxes by id; under None those of the domain itself.
 _Files = defaultdict[int, defaultdict[int | None, list[site.DotQmailFile]]]

@@ -5,6 +5,7 @@ value that becomes part of a line or of a path goes through the grammar that wil
 readers refuse such values where they find them, with file and line; this is the net below.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,19 +18,26 @@ from vpopsql.qmail import assign, dircontrol, dotqmail, ipmap, vpasswd
 from vpopsql.qmail.lines import encode, join_lines
 
 _ASSIGN = "users/assign"
+_SEPARATOR = re.compile(r"[:\n\0]")
+_UNPLAIN = re.compile(r"/\.?\.?/")
 _NOT_RENDERED = {CatchAll.NONE, CatchAll.DOTQMAIL}
 
 
-def find_unwritable(new: site.Site, evidence: Evidence) -> None:
-    """Report everything of ``new`` that no file can hold."""
-    writer = _Writer(new.vpopmail_dir, evidence)
-    for domain in new.domains:
-        writer.domain(domain)
-    for file, lines in new.foreign_lines.items():
-        writer.foreign(f"{new.qmail_dir}/{file}", file, [line.line for line in lines])
-    writer.ip_mappings(new.ip_mappings)
-    if new.counter is not None:
-        writer.counter(f"{new.vpopmail_dir}/domains", new.counter)
+def find_unwritable(domain: site.Domain, vpopmail_dir: str, evidence: Evidence) -> bool:
+    """Report everything of ``domain`` that no file can hold; say whether there is anything."""
+    writer = _Writer(vpopmail_dir, evidence)
+    writer.domain(domain)
+    return writer.found
+
+
+def find_unwritable_in_frame(found: site.Site, evidence: Evidence) -> None:
+    """Report everything that belongs to no domain and that no file can hold."""
+    writer = _Writer(found.vpopmail_dir, evidence)
+    for file, lines in found.foreign_lines.items():
+        writer.foreign(f"{found.qmail_dir}/{file}", file, [line.line for line in lines])
+    writer.ip_mappings(found.ip_mappings)
+    if found.counter is not None:
+        writer.counter(f"{found.vpopmail_dir}/domains", found.counter)
 
 
 class _Writer:
@@ -38,6 +46,7 @@ class _Writer:
     def __init__(self, vpopmail_dir: str, evidence: Evidence) -> None:
         self._vpopmail_dir = vpopmail_dir
         self._evidence = evidence
+        self.found = False
 
     def domain(self, domain: site.Domain) -> None:
         directory = domain.directory
@@ -46,11 +55,14 @@ class _Writer:
             for name in domain.names:
                 assign.domain_line(name.name, domain.name.name, domain.uid, domain.gid, directory)
         for mailbox in domain.mailboxes:
+            if mailbox.files:
+                self._dotqmails(mailbox.directory, mailbox.files)
+            if _is_surely_writable(mailbox):
+                continue
             # The renderer's own text quotes the field, which may be a password.
             with self._trying(f"{directory}/vpasswd", f"the account {mailbox.name}"):
                 _check_path(mailbox.directory)
                 vpasswd.render_line(_vpasswd_line(mailbox))
-            self._dotqmails(mailbox.directory, mailbox.files)
         self._dotqmails(directory, domain.files)
         if domain.catchall not in _NOT_RENDERED:
             with self._trying(f"{directory}/{dotqmail.DEFAULT_FILE}"):
@@ -88,7 +100,25 @@ class _Writer:
             yield
         except ValueError as error:
             reason = f"{what} has something that no line can hold" if what else str(error)
+            self.found = True
             self._evidence.find(Code.UNWRITABLE, path, 0, "", reason)
+
+
+def _is_surely_writable(mailbox: site.Mailbox) -> bool:
+    """Say whether no field of an account has a character that any field could not hold.
+
+    A quick look, for there may be a million accounts; a colon in a clear password is fine.
+    """
+    fields = (
+        mailbox.name,
+        mailbox.password_hash,
+        mailbox.comment,
+        mailbox.directory,
+        mailbox.quota_text,
+        mailbox.clear_text or "",
+    )
+    plain = mailbox.directory.startswith("/") and not _UNPLAIN.search(mailbox.directory + "/")
+    return plain and bool(mailbox.name) and not _SEPARATOR.search("".join(fields))
 
 
 def _check_path(path: str) -> None:

@@ -50,13 +50,13 @@ def parse(data: bytes) -> list[VpasswdLine | Malformed]:
 def parse_cdb(data: bytes) -> list[VpasswdLine | Malformed]:
     """Return the mailboxes of a vpasswd.cdb, numbered in file order.
 
-    For a domain whose vpasswd is lost. A damaged file is one malformed record: half a domain read
-    from it could pass for a whole one.
+    For a domain whose vpasswd is lost. A damaged file is one malformed record without a number:
+    half a domain read from it could pass for a whole one.
     """
     try:
         records = cdb.read(data)
     except ValueError as error:
-        return [Malformed(1, "", str(error))]
+        return [Malformed(0, "", str(error))]
     return [
         _parse_line(number, decode(name + b":" + rest))
         for number, (name, rest) in enumerate(records, 1)

@@ -1,0 +1,41 @@
+"""Sample sites in a database, imported the way the command does it."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+from vpopsql.db import Database
+from vpopsql.importer.apply import apply_plan
+from vpopsql.importer.backend import Choices
+from vpopsql.importer.codes import Code
+from vpopsql.importer.plan import Plan, make_plan
+from vpopsql.importer.scan import Scanned, Source, scan
+
+ORIGIN = {"imported_at": "2026-11-22T09:00:00+00:00"}
+SOURCE = "tree /somewhere"
+
+
+def scan_tree(root: Path, choices: Choices | None = None, *, jobs: int = 1) -> Scanned:
+    """Read the tree below ``root``."""
+    source = Source(
+        vpopmail=root / "home/vpopmail",
+        qmail=root / "var/qmail",
+        root=str(root),
+        choices=choices or Choices(store_clear_text=True),
+    )
+    return scan(source, jobs=jobs)
+
+
+def import_tree(
+    database: Database,
+    root: Path,
+    choices: Choices | None = None,
+    *,
+    update: bool = False,
+    accepted: Collection[Code] = (),
+) -> Plan:
+    """Import the tree below ``root``; it must have nothing that is rejected."""
+    scanned = scan_tree(root, choices)
+    with database.reader() as session:
+        plan = make_plan(session, scanned, SOURCE, update=update, accepted=accepted)
+    apply_plan(database, plan, ORIGIN)
+    return plan

@@ -1,0 +1,151 @@
+"""Judging the account lines of a domain, wherever they were listed.
+
+A line is used, used with a warning, or left out; each is counted in the listing's tally.
+"""
+
+import functools
+import operator
+from dataclasses import replace
+
+from vpopsql import names
+from vpopsql.importer.backend import Choices, Head, Listing
+from vpopsql.importer.codes import Code
+from vpopsql.importer.evidence import Evidence, without_secrets
+from vpopsql.importer.homes import DomainHomes, Homes
+from vpopsql.model import Flag
+from vpopsql.passwords import scheme_of
+from vpopsql.qmail.lines import Malformed
+from vpopsql.qmail.vpasswd import VpasswdLine
+
+_INT_MAX = 2**31 - 1  # what a column for uids holds
+_KNOWN_FLAGS = functools.reduce(operator.or_, Flag).value
+_NO_NAMES = {".", ".."}
+
+
+class AccountReader:
+    """Judges the lines of one domain."""
+
+    def __init__(self, head: Head, homes: Homes, choices: Choices, evidence: Evidence) -> None:
+        self._head = head
+        self._all_homes = homes
+        self._choices = choices
+        self._evidence = evidence
+        self.homes = DomainHomes(homes, head.directory)
+
+    def usable(self, listing: Listing) -> list[VpasswdLine]:
+        """Return the lines that are accounts, with names in lower case."""
+        seen: dict[str, int] = {}
+        checked = (self._line(line, seen, listing) for line in listing.records)
+        usable = [line for line in checked if line is not None]
+        shown = listing.tally.place
+        usable = self._without_carriage_returns(usable, shown)
+        self._report_hashes(usable, shown)
+        self._report_clear_texts(usable, shown)
+        return usable
+
+    def _line(
+        self, line: VpasswdLine | Malformed, seen: dict[str, int], listing: Listing
+    ) -> VpasswdLine | None:
+        tally, find = listing.tally, self._evidence.find
+        shown = tally.place
+        if isinstance(line, Malformed):
+            if not line.text.strip() and line.number:
+                tally.merged += 1
+                find(Code.BLANK_LINE, shown, line.number, "", "a blank line")
+            else:
+                self._evidence.malformed(tally, shown, line, secret=True)
+            return None
+        name = names.lower(line.name)
+        key = "" if line.number else f"{name}@{self._head.name.name}"
+        home = self._all_homes.plain(line.directory)
+        if problem := _problem(line, name, home, seen):
+            code, text, reason = problem
+            find(code, shown, line.number, text, reason, key=key)
+            tally.rejected += 1
+            return None
+        seen[name] = line.number
+        tally.imported += 1
+        read = replace(line, name=name, directory=home or "")
+        self._find_odd(line, read, shown, key)
+        return read
+
+    def _find_odd(self, line: VpasswdLine, read: VpasswdLine, shown: str, key: str) -> None:
+        """Report what is imported, but not as it stands there or with doubts."""
+        name, number = read.name, line.number
+
+        def find(code: Code, text: str, reason: str) -> None:
+            self._evidence.find(code, shown, number, text, reason, key=key)
+
+        if name != line.name:
+            find(Code.UPPER_CASE, line.name, f"imported as {name}")
+        if read.directory != line.directory:
+            reason = f"the directory of {name} is read as {read.directory}"
+            find(Code.NOT_PLAIN, line.directory, reason)
+        if unknown := line.flags & ~_KNOWN_FLAGS:
+            reason = f"{name} has unknown flags in its gid: {unknown:#x}"
+            find(Code.UNKNOWN_FLAGS, str(line.flags), reason)
+        place = f"{shown}[{key}]" if key else f"{shown}:{number}"
+        if odd := self.homes.take(read.directory, name, place):
+            code, reason = odd
+            find(code, read.directory, reason)
+
+    def _without_carriage_returns(self, lines: list[VpasswdLine], shown: str) -> list[VpasswdLine]:
+        """Return the lines as they are without the end of line of other systems."""
+        ending = [line for line in lines if _last_field(line).endswith("\r")]
+        if not ending:
+            return lines
+        reason = f"{len(ending)} lines end in a carriage return"
+        self._evidence.find(Code.CARRIAGE_RETURNS, shown, ending[0].number, "", reason)
+        return [_without_carriage_return(line) for line in lines]
+
+    def _report_hashes(self, lines: list[VpasswdLine], shown: str) -> None:
+        """Say how many hashes our logins read differently than vpopmail's, or not at all."""
+        unknown = prefixed = 0
+        for line in lines:
+            if scheme_of(line.password_hash) == "unknown":
+                unknown += 1
+            elif line.password_hash.startswith("{"):
+                prefixed += 1
+        if prefixed:
+            reason = f"{prefixed} password hashes have a prefix such as {{CRYPT}}"
+            self._evidence.find(Code.HASH_PREFIX, shown, 0, "", reason)
+        if unknown:
+            reason = f"{unknown} password hashes are of no known kind"
+            self._evidence.find(Code.UNKNOWN_HASH, shown, 0, "", reason)
+
+    def _report_clear_texts(self, lines: list[VpasswdLine], shown: str) -> None:
+        count = sum(bool(line.clear_text) for line in lines)
+        if count and not self._choices.store_clear_text:
+            reason = f"{count} readable passwords are left out"
+            self._evidence.find(Code.CLEAR_TEXT, shown, 0, "", reason)
+
+
+def _problem(
+    line: VpasswdLine, name: str, home: str | None, seen: dict[str, int]
+) -> tuple[Code, str, str] | None:
+    """Return why a line cannot be imported: code, text to be shown, reason; None if it can."""
+    hidden = without_secrets(f"{line.name}:…")
+    if not names.is_user_name(line.name) or not _NO_NAMES.isdisjoint(line.name.split("/")):
+        return Code.BAD_NAME, hidden, "no name that vpopmail can have"
+    if name in seen:
+        where = f"line {seen[name]}" if seen[name] else "another row"
+        return Code.SAME_USER, line.name, f"{where} has this user already"
+    if line.apop_uid > _INT_MAX:
+        return Code.MALFORMED, hidden, "its uid is too large"
+    if not 0 <= line.flags <= _INT_MAX:
+        return Code.MALFORMED, hidden, "its gid, a set of flags, is negative or too large"
+    if home is None:
+        reason = f"the directory of {name} is no plain absolute path, or holds a domain's"
+        return Code.BAD_PATH, line.directory, reason
+    return None
+
+
+def _last_field(line: VpasswdLine) -> str:
+    return line.quota_text if line.clear_text is None else line.clear_text
+
+
+def _without_carriage_return(line: VpasswdLine) -> VpasswdLine:
+    """Return the line without what stands before its newline in files of other systems."""
+    if line.clear_text is None:
+        return replace(line, quota_text=line.quota_text.removesuffix("\r"))
+    return replace(line, clear_text=line.clear_text.removesuffix("\r"))

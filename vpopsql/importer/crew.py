@@ -1,0 +1,73 @@
+"""Several processes that do the same kind of work, with the results in the order of the tasks."""
+
+import multiprocessing
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from typing import Any, Protocol, TypeVar
+
+from vpopsql.errors import ImportFailed
+
+T = TypeVar("T")
+R = TypeVar("R")
+T_contra = TypeVar("T_contra", contravariant=True)
+R_co = TypeVar("R_co", covariant=True)
+
+_FEW = 64  # tasks that are done before another process has started
+_TASKS_AT_ONCE = 8
+_AHEAD = 3  # parcels of tasks that each process may be ahead of who takes the results
+
+
+class Worker(Protocol[T_contra, R_co]):
+    """Does tasks, one after the other."""
+
+    def __call__(self, task: T_contra, /) -> R_co:
+        """Do one."""
+
+    def close(self) -> None:
+        """Let go of what it takes to do them."""
+
+
+_work: Worker[Any, Any]  # of this process, once it is one of a crew
+
+
+def work_in_order(make: Callable[[], Worker[T, R]], tasks: Sequence[T], jobs: int) -> Iterator[R]:
+    """Return what comes of each task.
+
+    :param make: makes a worker, one in each process; it and the tasks can be pickled.
+    :param jobs: processes, from 1: this one alone. Few tasks are done here in any case.
+    :raises ImportFailed: a process was killed.
+    """
+    if jobs == 1 or len(tasks) <= _FEW:
+        with closing(make()) as work:
+            yield from map(work, tasks)
+        return
+    # A fork would take over locks that other threads hold, and a connection of the parent.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(make,))
+    waiting: deque[Future[list[R]]] = deque()
+    try:
+        for start in range(0, len(tasks), _TASKS_AT_ONCE):
+            waiting.append(pool.submit(_do, tasks[start : start + _TASKS_AT_ONCE]))
+            if len(waiting) > jobs * _AHEAD:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+    except BrokenProcessPool as error:
+        raise ImportFailed(
+            "a process that reads the source was killed: there may be too little memory for"
+            f" {jobs} at once, see --jobs"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _begin(make: Callable[[], Worker[Any, Any]]) -> None:
+    global _work  # noqa: PLW0603 - a pool has no other place for what a process keeps
+    _work = make()
+
+
+def _do(tasks: Sequence[Any]) -> list[Any]:
+    return [_work(task) for task in tasks]
