@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from vpopsql import names
 from vpopsql.errors import ImportFailed
@@ -65,6 +65,49 @@ class Source:
     choices: Choices = field(default_factory=Choices)
 
 
+class Opened:
+    """The directories of a source, open until the block ends."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        with ExitStack() as stack:
+            self.vpopmail: Directory | None = None
+            if source.vpopmail is not None:
+                self.vpopmail = stack.enter_context(_named(source.vpopmail))
+            self.qmail = stack.enter_context(_named(source.qmail))
+            self._stack = stack.pop_all()
+
+    def places(self, vpopmail_dir: str) -> Places | None:
+        """Return where directories are; None without a tree.
+
+        :param vpopmail_dir: vpopmail's home as the data write it.
+        """
+        if self.vpopmail is None:
+            return None
+        return Places(self.vpopmail, vpopmail_dir, self._source.root)
+
+    def directory(self, path: str, vpopmail_dir: str) -> Directory | None:
+        """Open what the data call ``path``, None if it is not there or cannot be opened."""
+        places = self.places(vpopmail_dir)
+        try:
+            below = relative_to(path, self._source.qmail_dir)
+            if below is not None:
+                return self.qmail.enter(below)
+            return places.open(path) if places else None
+        except OSError:
+            return None
+
+    def close(self) -> None:
+        """Close them."""
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
 class Scanned:
     """A site as it was read, its domains on disk, and what was found meanwhile."""
 
@@ -103,9 +146,8 @@ def scan(
     """
     evidence = Evidence()
     spool = Spool()
-    with ExitStack() as stack:
-        vpopmail = source.vpopmail and stack.enter_context(_named(source.vpopmail))
-        qmail = stack.enter_context(_named(source.qmail))
+    with Opened(source) as opened:
+        vpopmail, qmail = opened.vpopmail, opened.qmail
         shared = SharedFiles(qmail, evidence)
         assigned = shared.read_assign()
         in_more = shared.read_control(set(assigned.resolved()))
@@ -162,10 +204,8 @@ class _Worker:
         vpopmail_dir: str,
         directories: dict[str, str],
     ) -> None:
-        places = None
-        self._vpopmail = source.vpopmail and _named(source.vpopmail)
-        if self._vpopmail:
-            places = Places(self._vpopmail, vpopmail_dir, source.root)
+        self._opened = Opened(source)
+        places = self._opened.places(vpopmail_dir)
         self._reader = DomainReader(
             backend(), places, Homes(directories, vpopmail_dir), vpopmail_dir, source.choices
         )
@@ -176,8 +216,7 @@ class _Worker:
         return _Read(packed, reading.evidence, reading.outside)
 
     def close(self) -> None:
-        if self._vpopmail:
-            self._vpopmail.close()
+        self._opened.close()
 
 
 def _find_shared_homes(
