@@ -23,6 +23,11 @@ class Code(enum.Enum):
         "nothing: the account counts as one that never logged in",
     )
     RESPELLED = ("respelled", Severity.NOTE, "nothing: the export writes it in its usual spelling")
+    NO_TABLE = (
+        "no-table",
+        Severity.NOTE,
+        "nothing, if the site never used it; else let the user of the URL read it",
+    )
 
     DUPLICATE = ("duplicate", Severity.WARNING, "nothing: an earlier line says it and wins")
     TRAILING_TEXT = (
@@ -151,6 +156,61 @@ class Code(enum.Enum):
         Severity.WARNING,
         "nothing: the count is not exact in vpopmail either; the database's stays",
     )
+    SHARED_TABLE = (
+        "shared-table",
+        Severity.WARNING,
+        "nothing: each account goes to the domain whose directory its own is in",
+    )
+    NO_ACCOUNT_TABLE = (
+        "no-account-table",
+        Severity.WARNING,
+        "check that the domain has no accounts: it is imported without any",
+    )
+    FOREIGN_TABLE = (
+        "foreign-table",
+        Severity.WARNING,
+        "check that the table is another program's: it lacks a column that vpopmail's has",
+    )
+    NO_SNAPSHOT = (
+        "no-snapshot",
+        Severity.WARNING,
+        "let nothing write to the database meanwhile: tables of this kind have no snapshots",
+    )
+    BLANK_ALIAS = (
+        "blank-alias",
+        Severity.WARNING,
+        "nothing: a row without a destination is left out",
+    )
+    ODD_LIMIT = (
+        "odd-limit",
+        Severity.WARNING,
+        "check the domain's limits: the value is imported as vpopmail understands it",
+    )
+    UNRELIABLE_PERMISSIONS = (
+        "unreliable-permissions",
+        Severity.WARNING,
+        "check what the domain's administrators may do: vpopmail confuses these columns",
+    )
+    LASTAUTH_WITHOUT_USER = (
+        "lastauth-without-user",
+        Severity.WARNING,
+        "nothing: the account is gone, or its name is longer than the column",
+    )
+    ALIAS_DOMAIN_DIFFERS = (
+        "alias-domain-differs",
+        Severity.WARNING,
+        "nothing: users/assign decides, as it does for mail",
+    )
+    ROW_WITHOUT_DOMAIN = (
+        "row-without-domain",
+        Severity.WARNING,
+        "nothing: no domain of the site has this name, so vpopmail does not read the rows",
+    )
+    INDIMAIL_FLAGS = (
+        "indimail-flags",
+        Severity.WARNING,
+        "set by hand what they stood for: in vpopmail the bits mean something else, if anything",
+    )
 
     SHADOWED_ALIAS = (
         "shadowed-alias",
@@ -206,6 +266,16 @@ class Code(enum.Enum):
         "differs",
         Severity.REJECT,
         "bring the database to what the source says with --update, or accept that it differs",
+    )
+    AMBIGUOUS_ROW = (
+        "ambiguous-row",
+        Severity.REJECT,
+        "correct pw_dir: the table is that of two domains, and it is in neither's directory",
+    )
+    DAMAGED_DUMP = (
+        "damaged-dump",
+        Severity.REJECT,
+        "make the dump again: what stands behind this place is missing",
     )
 
     @property

@@ -31,6 +31,22 @@ def is_dot_qmail(filename: str) -> bool:
     return filename == ".qmail" or filename.startswith(".qmail-")
 
 
+def with_kinds(lines: Iterable[str]) -> tuple[site.DotQmailLine, ...]:
+    """Return lines, each with what it makes qmail do."""
+    return tuple(site.DotQmailLine(line, _KINDS[dotqmail.classify(line)]) for line in lines)
+
+
+def name_problem(name: str) -> str | None:
+    """Return why the file that serves an alias cannot have its name, None if it can."""
+    if _CONTROL.search(name):
+        return "it has a control character"
+    try:
+        dotqmail.filename_for(name)
+    except ValueError:
+        return "no dot-qmail file can serve it"
+    return None
+
+
 class DotQmailReader:
     """Reads dot-qmail files without following a link."""
 
@@ -91,8 +107,7 @@ class DotQmailReader:
         tally.files += 1
         tally.lines += len(parsed.lines)
         tally.imported += len(parsed.lines)
-        lines = (site.DotQmailLine(line, _KINDS[dotqmail.classify(line)]) for line in parsed.lines)
-        return site.DotQmailFile(name, tuple(lines), parsed.final_newline)
+        return site.DotQmailFile(name, with_kinds(parsed.lines), parsed.final_newline)
 
     def _leads_to_file(self, directory: Directory, target: str) -> bool:
         """Say whether a link has a regular file at its end, judged by the text of its target."""
