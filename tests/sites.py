@@ -6,6 +6,7 @@ from pathlib import Path
 from vpopsql.db import Database
 from vpopsql.importer.apply import apply_plan
 from vpopsql.importer.backend import Choices
+from vpopsql.importer.cdb_build import CdbBuild
 from vpopsql.importer.codes import Code
 from vpopsql.importer.plan import Plan, make_plan
 from vpopsql.importer.scan import Scanned, Source, scan
@@ -22,7 +23,7 @@ def scan_tree(root: Path, choices: Choices | None = None, *, jobs: int = 1) -> S
         root=str(root),
         choices=choices or Choices(store_clear_text=True),
     )
-    return scan(source, jobs=jobs)
+    return scan(source, lambda _: CdbBuild(), jobs=jobs)
 
 
 def import_tree(

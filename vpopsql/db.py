@@ -89,6 +89,18 @@ class Database:
             yield session
 
     @contextlib.contextmanager
+    def snapshot(self) -> Iterator[Session]:
+        """Give a session in which all statements see the database of one moment.
+
+        :raises DatabaseUnavailable: the connection failed or broke.
+        """
+        with self.reader() as session:
+            if not self.is_sqlite:
+                # By default each statement would see a moment of its own.
+                session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+            yield session
+
+    @contextlib.contextmanager
     def writer(self) -> Iterator[Session]:
         """Give a session in one write transaction; commit it when the block ends well.
 

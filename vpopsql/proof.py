@@ -52,8 +52,21 @@ from vpopsql.touched import Touched
 _KEPT = 20  # differences of one reason that are kept to be shown
 _CDBS = (".cdb", "users/cdb")
 
-# Findings about many lines of a file that name the first.
-_WHOLE_FILE = {Code.CARRIAGE_RETURNS}
+_CLEAR_TEXT_FIELD = 7
+
+
+def _without_clear_text(line: str) -> str:
+    fields = line.split(":", _CLEAR_TEXT_FIELD)
+    if len(fields) > _CLEAR_TEXT_FIELD:
+        fields[-1] = ""
+    return ":".join(fields)
+
+
+# What a finding about many lines of a file says of each: nothing else may differ.
+_SPELLINGS: dict[Code, Callable[[str], str]] = {
+    Code.CARRIAGE_RETURNS: lambda line: line.removesuffix("\r"),
+    Code.CLEAR_TEXT: _without_clear_text,
+}
 
 
 class Kind(enum.StrEnum):
@@ -90,9 +103,11 @@ class Difference:
             "reason": self.reason,
         }
 
-    def __str__(self) -> str:
+    @property
+    def place(self) -> str:
+        """The file, with the line if it is about one."""
         line = f":{self.line}" if self.line else ""
-        return f"{printable(self.path, len(self.path))}{line}: {self.reason}"
+        return f"{printable(self.path, len(self.path))}{line}"
 
 
 @dataclass(slots=True)
@@ -106,6 +121,16 @@ class Proof:
     unexplained: list[Difference] = field(default_factory=list)
     explained: list[Difference] = field(default_factory=list)
     """The first few of each reason."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it for JSON."""
+        return {
+            "domains": self.domains,
+            "files": {kind.value: self.files[kind] for kind in Kind},
+            "reasons": dict(self.reasons),
+            "explained": [each.as_dict() for each in self.explained],
+            "unexplained": [each.as_dict() for each in self.unexplained],
+        }
 
     def add(self, difference: Difference) -> None:
         """Take note of a difference."""
@@ -404,12 +429,26 @@ class _Files:
     def _lines(self, path: str, shown: str, content: bytes, exported: bytes) -> None:
         have, want = split_lines(content), split_lines(exported)
         missing = Counter(line for _, line in want)
+        codes = {finding.code for finding in self._findings.get(shown, ())}
+        spellings = [(code, spell) for code, spell in _SPELLINGS.items() if code in codes]
         numbers = []
+        respelled = False
         for number, line in have:
             if missing[line]:
                 missing[line] -= 1
+                continue
+            code, respelt = None, line
+            for code, spell in spellings:
+                respelt = spell(respelt)
+            if code and missing[respelt]:
+                missing[respelt] -= 1
+                self._proof.add(Difference(Kind.EXPLAINED, shown, number, str(code)))
+                respelled = True
             else:
                 numbers.append(number)
+        if respelled and not numbers:
+            self._proof.files[Kind.EXPLAINED] += 1
+            return
         if not numbers and not missing.total():
             same = len(have) == len(want) and content.endswith(b"\n") == exported.endswith(b"\n")
             reason = "the same lines in another order" if same else "its last newline"
@@ -423,8 +462,8 @@ class _Files:
         found = self._findings.get(shown, ())
         by_line: defaultdict[int, list[Code]] = defaultdict(list)
         for finding in found:
-            line = 0 if finding.code in _WHOLE_FILE else finding.line
-            by_line[line].append(finding.code)
+            if finding.code not in _SPELLINGS:
+                by_line[finding.line].append(finding.code)
         worst = Kind.EXPLAINED
         for number in numbers:
             codes = by_line.get(number) or by_line.get(0) or ()

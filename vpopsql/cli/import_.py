@@ -6,9 +6,9 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -17,11 +17,12 @@ from vpopsql.cli import COULD_NOT_RUN, load_config
 if TYPE_CHECKING:
     from vpopsql.config import Config
     from vpopsql.db import Database
-    from vpopsql.importer.backend import Choices
     from vpopsql.importer.codes import Code
     from vpopsql.importer.evidence import Finding, Tally
+    from vpopsql.importer.origin import Origin
     from vpopsql.importer.plan import Plan
     from vpopsql.importer.scan import Scanned
+    from vpopsql.proof import Proof
 
 _WITH_WARNINGS = 1
 _WITH_REJECTS = 2
@@ -73,6 +74,7 @@ class _Options:
     accept: tuple[str, ...]
     jobs: int
     homes: bool
+    dialect: str
     output: str
     plan: Path | None
 
@@ -92,21 +94,19 @@ class _Options:
             )
         return frozenset(codes[text] for text in self.accept)
 
-    def choices(self, config: "Config") -> "Choices":
-        """Return what is to be decided about the reading of domains."""
-        from vpopsql.importer.backend import Choices
-
-        return Choices(
-            store_clear_text=config.passwords.store_clear_text,
-            read_homes=self.homes,
-            catchall=config.domains.catchall,
-        )
-
 
 def _path(name: str, help_: str, *, required: bool) -> Callable[[Any], Any]:
     kind = click.Path(path_type=Path)
     return click.option(name, required=required, type=kind, help=help_)
 
+
+_JOBS = click.option(
+    "--jobs",
+    type=click.IntRange(1, _JOBS_MAX),
+    default=lambda: min(os.cpu_count() or 1, 8),
+    show_default="one for each processor, at most 8",
+    help="How many processes read domains.",
+)
 
 _COMMON = [
     _path("--qmail", "The directory that holds what is, or was, /var/qmail.", required=True),
@@ -127,17 +127,17 @@ _COMMON = [
         help="Take findings of this code as they are: rejected lines are left out, and the exit"
         " code does not count them. Can be given several times.",
     ),
-    click.option(
-        "--jobs",
-        type=click.IntRange(1, _JOBS_MAX),
-        default=lambda: min(os.cpu_count() or 1, 8),
-        show_default="one for each processor, at most 8",
-        help="How many processes read domains.",
-    ),
+    _JOBS,
     click.option(
         "--homes/--no-homes",
         default=True,
         help="Whether to open every mailbox's directory, for lastauth and .qmail files.",
+    ),
+    click.option(
+        "--dialect",
+        type=click.Choice(["vpopmail", "indimail"]),
+        default="vpopmail",
+        help="Whose flags the accounts have: indimail gives some bits another meaning.",
     ),
     click.option(
         "--format",
@@ -167,43 +167,218 @@ def _importing(command: Callable[..., None]) -> Callable[..., None]:
     return with_options
 
 
+_VPOPMAIL = "The directory that holds what is, or was, vpopmail's home."
+_LAYOUT = click.option(
+    "--layout",
+    type=click.Choice(["auto", "one", "per-domain"]),
+    default="auto",
+    help="Whether all accounts are in one table, vpopmail, or each domain has a table of its own.",
+)
+_PASSWORD_FILE = click.option(
+    "--password-file",
+    type=click.File(encoding="utf-8"),
+    help="A file whose first line is the password of the database, - for standard input: on the"
+    " command line everybody could read it.",
+)
+
+
 @import_.command()
-@_path("--vpopmail", "The directory that holds what is, or was, vpopmail's home.", required=True)
+@_path("--vpopmail", _VPOPMAIL, required=True)
 @_importing
 @click.pass_context
-def tree(ctx: click.Context, vpopmail: Path, options: _Options) -> None:
+def tree(ctx: click.Context, /, vpopmail: Path, options: _Options) -> None:
     """Import a tree of vpopmail's cdb build: domains, accounts, dot-qmail files, limits.
 
     Exit codes: 0 clean, 1 with warnings, 2 with rejects (nothing is written), 3 could not run,
     wrong usage included. What is accepted with --accept does not count.
     """
-    from vpopsql.importer.scan import scan
+    _import(ctx, options, "tree", vpopmail=vpopmail)
+
+
+@import_.command()
+@click.argument("url")
+@_path("--vpopmail", f"{_VPOPMAIL} For dot-qmail files and homes.", required=False)
+@_LAYOUT
+@_PASSWORD_FILE
+@_importing
+@click.pass_context
+def mysql(ctx: click.Context, /, options: _Options, **values: Any) -> None:  # noqa: ANN401 - click's
+    """Import vpopmail's tables from MySQL or MariaDB, with the domains of qmail's users/assign.
+
+    URL is that of the database, mysql://USER@HOST/DATABASE, or the path of a dump of it. Nothing
+    is written to it.
+
+    Exit codes: 0 clean, 1 with warnings, 2 with rejects (nothing is written), 3 could not run,
+    wrong usage included. What is accepted with --accept does not count.
+    """
+    _import(ctx, options, "mysql", **values)
+
+
+@import_.command()
+@click.argument("url")
+@_path("--vpopmail", f"{_VPOPMAIL} For dot-qmail files and homes.", required=False)
+@_LAYOUT
+@_PASSWORD_FILE
+@_importing
+@click.pass_context
+def pgsql(ctx: click.Context, /, options: _Options, **values: Any) -> None:  # noqa: ANN401 - click's
+    """Import vpopmail's tables from PostgreSQL, with the domains of qmail's users/assign.
+
+    URL is that of the database, postgresql://USER@HOST/DATABASE, or the path of a plain dump of
+    it. Nothing is written to it.
+
+    Exit codes: 0 clean, 1 with warnings, 2 with rejects (nothing is written), 3 could not run,
+    wrong usage included. What is accepted with --accept does not count.
+    """
+    _import(ctx, options, "pgsql", **values)
+
+
+@import_.command()
+@_path("--vpopmail", "Where the tree is now, if it is not where it was.", required=False)
+@_path("--qmail", "Where qmail's directory is now, if it is not where it was.", required=False)
+@click.option("--url", help="Where the database or the dump is now, if not where it was.")
+@_PASSWORD_FILE
+@_JOBS
+@click.option(
+    "--format",
+    "output",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    help="A summary for people, or all differences as one JSON document.",
+)
+@click.pass_context
+def verify(ctx: click.Context, /, jobs: int, output: str, **values: Any) -> None:  # noqa: ANN401
+    """Compare what an export would write with the source of the last import.
+
+    Everything is rendered in memory; nothing is written. The source is read again, from where it
+    was imported unless it is said where it is now, and each of its files is compared.
+
+    Exit codes: 0 nothing differs, or only as the import said it would; 2 with differences that
+    nothing explains; 3 could not run.
+    """
+    from vpopsql.importer.stored import read_settings
+    from vpopsql.proof import prove
 
     config = load_config(ctx)
-    source = _source(config, options, vpopmail)
-    origin = f"tree {vpopmail.absolute()}"
-    accepted = options.accepted()
     with _database(config) as database:
-        with _progress("reading") as show:
-            scanned = scan(
-                source,
-                jobs=options.jobs,
-                progress=lambda done, total, boxes: show(done, total, boxes, "mailboxes"),
+        with database.reader() as session:
+            settings = read_settings(session)
+        origin = _remembered(settings, **values)
+        scanned = _read(config, origin, jobs)
+        with database.snapshot() as session, _progress("comparing") as show:
+            proof = prove(
+                session,
+                origin.source(config),
+                scanned,
+                config.paths,
+                lambda done, total, boxes: show(done, total, boxes, "mailboxes"),
             )
-        _carry_out(ctx, database, scanned, origin, options, accepted)
+    if output == "json":
+        click.echo(json.dumps(proof.as_dict()))
+    else:
+        for line in _proof(proof, origin.name):
+            click.echo(line)
+    if proof.unexplained:
+        ctx.exit(_WITH_REJECTS)
 
 
-def _source(config: "Config", options: _Options, vpopmail: Path | None) -> Any:  # noqa: ANN401
-    from vpopsql.importer.scan import Source
+def _remembered(
+    settings: dict[str, str],
+    vpopmail: Path | None,
+    qmail: Path | None,
+    url: str | None,
+    password_file: TextIO | None,
+) -> "Origin":
+    """Return the source of the last import, with what the user says of where it is now."""
+    from vpopsql.errors import ImportFailed
+    from vpopsql.importer.apply import REMEMBERED
+    from vpopsql.importer.origin import recall
 
-    return Source(
-        vpopmail=vpopmail,
-        qmail=options.qmail,
-        vpopmail_dir=config.paths.vpopmail,
-        qmail_dir=config.paths.qmail,
-        root=config.paths.root,
-        choices=options.choices(config),
+    if REMEMBERED not in settings:
+        raise ImportFailed("the database was never filled by an import: there is nothing to prove")
+    origin = recall(settings[REMEMBERED])
+    origin = replace(
+        origin,
+        vpopmail=vpopmail or origin.vpopmail,
+        qmail=qmail or origin.qmail,
+        tables=url or origin.tables,
     )
+    return _with_password(origin, password_file)
+
+
+def _with_password(origin: "Origin", file: TextIO | None) -> "Origin":
+    from vpopsql.importer.origin import with_password
+
+    if file is None:
+        return origin
+    return with_password(origin, file.readline().removesuffix("\n"))
+
+
+def _import(
+    ctx: click.Context,
+    options: _Options,
+    store: str,
+    *,
+    vpopmail: Path | None,
+    url: str | None = None,
+    layout: str = "auto",
+    password_file: TextIO | None = None,
+) -> None:
+    """Read, plan, apply if that is wanted and possible, say what happened, and exit."""
+    from vpopsql.importer.apply import REMEMBERED, apply_plan
+    from vpopsql.importer.codes import Severity
+    from vpopsql.importer.listing import as_objects
+    from vpopsql.importer.origin import Dialect, Origin, Store
+    from vpopsql.importer.plan import make_plan
+    from vpopsql.importer.tables.source import Layout
+
+    config = load_config(ctx)
+    accepted = options.accepted()
+    origin = Origin(
+        store=Store(store),
+        qmail=options.qmail.absolute(),
+        vpopmail=vpopmail and vpopmail.absolute(),
+        tables=url,
+        layout=Layout(layout),
+        dialect=Dialect(options.dialect),
+        read_homes=options.homes,
+    )
+    origin = _with_password(origin, password_file)
+    with _database(config) as database:
+        scanned = _read(config, origin, options.jobs)
+        with database.reader() as session:
+            plan = make_plan(
+                session, scanned, origin.name, update=options.update, accepted=accepted
+            )
+        applied = options.apply and not plan.rejected
+        if options.plan is not None:
+            with options.plan.open("w", encoding="utf-8") as file:
+                file.writelines(_lines(as_objects(plan, applied=applied)))
+        if applied:
+            with _progress("writing") as show:
+                apply_plan(
+                    database,
+                    plan,
+                    {REMEMBERED: origin.remembered()},
+                    lambda done, total: show(done, total, done, "mailboxes"),
+                )
+    if options.output == "json":
+        for line in _lines(as_objects(plan, applied=applied)):
+            click.echo(line, nl=False)
+    else:
+        for line in _table(plan, really=options.apply):
+            click.echo(line)
+    if plan.report.worst is not Severity.NOTE:
+        ctx.exit(_WITH_REJECTS if plan.rejected else _WITH_WARNINGS)
+
+
+def _read(config: "Config", origin: "Origin", jobs: int) -> "Scanned":
+    with _progress("reading") as show:
+        return origin.read(
+            config,
+            jobs=jobs,
+            progress=lambda done, total, boxes: show(done, total, boxes, "mailboxes"),
+        )
 
 
 @contextmanager
@@ -222,44 +397,6 @@ def _progress(what: str) -> Iterator[Callable[[int, int, int, str], None]]:
 
     with closing(Progress(what)) as progress:
         yield progress.show
-
-
-def _carry_out(
-    ctx: click.Context,
-    database: "Database",
-    scanned: "Scanned",
-    origin: str,
-    options: _Options,
-    accepted: "frozenset[Code]",
-) -> None:
-    """Plan, apply if that is wanted and possible, say what happened, and exit."""
-    from vpopsql.importer.apply import apply_plan
-    from vpopsql.importer.codes import Severity
-    from vpopsql.importer.listing import as_objects
-    from vpopsql.importer.plan import make_plan
-
-    with database.reader() as session:
-        plan = make_plan(session, scanned, origin, update=options.update, accepted=accepted)
-    applied = options.apply and not plan.rejected
-    if options.plan is not None:
-        with options.plan.open("w", encoding="utf-8") as file:
-            file.writelines(_lines(as_objects(plan, applied=applied)))
-    if applied:
-        with _progress("writing") as show:
-            apply_plan(
-                database,
-                plan,
-                {"imported_from": origin, "imported_from_qmail": str(options.qmail.absolute())},
-                lambda done, total: show(done, total, done, "mailboxes"),
-            )
-    if options.output == "json":
-        for line in _lines(as_objects(plan, applied=applied)):
-            click.echo(line, nl=False)
-    else:
-        for line in _table(plan, really=options.apply):
-            click.echo(line)
-    if plan.report.worst is not Severity.NOTE:
-        ctx.exit(_WITH_REJECTS if plan.rejected else _WITH_WARNINGS)
 
 
 def _lines(objects: Iterable[dict[str, Any]]) -> Iterator[str]:
@@ -382,3 +519,27 @@ def _result(plan: "Plan", *, really: bool) -> str:
         f"Imported: {domains} domains with {mailboxes} mailboxes.{updated}"
         " `vpopsql import verify` compares the database with the source."
     )
+
+
+def _proof(proof: "Proof", name: str) -> Iterator[str]:
+    from vpopsql.importer.evidence import printable
+    from vpopsql.proof import Kind
+
+    yield f"compared with {printable(name, len(name))}: {proof.domains} domains"
+    for kind in Kind:
+        yield f"  {proof.files[kind]:8} files {kind}"
+    for reason, number in proof.reasons.most_common():
+        yield ""
+        yield f"{number} {reason}:"
+        shown = [each for each in proof.explained if each.reason == reason]
+        for each in shown:
+            yield f"  {each.place}"
+        if number > len(shown):
+            yield f"  {number - len(shown)} more"
+    yield ""
+    if proof.unexplained:
+        yield f"{len(proof.unexplained)} DIFFERENCES THAT NOTHING EXPLAINS:"
+        for each in proof.unexplained:
+            yield f"  {each.place}: {each.reason}"
+        return
+    yield "Nothing differs that is not explained: the export writes what the source has."

@@ -180,10 +180,7 @@ def _read(
     touched: Touched | None = None,
     known: Container[str] = frozenset(),
 ) -> Snapshot:
-    with database.reader() as session:
-        if not database.is_sqlite:
-            # By default each statement would see a moment of its own.
-            session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+    with database.snapshot() as session:
         if session.get(SiteSetting, UNFINISHED_IMPORT):
             raise ExportFailed(
                 "an import has begun and not come to its end, so the database holds a part of a"

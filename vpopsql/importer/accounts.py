@@ -12,6 +12,7 @@ from vpopsql.importer.backend import Choices, Head, Listing
 from vpopsql.importer.codes import Code
 from vpopsql.importer.evidence import Evidence, without_secrets
 from vpopsql.importer.homes import DomainHomes, Homes
+from vpopsql.importer.indimail import vpopmail_flags
 from vpopsql.model import Flag
 from vpopsql.passwords import scheme_of
 from vpopsql.qmail.lines import Malformed
@@ -30,6 +31,7 @@ class AccountReader:
         self._all_homes = homes
         self._choices = choices
         self._evidence = evidence
+        self._mapped = 0
         self.homes = DomainHomes(homes, head.directory)
 
     def usable(self, listing: Listing) -> list[VpasswdLine]:
@@ -39,6 +41,9 @@ class AccountReader:
         usable = [line for line in checked if line is not None]
         shown = listing.tally.place
         usable = self._without_carriage_returns(usable, shown)
+        if self._mapped:
+            reason = f"{self._mapped} accounts have flags that mean something else in vpopmail"
+            self._evidence.find(Code.MAPPED_FLAGS, shown, 0, "", reason)
         self._report_hashes(usable, shown)
         self._report_clear_texts(usable, shown)
         return usable
@@ -65,7 +70,14 @@ class AccountReader:
             return None
         seen[name] = line.number
         tally.imported += 1
-        read = replace(line, name=name, directory=home or "")
+        flags = line.flags
+        if self._choices.is_indimail:
+            flags, dropped = vpopmail_flags(flags)
+            self._mapped += flags != line.flags
+            if dropped:
+                reason = f"{name} has flags that vpopmail does not know: {dropped:#x}"
+                find(Code.INDIMAIL_FLAGS, shown, line.number, str(line.flags), reason, key=key)
+        read = replace(line, name=name, directory=home or "", flags=flags)
         self._find_odd(line, read, shown, key)
         return read
 
@@ -81,7 +93,7 @@ class AccountReader:
         if read.directory != line.directory:
             reason = f"the directory of {name} is read as {read.directory}"
             find(Code.NOT_PLAIN, line.directory, reason)
-        if unknown := line.flags & ~_KNOWN_FLAGS:
+        if unknown := read.flags & ~_KNOWN_FLAGS:
             reason = f"{name} has unknown flags in its gid: {unknown:#x}"
             find(Code.UNKNOWN_FLAGS, str(line.flags), reason)
         place = f"{shown}[{key}]" if key else f"{shown}:{number}"

@@ -26,6 +26,9 @@ from vpopsql.model import (
     utc_now,
 )
 
+REMEMBERED = "imported_from"
+"""The key of the setting that says where the site was read from, see `importer.origin`."""
+
 Progress = Callable[[int, int], None]
 """Is told how many mailboxes of how many are done."""
 

@@ -6,7 +6,8 @@ reads the rest and says everything there is to say about its lines or rows; what
 wherever it comes from (names, flags, hashes, directories) is judged by who asks.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from vpopsql.importer import site
@@ -24,6 +25,8 @@ class Choices:
     """Whether readable passwords are taken over."""
     read_homes: bool = True
     """Whether the homes of accounts are opened, for lastauth and dot-qmail files."""
+    is_indimail: bool = False
+    """Whether the flags of accounts are indimail's."""
     catchall: str = "bounce"
     """What becomes of mail for unknown names where there is no tree to tell, see `CatchAll`."""
 
@@ -52,8 +55,19 @@ class Listing:
     records: list[VpasswdLine | Malformed]
 
 
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What a back end has of the site as a whole."""
+
+    ip_mappings: Mapping[str, str] = field(default_factory=dict)
+    """The real domain of each address."""
+    counter: site.Counter | None = None
+
+
 class Backend(Protocol):
     """Reads what belongs to one domain; reports to the `Evidence` it is given.
+
+    It can be pickled: domains are read by several processes.
 
     :param directory: the domain's directory, None if there is no tree or the directory is missing.
     """
@@ -78,6 +92,12 @@ class Backend(Protocol):
         self, head: Head, directory: Directory | None, evidence: Evidence
     ) -> site.Counter | None:
         """Return the domain's directory counter, None if there is none."""
+
+    def shared(self, heads: Sequence[Head], evidence: Evidence) -> Shared:
+        """Return what belongs to no domain, once all domains are known.
+
+        :param heads: all real domains.
+        """
 
     def last_auths(self, head: Head, evidence: Evidence) -> dict[str, site.LastAuth] | None:
         """Return the last login of each account by name; None: each home has its own file."""

@@ -1,7 +1,9 @@
 """vpopmail's cdb build: everything of a domain is a file in its directory."""
 
+from collections.abc import Sequence
+
 from vpopsql.importer import site
-from vpopsql.importer.backend import Head, Listing
+from vpopsql.importer.backend import Head, Listing, Shared
 from vpopsql.importer.codes import Code
 from vpopsql.importer.directory import Directory
 from vpopsql.importer.evidence import Evidence
@@ -67,6 +69,11 @@ class CdbBuild:
         if directory is None:
             return None
         return read_counter(evidence, directory, directory.names())
+
+    def shared(self, heads: Sequence[Head], evidence: Evidence) -> Shared:
+        """Return nothing: the site's files are read wherever there is a tree."""
+        del heads, evidence
+        return Shared()
 
     def last_auths(self, head: Head, evidence: Evidence) -> dict[str, site.LastAuth] | None:
         """Return None: each home has a file of its own."""

@@ -29,6 +29,12 @@ class Code(enum.Enum):
         "nothing, if the site never used it; else let the user of the URL read it",
     )
 
+    MAPPED_FLAGS = (
+        "mapped-flags",
+        Severity.NOTE,
+        "nothing: they are imported, and written by the export, as vpopmail's",
+    )
+
     DUPLICATE = ("duplicate", Severity.WARNING, "nothing: an earlier line says it and wins")
     TRAILING_TEXT = (
         "trailing-text",

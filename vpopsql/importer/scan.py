@@ -9,7 +9,7 @@ names: neither the time nor the memory of one process is what limits the size of
 
 import ipaddress
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -20,7 +20,6 @@ from vpopsql import names
 from vpopsql.errors import ImportFailed
 from vpopsql.importer import site
 from vpopsql.importer.backend import Backend, Choices, Head
-from vpopsql.importer.cdb_build import CdbBuild
 from vpopsql.importer.codes import Code, Severity
 from vpopsql.importer.crew import work_in_order
 from vpopsql.importer.directory import Directory, Places, components, relative_to
@@ -133,18 +132,20 @@ Progress = Callable[[int, int, int], None]
 
 def scan(
     source: Source,
-    backend: Callable[[], Backend] = CdbBuild,
+    make_backend: Callable[[Sequence[Head]], Backend],
     *,
     jobs: int = 1,
     progress: Progress | None = None,
+    evidence: Evidence | None = None,
 ) -> Scanned:
     """Read the site.
 
-    :param backend: makes a `Backend`, in each process that reads domains; can be pickled.
+    :param make_backend: makes a `Backend`, once it is known which domains there are.
     :param jobs: processes that read domains.
+    :param evidence: what was found by opening the back end.
     :raises ImportFailed: one of the directories cannot be opened.
     """
-    evidence = Evidence()
+    evidence = evidence or Evidence()
     spool = Spool()
     with Opened(source) as opened:
         vpopmail, qmail = opened.vpopmail, opened.qmail
@@ -163,10 +164,17 @@ def scan(
             _leave_rest(vpopmail, _below_domains(assigned, vpopmail_dir), evidence)
         for folder, ours in _OURS_IN_QMAIL.items():
             _leave(evidence, qmail, folder, ours, "qmail's own")
-    directories = {line.directory: name for name, line in assigned.real.items()}
+    heads = _heads(assigned, in_more)
+    backend = make_backend(heads)
+    shared_rows = backend.shared(heads, evidence)
+    found = replace(
+        found,
+        ip_mappings={**found.ip_mappings, **shared_rows.ip_mappings},
+        counter=shared_rows.counter or found.counter,
+    )
+    directories = {head.directory: head.name.name for head in heads}
     make = partial(_Worker, source, backend, vpopmail_dir, directories)
     outside = []
-    heads = _heads(assigned, in_more)
     mailboxes = 0
     for done, each in enumerate(work_in_order(make, heads, jobs), 1):
         spool.put_evidence(each.evidence)
@@ -200,14 +208,14 @@ class _Worker:
     def __init__(
         self,
         source: Source,
-        backend: Callable[[], Backend],
+        backend: Backend,
         vpopmail_dir: str,
         directories: dict[str, str],
     ) -> None:
         self._opened = Opened(source)
         places = self._opened.places(vpopmail_dir)
         self._reader = DomainReader(
-            backend(), places, Homes(directories, vpopmail_dir), vpopmail_dir, source.choices
+            backend, places, Homes(directories, vpopmail_dir), vpopmail_dir, source.choices
         )
 
     def __call__(self, head: Head) -> _Read:

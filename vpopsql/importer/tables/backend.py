@@ -1,12 +1,12 @@
 """What the tables say of one domain: vpopmail's SQL back ends behind the `Backend` protocol."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from vpopsql import names
 from vpopsql.importer import files, site
-from vpopsql.importer.backend import Head, Listing
+from vpopsql.importer.backend import Head, Listing, Shared
 from vpopsql.importer.codes import Code
 from vpopsql.importer.directory import Directory, relative_to
 from vpopsql.importer.evidence import Evidence, Tally
@@ -22,6 +22,7 @@ from vpopsql.importer.tables.schema import (
     Table,
     table_name,
 )
+from vpopsql.importer.tables.shared_rows import read_shared_rows
 from vpopsql.importer.tables.staging import Row, Staged
 
 _LIMITS_FILE = ".qmailadmin-limits"
@@ -35,6 +36,8 @@ class TablesBackend:
 
     :param heads: all real domains of the site: two may have one table.
     """
+
+    in_tree = False
 
     def __init__(self, staged: Staged, heads: Iterable[Head]) -> None:
         self._staged = staged
@@ -117,6 +120,10 @@ class TablesBackend:
             reason = f"no number: {', '.join(odd)}; imported as of a new domain"
             evidence.find(Code.ODD_LIMIT, place, row.line, "", reason, key=head.name.name)
         return replace(in_tree, control=control) if in_tree else site.Counter(control)
+
+    def shared(self, heads: Sequence[Head], evidence: Evidence) -> Shared:
+        """Return what belongs to no domain; account for the rows of domains that are unknown."""
+        return read_shared_rows(self._staged, heads, evidence)
 
     def last_auths(self, head: Head, evidence: Evidence) -> dict[str, site.LastAuth] | None:
         """Return the rows of ``lastauth``; None if there is no such table."""

@@ -6,11 +6,10 @@ is counted here exactly once.
 
 import ipaddress
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from vpopsql import names
 from vpopsql.importer import site
-from vpopsql.importer.backend import Head
+from vpopsql.importer.backend import Head, Shared
 from vpopsql.importer.codes import Code
 from vpopsql.importer.evidence import Evidence, Tally
 from vpopsql.importer.tables import rows as read
@@ -33,21 +32,13 @@ _SITE = "dom_"
 """What the name of the site's own row in ``dir_control`` begins with; a uid follows."""
 
 
-@dataclass(slots=True)
-class SharedRows:
-    """What belongs to no single domain; the mappings' values are names of real domains."""
-
-    ip_mappings: dict[str, str] = field(default_factory=dict)
-    counter: site.Counter | None = None
-
-
-def read_shared_rows(staged: Staged, heads: Sequence[Head], evidence: Evidence) -> SharedRows:
+def read_shared_rows(staged: Staged, heads: Sequence[Head], evidence: Evidence) -> Shared:
     """Read what is the site's, and account for the rows of domains that it does not have.
 
     :param heads: all real domains, with their aliases.
     """
     reader = _Reader(staged, heads, evidence)
-    shared = SharedRows(ip_mappings=reader.ip_mappings(), counter=reader.counter())
+    shared = Shared(ip_mappings=reader.ip_mappings(), counter=reader.counter())
     reader.compare_alias_domains()
     reader.find_strangers()
     return shared
