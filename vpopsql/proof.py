@@ -437,12 +437,15 @@ class _Files:
             if missing[line]:
                 missing[line] -= 1
                 continue
-            code, respelt = None, line
+            respelt, why = line, []
             for code, spell in spellings:
-                respelt = spell(respelt)
-            if code and missing[respelt]:
+                before, respelt = respelt, spell(respelt)
+                if respelt != before:
+                    why.append(code)
+            if why and missing[respelt]:
                 missing[respelt] -= 1
-                self._proof.add(Difference(Kind.EXPLAINED, shown, number, str(code)))
+                for code in why:
+                    self._proof.add(Difference(Kind.EXPLAINED, shown, number, str(code)))
                 respelled = True
             else:
                 numbers.append(number)

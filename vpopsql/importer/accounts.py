@@ -77,7 +77,9 @@ class AccountReader:
             if dropped:
                 reason = f"{name} has flags that vpopmail does not know: {dropped:#x}"
                 find(Code.INDIMAIL_FLAGS, shown, line.number, str(line.flags), reason, key=key)
-        read = replace(line, name=name, directory=home or "", flags=flags)
+        read = line
+        if (name, home, flags) != (line.name, line.directory, line.flags):
+            read = replace(line, name=name, directory=home or "", flags=flags)
         self._find_odd(line, read, shown, key)
         return read
 

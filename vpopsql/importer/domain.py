@@ -10,7 +10,7 @@ from vpopsql.importer.accounts import AccountReader
 from vpopsql.importer.backend import Backend, Choices, Head
 from vpopsql.importer.cdb_build import VPASSWD, VPASSWD_CDB
 from vpopsql.importer.codes import Code
-from vpopsql.importer.directory import Directory, Places, components, relative_to
+from vpopsql.importer.directory import Directory, Places, relative_to
 from vpopsql.importer.dotqmails import DotQmailReader, is_dot_qmail, split_catchall
 from vpopsql.importer.evidence import Evidence
 from vpopsql.importer.files import COUNTER, FREE_BUCKETS, LIMITS, LOCK, report_unreadable
@@ -198,9 +198,13 @@ def _leave_rest(
     homes: set[str] = set()
     buckets: set[str] = set()
     for line in lines:
-        path = components(relative_to(line.directory, head.directory) or "")
-        homes.add("/".join(path))
-        buckets.update("/".join(path[:depth]) for depth in range(1, len(path)))
+        home = relative_to(line.directory, head.directory)
+        if home is not None:
+            homes.add(home)
+            bucket = home.rpartition("/")[0]
+            while bucket and bucket not in buckets:
+                buckets.add(bucket)
+                bucket = bucket.rpartition("/")[0]
     for entry in entries:
         name = entry.name
         if name in homes or name in buckets or name in _READ or is_dot_qmail(name):

@@ -5,6 +5,7 @@ link is followed.
 """
 
 import ipaddress
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -23,6 +24,8 @@ from vpopsql.qmail.vpasswd import VpasswdLine
 EPOCH = datetime.fromtimestamp(0, UTC)
 
 _LASTAUTH = "lastauth"
+_OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}")
 _LISTED = 5  # names shown of many
 
 
@@ -165,6 +168,8 @@ def last_auth(
 
 def _is_ip(text: str) -> bool:
     """Say whether ``lastauth`` names an address; some programs write colons as underscores."""
+    if _IPV4.fullmatch(text):  # nearly all of a million do: ten times as quick
+        return True
     try:
         ipaddress.ip_address(text.replace("_", ":"))
     except ValueError:
