@@ -116,6 +116,31 @@ class Code(enum.Enum):
         Severity.WARNING,
         "compare with the last good copy: the cdb may be older than the lost text",
     )
+    CDB_MISSING = (
+        "cdb-missing",
+        Severity.WARNING,
+        "nothing: the export makes it; until then nothing that reads only the cdb finds an entry",
+    )
+    CDB_DAMAGED = (
+        "cdb-damaged",
+        Severity.WARNING,
+        "nothing: the text is read, and the export makes the cdb anew from it",
+    )
+    CDB_DIFFERS = (
+        "cdb-differs",
+        Severity.WARNING,
+        "decide which of the two is right: the text is imported, as the cdb is made from it",
+    )
+    IN_CDB_ONLY = (
+        "in-cdb-only",
+        Severity.WARNING,
+        "check whether it was removed, or lost from the text: it is not imported",
+    )
+    NOT_IN_CDB = (
+        "not-in-cdb",
+        Severity.WARNING,
+        "check whether it is wanted: it is imported, and had no effect without the cdb",
+    )
     BLANK_LINE = (
         "blank-line",
         Severity.WARNING,
