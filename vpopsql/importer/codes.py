@@ -66,6 +66,18 @@ class Code(enum.Enum):
         "accounts have flags of indimail's that vpopmail knows by other bits",
         "nothing: they are imported, and written by the export, as vpopmail's",
     )
+    UNSORTED = (
+        "unsorted",
+        Severity.NOTE,
+        "the lines of `vpasswd` are not in the order of their names",
+        "nothing: the export writes them in that order, as vpopmail does",
+    )
+    MISCOUNTED = (
+        "miscounted",
+        Severity.NOTE,
+        "`.dir-control` does not count as many accounts as there are",
+        "nothing: the count is not exact in vpopmail either; it is imported as it is",
+    )
     DUPLICATE = (
         "duplicate",
         Severity.WARNING,
@@ -229,6 +241,18 @@ class Code(enum.Enum):
         "a line forwards mail to an address of this site that nobody has",
         "correct or remove the line: it is imported, and its mail bounces or is deleted as before",
     )
+    NO_FINAL_NEWLINE = (
+        "no-final-newline",
+        Severity.WARNING,
+        "the last line of `vpasswd` is an account, but has no newline: its end may be missing",
+        "compare quota and password with a backup: the line is imported as it stands there",
+    )
+    LONG_LINE = (
+        "long-line",
+        Severity.WARNING,
+        "a line of `vpasswd` has more than 299 bytes, newline included",
+        "nothing: but vpopmail's own tools stop here and do not show the accounts behind it",
+    )
     BLANK_LINE = (
         "blank-line",
         Severity.WARNING,
@@ -265,11 +289,71 @@ class Code(enum.Enum):
         "the directory of an account is missing",
         "restore the directory if it had mail: the account is imported without it",
     )
+    UNSAFE_HOME = (
+        "unsafe-home",
+        Severity.WARNING,
+        "the directory of a domain or account is sticky, or writable for everybody",
+        "take the bits away (chmod o-w,-t): qmail defers mail for such a directory",
+    )
+    ORPHAN_HOME = (
+        "orphan-home",
+        Severity.WARNING,
+        "a directory has a Maildir or lastauth, but belongs to no account that is imported",
+        "look for mail in it: it stays where it is, and nothing delivers to it",
+    )
+    ORPHAN_LIST = (
+        "orphan-list",
+        Severity.WARNING,
+        "a dot-qmail file is part of a mailing list that has no dot-qmail file of its own",
+        "remove what is left of the list, or restore it: the file is imported as it is",
+    )
+    ORPHAN_ROBOT = (
+        "orphan-robot",
+        Severity.WARNING,
+        "a dot-qmail file runs an autoresponder whose message or directory is missing",
+        "restore or remove it: the file is imported as it is, and mail for it fails",
+    )
+    NO_MAILDIR = (
+        "no-maildir",
+        Severity.WARNING,
+        "a dot-qmail file delivers into a Maildir that is not there",
+        "make or remove it: the file is imported as it is, and mail for it waits",
+    )
+    ODD_QUOTA = (
+        "odd-quota",
+        Severity.WARNING,
+        "vpopmail takes the quota of an account for something else than it looks like",
+        "set the quota anew if it is not meant like that: the text is kept as it is",
+    )
     UNKNOWN_SETTING = (
         "unknown-setting",
         Severity.WARNING,
         "a line of a limits file sets something that vpopmail does not know",
         "nothing: vpopmail ignores the line; it is kept in the file's text",
+    )
+    LIMIT_WITHOUT_VALUE = (
+        "limit-without-value",
+        Severity.WARNING,
+        "a key of a limits file has no value behind it",
+        "check the domain's limits: without a value vpopmail leaves the limit at its default",
+    )
+    PACKED_PERMISSIONS = (
+        "packed-permissions",
+        Severity.WARNING,
+        "`perm_quota` in a limits file holds permissions for lists as well",
+        "check what the domain's administrators may do: vpopmail itself does not find them there",
+    )
+    UNREAD_LIMITS = (
+        "unread-limits",
+        Severity.WARNING,
+        "a limits file goes on where vpopmail stops: behind 2048 bytes, or a NUL",
+        "shorten the file if the rest is meant to count: it has no effect, and is not imported",
+    )
+    DAMAGED_COUNTER = (
+        "damaged-counter",
+        Severity.WARNING,
+        "`.dir-control` is not of its form",
+        "nothing: it is imported as if it were missing, which only decides where new accounts go",
     )
     ODD_LASTAUTH = (
         "odd-lastauth",
@@ -322,7 +406,7 @@ class Code(enum.Enum):
     ODD_LIMIT = (
         "odd-limit",
         Severity.WARNING,
-        "a column of `limits` or `dir_control` is no number, or none that it can have",
+        "a limit, or a column of `dir_control`, is no number, or none that it can have",
         "check the domain's limits: the value is imported as vpopmail understands it",
     )
     UNRELIABLE_PERMISSIONS = (
@@ -373,6 +457,13 @@ class Code(enum.Enum):
         "a line or row is not of the form that its file or table has",
         "repair or remove the line",
         "the line or row is left out, and the account or domain with it if it is one's",
+    )
+    CUT_OFF = (
+        "cut-off",
+        Severity.REJECT,
+        "the last line of `vpasswd` is no account and has no newline: the file is cut off",
+        "restore the file from a backup, or the account from vpasswd.cdb, see --prefer",
+        "the line is left out, and the account with it",
     )
     BAD_NAME = (
         "bad-name",
@@ -443,6 +534,13 @@ class Code(enum.Enum):
         "a file or directory is a symbolic link",
         "put the real one in its place, or import a copy made with `cp -RL`: no link is followed",
         "what it leads to is left out: with a domain's directory or vpasswd, the domain",
+    )
+    LINKED_DOMAIN = (
+        "linked-domain",
+        Severity.REJECT,
+        "the directory of a domain is a symbolic link, as some made alias domains by hand",
+        "name an alias domain in users/assign; else put the directory in place of the link",
+        "the domain is left out",
     )
     MISSING = (
         "missing",
