@@ -3,6 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from vpopsql.importer import site
+from vpopsql.importer.codes import Code
+from vpopsql.importer.evidence import Evidence, Finding
+
 Unpack = Callable[[str], Path]
 
 DOMAINS = "home/vpopmail/domains"
@@ -25,3 +29,13 @@ def insert_second(path: Path, line: bytes) -> int:
     first, newline, rest = (path.read_bytes() if path.exists() else b"").partition(b"\n")
     path.write_bytes(first + newline + line + rest)
     return 2 if newline else 1
+
+
+def mailboxes(found: site.Site) -> dict[str, site.Mailbox]:
+    """Return the accounts of example.com by name."""
+    (domain,) = [domain for domain in found.domains if domain.name.name == "example.com"]
+    return {mailbox.name: mailbox for mailbox in domain.mailboxes}
+
+
+def of(evidence: Evidence, *codes: Code) -> list[Finding]:
+    return [finding for finding in evidence.findings if finding.code in codes]

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vpopsql.importer import site
+from vpopsql.importer.account_files import VPASSWD, VPASSWD_CDB
 from vpopsql.importer.accounts import AccountReader
 from vpopsql.importer.backend import Backend, Choices, Head
-from vpopsql.importer.cdb_build import VPASSWD, VPASSWD_CDB
 from vpopsql.importer.codes import Code
 from vpopsql.importer.directory import Directory, Places, relative_to
 from vpopsql.importer.dotqmails import DotQmailReader, is_dot_qmail, split_catchall
