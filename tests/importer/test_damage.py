@@ -164,7 +164,6 @@ def test_what_is_missing_is_named(unpack: Unpack, file: str, code: str) -> None:
     "path",
     [
         "var/qmail/users/assign",
-        "home/vpopmail/domains/example.com",
         "home/vpopmail/domains/example.com/vpasswd",
         "home/vpopmail/domains/example.com/alice",
         "home/vpopmail/domains/limited.net/.qmailadmin-limits",

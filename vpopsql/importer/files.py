@@ -1,5 +1,7 @@
 """Reading one file and saying why not; the small files that site and domains both have."""
 
+import stat
+
 from vpopsql.importer import site
 from vpopsql.importer.codes import Code
 from vpopsql.importer.directory import Directory, SymbolicLink
@@ -38,11 +40,22 @@ def report_unreadable(evidence: Evidence, error: OSError, what: str) -> None:
     """Record why something that is needed could not be read."""
     shown = str(error.filename)
     if isinstance(error, SymbolicLink):
-        evidence.find(Code.LINKED, shown, 0, "", f"{what} is a symbolic link")
+        text = f"-> {error.target}" if error.target else ""
+        evidence.find(Code.LINKED, shown, 0, text, f"{what} is a symbolic link")
     elif isinstance(error, FileNotFoundError | NotADirectoryError):
         evidence.find(Code.MISSING, shown, 0, "", f"{what} is missing")
     else:
         evidence.find(Code.UNREADABLE, shown, 0, "", f"{what}: {error.strerror}")
+
+
+def find_unsafe(evidence: Evidence, directory: Directory) -> None:
+    """Report a directory that qmail does not deliver from."""
+    mode = directory.mode()
+    if mode & (stat.S_IWOTH | stat.S_ISVTX):
+        sticky = "sticky" if mode & stat.S_ISVTX else ""
+        writable = "writable for everybody" if mode & stat.S_IWOTH else ""
+        reason = f"it is {' and '.join(filter(None, (sticky, writable)))}"
+        evidence.find(Code.UNSAFE_HOME, directory.shown, 0, f"{mode:04o}", reason)
 
 
 def read_limits(evidence: Evidence, directory: Directory, name: str) -> site.Limits | None:
