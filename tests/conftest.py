@@ -73,9 +73,7 @@ def _postgresql_url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def mariadb_server(
-    request: pytest.FixtureRequest, worker_id: str
-) -> Iterator[mariadb.MariaDB]:
+def mariadb_server(request: pytest.FixtureRequest, worker_id: str) -> Iterator[mariadb.MariaDB]:
     """The session's MariaDB; the test is skipped where there is none."""
     if not mariadb.is_installed() and not MARIADB_REQUIRED:
         pytest.skip("no mariadb-server: the import from MySQL is not tested")

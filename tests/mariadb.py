@@ -66,9 +66,7 @@ class MariaDB:
     @contextlib.contextmanager
     def connect(self, url: str | URL | None = None) -> Iterator[Connection]:
         """Open a connection in which everything is committed at once."""
-        engine = create_engine(
-            url or self._url, poolclass=NullPool, isolation_level="AUTOCOMMIT"
-        )
+        engine = create_engine(url or self._url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
             yield connection
 

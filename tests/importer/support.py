@@ -47,7 +47,13 @@ def findings(root: Path, code: str) -> list[Finding]:
 
 
 def read_tables(
-    store: Store, tables: str, root: Path, *, with_tree: bool = True, jobs: int = 1, **settings: Any
+    store: Store,
+    tables: str,
+    root: Path,
+    *,
+    with_tree: bool = True,
+    jobs: int = 1,
+    **settings: Any,
 ) -> tuple[site.Site, Evidence]:
     """Read a site whose rows are in a database or a dump, as the command does."""
     origin = Origin(
@@ -57,9 +63,7 @@ def read_tables(
         tables=tables,
         **settings,
     )
-    config = Config(
-        paths=Paths(root=str(root)), passwords=Passwords(store_clear_text=True)
-    )
+    config = Config(paths=Paths(root=str(root)), passwords=Passwords(store_clear_text=True))
     scanned = origin.read(config, jobs=jobs)
     return replace(scanned.found, domains=tuple(scanned.spool)), together(scanned)
 
