@@ -57,7 +57,8 @@ DEFAULT_LIMITS = "home/vpopmail/etc/vlimits.default"
         (IP_MAP, b"192.0.2.9 unknown.org\n", "unknown-domain", "reject"),
         (IP_MAP, b"127.0.0.9 test.com\n", "duplicate", "warning"),
         (IP_MAP, b"192.0.2.9 example-alias.org\n", "respelled", "note"),
-        (DEFAULT_LIMITS, b"maxpopaccounts many\n", "malformed", "reject"),
+        (DEFAULT_LIMITS, b"maxpopaccounts many\n", "odd-limit", "warning"),
+        (DEFAULT_LIMITS, b"maxpopaccounts\n", "limit-without-value", "warning"),
         (DEFAULT_LIMITS, b"max_everything 1\n", "unknown-setting", "warning"),
         (VPASSWD, b"nothing\n", "malformed", "reject"),
         (VPASSWD, user_line(b"x", ids=b"one:0"), "malformed", "reject"),
@@ -87,7 +88,7 @@ DEFAULT_LIMITS = "home/vpopmail/etc/vlimits.default"
         (VPASSWD, user_line(b"Xaver"), "upper-case", "warning"),
         (VPASSWD, b"\n", "blank-line", "warning"),
         (f"{DOMAIN}/.dir_control_free", b"0\0\n", "malformed", "reject"),
-        (f"{DOMAIN}/.qmailadmin-limits", b"quota: lots\n", "malformed", "reject"),
+        (f"{DOMAIN}/.qmailadmin-limits", b"quota: lots\n", "odd-limit", "warning"),
     ],
 )
 def test_a_bad_line_is_named_with_its_file_and_number(

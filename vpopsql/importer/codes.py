@@ -304,7 +304,7 @@ class Code(enum.Enum):
     ORPHAN_LIST = (
         "orphan-list",
         Severity.WARNING,
-        "a dot-qmail file is what is left of a mailing list whose directory or own file is missing",
+        "a dot-qmail file is part of a mailing list whose directory or own file is missing",
         "remove what is left of the list, or restore it: the file is imported as it is",
     )
     ORPHAN_ROBOT = (

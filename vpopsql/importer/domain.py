@@ -13,7 +13,7 @@ from vpopsql.importer.deliveries import DeliveryReader
 from vpopsql.importer.directory import Directory, Places, SymbolicLink, relative_to
 from vpopsql.importer.dotqmails import DotQmailReader, split_catchall
 from vpopsql.importer.evidence import Evidence
-from vpopsql.importer.files import find_unsafe, report_unreadable
+from vpopsql.importer.files import COUNTER, find_unsafe, report_unreadable
 from vpopsql.importer.homes import Homes, Outside
 from vpopsql.importer.mailboxes import EPOCH, Home, HomeReader
 from vpopsql.importer.orphans import leave_rest
@@ -145,6 +145,8 @@ class DomainReader:
         reading.outside = accounts.homes.outside
         reading.files = [*self._placed(reading.domain, aliases)]
         if self._places and directory:
+            if self._backend.in_tree:
+                _find_miscounted(reading.domain, directory, evidence)
             self._check_deliveries(reading, reading.domain, self._places)
         if find_unwritable(reading.domain, self._vpopmail_dir, evidence):
             reading.domain = None
@@ -215,6 +217,18 @@ class DomainReader:
             last_auth=last_auth,
             files=files,
         )
+
+
+def _find_miscounted(domain: site.Domain, directory: Directory, evidence: Evidence) -> None:
+    """Report a counter file that does not count as many accounts as there are."""
+    accounts = len(domain.mailboxes)
+    if domain.counter is None or domain.counter.control.cur_users == accounts:
+        return
+    shown = f"{directory.shown}/{COUNTER}"
+    damaged = any(each.code is Code.DAMAGED_COUNTER for each in evidence.findings)
+    if directory.has(COUNTER) and not damaged:
+        reason = f"it counts {domain.counter.control.cur_users} accounts, there are {accounts}"
+        evidence.find(Code.MISCOUNTED, shown, 1, "", reason)
 
 
 def _filename(file: site.DotQmailFile) -> str:
