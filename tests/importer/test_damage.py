@@ -261,3 +261,28 @@ def test_another_home_of_vpopmail_is_found_and_said(unpack: Unpack) -> None:
     assert found.vpopmail_dir == "/srv/mail"
     assert len(found.domains) == 5
     assert [finding.text for finding in support.findings(root, "other-home")] == ["/srv/mail"]
+
+
+def test_of_the_default_domain_only_the_first_line_counts(unpack: Unpack) -> None:
+    root = unpack("base")
+    default = root / "home/vpopmail/etc/defaultdomain"
+    default.write_text("test.com\nexample.com\n\n")
+
+    found, evidence = support.read(root)
+
+    assert found.default_domain == "test.com"
+    assert [(str(odd.code), odd.place) for odd in evidence.of(Severity.WARNING)] == [
+        ("trailing-text", f"{default}:2")
+    ]
+
+
+def test_a_domain_that_no_mail_is_accepted_for_is_named(unpack: Unpack) -> None:
+    root = unpack("base")
+    hosts = root / RCPTHOSTS
+    hosts.write_bytes(hosts.read_bytes().replace(b"test.com\n", b""))
+
+    _, evidence = support.read(root)
+
+    assert [(str(odd.code), odd.place, odd.text) for odd in evidence.findings] == [
+        ("not-in-rcpthosts", str(hosts), "test.com")
+    ]

@@ -12,6 +12,7 @@ from vpopsql.db import Database
 from vpopsql.exporter.apply import apply
 from vpopsql.importer.backend import Choices, Prefer
 from vpopsql.importer.codes import Code, Severity
+from vpopsql.model import Flag
 
 
 def test_the_good_lines_around_bad_ones_are_read(unpack: Unpack) -> None:
@@ -169,6 +170,18 @@ def test_hashes_that_are_read_in_another_way_are_counted(unpack: Unpack) -> None
     assert [each.reason for each in of(evidence, Code.HASH_PREFIX)] == [
         "1 password hashes have a prefix such as {CRYPT}"
     ]
+
+
+def test_flags_of_indimail_are_counted_and_become_vpopmail_s(unpack: Unpack) -> None:
+    root = unpack("base")
+    path = root / VPASSWD
+    path.write_bytes(path.read_bytes().replace(b":1:4096:dadmin:", b":1:128:dadmin:"))
+    support.compile_cdbs(root)
+
+    found, evidence = support.read(root, Choices(store_clear_text=True, is_indimail=True))
+
+    assert mailboxes(found)["dadmin"].flags == Flag.QA_ADMIN
+    assert str(path) in [each.place for each in of(evidence, Code.MAPPED_FLAGS)]
 
 
 # --- quotas -----------------------------------------------------------------------------------

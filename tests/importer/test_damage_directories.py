@@ -1,6 +1,7 @@
 """Damage of domains' and accounts' directories, and of the small files in them."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -26,8 +27,8 @@ def test_a_dot_qmail_file_with_a_control_character_in_its_name_is_a_reject(
     _, evidence = support.read(root)
 
     escaped = name.encode("unicode_escape").decode()
-    assert [finding.place for finding in evidence.of(Severity.REJECT)] == [
-        f"{root}/{place}/.qmail-{escaped}"
+    assert [(each.code, each.place) for each in evidence.of(Severity.REJECT)] == [
+        (Code.BAD_FILE_NAME, f"{root}/{place}/.qmail-{escaped}")
     ]
 
 
@@ -363,6 +364,14 @@ def test_a_delivery_into_a_maildir_that_is_not_there_is_said(
     assert [each.place.removeprefix(f"{root}/{CATCH}/") for each in found] == sorted(
         [".qmail-mixed:6", *places], key=lambda place: ("/" in place, place)
     )
+
+
+def test_a_copy_without_mail_misses_no_maildir(unpack: Unpack) -> None:
+    root = unpack("small")
+    for maildir in (root / DOMAINS).glob("**/Maildir"):
+        shutil.rmtree(maildir)
+
+    assert of(support.read(root)[1], Code.NO_MAILDIR) == []
 
 
 @pytest.mark.parametrize(

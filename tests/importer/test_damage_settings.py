@@ -181,3 +181,17 @@ def test_a_domain_without_a_counter_has_none_that_miscounts(unpack: Unpack) -> N
     _, evidence = support.read(root)
 
     assert of(evidence, Code.MISCOUNTED) == []
+
+
+def test_a_counter_of_the_site_that_the_database_does_not_share_is_said(
+    database: Database, unpack: Unpack
+) -> None:
+    root = unpack("base")
+    sites.import_tree(database, root)
+    path = root / DOMAINS / ".dir-control"
+    path.write_bytes(path.read_bytes().replace(b"5\n", b"7\n", 1))
+
+    plan = support.plan(database, root)
+
+    assert [each.code for each in plan.evidence.findings] == [Code.COUNTER_KEPT]
+    assert not plan.does_anything

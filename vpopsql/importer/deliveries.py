@@ -1,7 +1,8 @@
 """Dot-qmail files whose Maildir, autoresponder or mailing list is not there any more.
 
 Only what is in the domains' directories is looked for: of a copy of a site nothing else need be
-there. What a symbolic link leads to is not looked at.
+there. Nor need Maildirs, so one is missed only if accounts of the domain have theirs. What a
+symbolic link leads to is not looked at.
 """
 
 import posixpath
@@ -28,6 +29,7 @@ class DeliveryReader:
 
     :param directory: that of the domain, as the data call it.
     :param names: what the domain has dot-qmail files for.
+    :param evidence: that of the domain; knows how many Maildirs were seen.
     """
 
     def __init__(
@@ -86,6 +88,8 @@ class DeliveryReader:
 
     def _missing_maildir(self, home: str, text: str) -> str | None:
         """Return the Maildir of a line if it is not there."""
+        if not self._evidence.maildirs:
+            return None
         path = self._ours(posixpath.join(home, text.removeprefix("./")))
         return None if path is None or self._exists(path) else path
 
