@@ -51,10 +51,12 @@ class DeliveryReader:
             reason = f"it is part of the list {lost}, which has no dot-qmail file of its own"
             self._evidence.find(Code.ORPHAN_LIST, shown, 0, "", reason, key=key)
         for number, line in enumerate(file.lines, 1):
-            text = line.text.rstrip(_BLANKS)
             code = missing = None
+            text = line.text.rstrip(_BLANKS)
             if line.kind is LineKind.MAILDIR:
                 code, missing = Code.NO_MAILDIR, self._missing_maildir(home, text)
+            elif line.kind is not LineKind.PROGRAM:
+                continue
             elif dotqmail.is_autoresponder_line(text):
                 code, missing = Code.ORPHAN_ROBOT, self._missing_argument(text)
             elif dotqmail.is_list_line(text):
