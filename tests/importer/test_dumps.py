@@ -21,8 +21,9 @@ from tests.importer.sqlschemas import (
 from tests.mariadb import MariaDB
 from vpopsql.errors import ImportFailed
 from vpopsql.importer import site
-from vpopsql.importer.evidence import Evidence
+from vpopsql.importer.evidence import Evidence, Tally
 from vpopsql.importer.origin import Store
+from vpopsql.importer.tables import sqltext
 from vpopsql.importer.tables.source import Layout
 
 # --- the same site ----------------------------------------------------------------------------
@@ -182,6 +183,28 @@ UNLOCK TABLES;
 """.encode()
 
 
+POSTGRESQL = rb"""--
+-- PostgreSQL database dump
+--
+
+SET client_encoding = 'UTF8';
+CREATE FUNCTION public.f() RETURNS trigger LANGUAGE plpgsql AS $_$ begin; 'x' end $_$;
+CREATE TABLE public.vpopmail (
+    pw_name character varying(64) NOT NULL,
+    pw_domain character(96) NOT NULL,
+    pw_passwd character varying(128) DEFAULT ','::character varying,
+    pw_uid integer, pw_gid integer, pw_gecos character varying(64),
+    pw_dir character varying(160), pw_shell character varying(20)
+);
+COPY public.vpopmail FROM stdin;
+joe	example.com  	*	1	0	J\\o\te	/home/vpopmail/domains/example.com/joe	\N
+\.
+
+INSERT INTO public.vpopmail VALUES ('ann','example.com',E'*\\',1,0,'O''A\\','/srv/ann','');
+--
+-- PostgreSQL database dump complete
+--
+"""
 SECOND = (
     OLD[OLD.index(b"CREATE") : OLD.index(b"/*!40000")]
     .replace(b"`vpopmail`", b"`example_com`")
@@ -213,6 +236,17 @@ def test_dumps_of_old_servers_are_read(qmail: Path, dump: bytes, codes: list[str
     (joe,) = domain.mailboxes
     assert (joe.name, joe.comment, joe.password_hash) == ("joe", "J\udcf6 'n'", HASH)
     assert support.codes(evidence) == codes
+
+
+def test_values_of_postgresql_are_what_they_were(qmail: Path) -> None:
+    found, evidence = read(qmail, POSTGRESQL, Store.PGSQL)
+
+    (domain,) = found.domains
+    assert [(box.name, box.password_hash, box.comment) for box in domain.mailboxes] == [
+        ("ann", "*\\", "O'A\\\\"),
+        ("joe", "*", "J\\o\te"),
+    ]
+    assert support.codes(evidence) == ["home-outside"]
 
 
 def test_a_dump_with_windows_line_ends_is_read(qmail: Path) -> None:
@@ -284,17 +318,16 @@ def test_a_dump_says_where_a_row_is_damaged(qmail: Path) -> None:
     assert [box.name for box in domain.mailboxes] == ["joe"]
 
 
-@pytest.mark.parametrize("dump", [OLD], ids=["4.1"])
 @given(share=st.floats(0, 1))
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_a_dump_that_is_cut_anywhere_is_never_taken_for_a_whole_one(
-    qmail: Path, dump: bytes, share: float
+    qmail: Path, share: float
 ) -> None:
-    last = dump.index(b"/*!40101 SET CHARACTER_SET_CLIENT=@OLD")
+    last = OLD.index(b"/*!40101 SET CHARACTER_SET_CLIENT=@OLD")
 
-    assert damage_of(qmail, dump[: int(share * last)], Store.MYSQL)
+    assert damage_of(qmail, OLD[: int(share * last)], Store.MYSQL)
 
 
 def damage_of(root: Path, dump: bytes, store: Store) -> str:
@@ -448,3 +481,52 @@ def test_a_layout_that_is_not_there_is_refused(
 
     with pytest.raises(ImportFailed, match=reason):
         support.read_tables(Store.MYSQL, str(path), qmail, with_tree=False, layout=layout)
+
+
+# --- how it is read ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 4096])
+@pytest.mark.parametrize("options", [(), ("--skip-extended-insert", "--hex-blob")])
+def test_how_a_dump_is_cut_into_blocks_does_not_matter(
+    mariadb_server: MariaDB,
+    mysql_of: MakeMysql,
+    latin1_site: SampleSite,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    size: int,
+) -> None:
+    sample, tree = latin1_site
+    dump = tmp_path / "dump.sql"
+    dump.write_bytes(mariadb_server.dump(mysql_of(MYSQL_OLD, sample), *options))
+    monkeypatch.setattr(sqltext, "_BLOCK", size)
+    monkeypatch.setattr(sqltext, "_AHEAD", 256)
+
+    found, _ = support.read_tables(Store.MYSQL, str(dump), sample.root)
+
+    assert found == sqlsites.expected(tree, clear_text=False)
+
+
+@pytest.mark.parametrize(
+    "dump, store", [(OLD, Store.MYSQL), (POSTGRESQL, Store.PGSQL)], ids=["mysql", "pgsql"]
+)
+@given(share=st.floats(0, 1), cut=st.integers(0, 30), put=st.binary(max_size=3))
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_no_change_of_a_dump_ends_in_a_crash_or_loses_count(
+    qmail: Path, dump: bytes, store: Store, share: float, cut: int, put: bytes
+) -> None:
+    at = int(share * len(dump))
+
+    tallies = tallies_of(qmail, dump[:at] + put + dump[at + cut :], store)
+
+    assert [tally for tally in tallies if not tally.adds_up] == []
+
+
+def tallies_of(root: Path, dump: bytes, store: Store) -> list[Tally]:
+    try:
+        return read(root, dump, store)[1].tallies
+    except ImportFailed:
+        return []

@@ -211,15 +211,19 @@ def test_domains_that_share_a_table_get_the_accounts_of_their_directories(
 # --- refusals ---------------------------------------------------------------------------------
 
 
+def _user(server: MariaDB, url: URL, name: str, what: str) -> URL:
+    """Return the URL for a new user who may read what is said, and has a password."""
+    with server.connect() as connection:
+        connection.exec_driver_sql(f"CREATE USER {name}@localhost IDENTIFIED BY 'right pw'")
+        connection.exec_driver_sql(f"GRANT SELECT ON {what} TO {name}@localhost")
+    return url.set(username=name, password="right pw")
+
+
 @pytest.fixture(scope="session")
 def mysql_user(mariadb_server: MariaDB, mysql_of: MakeMysql, utf8_site: SampleSite) -> URL:
-    """The URL of the sample site for a user who may read nothing but a few of its tables."""
+    """The URL of the sample site for a user who may read all of it."""
     url = make_url(mysql_of(MYSQL, utf8_site.sample))
-    name = f"reader_{url.database}"
-    with mariadb_server.connect() as connection:
-        connection.exec_driver_sql(f"CREATE USER {name}@localhost IDENTIFIED BY 'right pw'")
-        connection.exec_driver_sql(f"GRANT SELECT ON {url.database}.vpopmail TO {name}@localhost")
-    return url.set(username=name, password="right pw")
+    return _user(mariadb_server, url, f"reader_{url.database}", f"{url.database}.*")
 
 
 def refusal(url: URL | str, root: Path) -> str:
@@ -230,9 +234,14 @@ def refusal(url: URL | str, root: Path) -> str:
 
 
 def test_tables_that_the_user_may_not_read_are_not_taken_for_missing(
-    mysql_user: URL, utf8_site: SampleSite
+    mariadb_server: MariaDB, mysql_of: MakeMysql, utf8_site: SampleSite
 ) -> None:
-    said = refusal(mysql_user, utf8_site.sample.root)
+    url = make_url(mysql_of(MYSQL, utf8_site.sample))
+    what = f"{url.database}.vpopmail"
+
+    said = refusal(
+        _user(mariadb_server, url, f"narrow_{url.database}", what), utf8_site.sample.root
+    )
 
     assert "valias: SELECT command denied to user" in said
     assert "let the user of the URL read the whole database: GRANT SELECT" in said
@@ -308,16 +317,11 @@ def test_a_missing_driver_is_said_with_how_to_get_it(
 def test_the_command_reads_plans_applies_and_proves(
     database: Database,
     database_url: str,
-    mariadb_server: MariaDB,
     mysql_user: URL,
     utf8_site: SampleSite,
     tmp_path: Path,
 ) -> None:
     root = utf8_site.sample.root
-    with mariadb_server.connect() as connection:
-        connection.exec_driver_sql(
-            f"GRANT SELECT ON {mysql_user.database}.* TO {mysql_user.username}@localhost"
-        )
     (tmp_path / "password").write_text("right pw\n")
     secret, plan = ["--password-file", str(tmp_path / "password")], tmp_path / "plan"
     source = sqlsites.arguments("mysql", mysql_user.set(password=None), root, *secret)
