@@ -14,13 +14,16 @@ from tests.importer import sqlsites, support
 from tests.importer.conftest import MakeMysql, SampleSite
 from tests.importer.sqlschemas import MYSQL, MYSQL_BY_DOMAIN, MYSQL_OLD, MYSQL_SHIPPED, Schema
 from tests.mariadb import MariaDB
-from vpopsql.cli import cli
+from vpopsql.cli import cli, main
 from vpopsql.db import Database
 from vpopsql.errors import ImportFailed
 from vpopsql.importer import site
 from vpopsql.importer.evidence import Evidence
 from vpopsql.importer.origin import Store
+from vpopsql.importer.tables.live import LiveDatabase
+from vpopsql.importer.tables.schema import ACCOUNTS
 from vpopsql.importer.tables.source import stage
+from vpopsql.importer.tables.staging import Staged, Staging
 from vpopsql.model import Mailbox
 
 # --- the same site ----------------------------------------------------------------------------
@@ -484,3 +487,43 @@ def test_a_site_without_its_tree_is_imported_and_proved(
     assert summary["parts"]["mailboxes"]["new"] == 270
     assert summary["lines_add_up"] is True
     assert "0 files unexplained" in proved.output
+
+
+# --- one moment -------------------------------------------------------------------------------
+
+
+def test_rows_that_come_while_it_is_read_are_not_seen(
+    mariadb_server: MariaDB, utf8_site: SampleSite, tmp_path: Path
+) -> None:
+    url = mariadb_server.create()
+    accounts = list(utf8_site.sample.tables["vpopmail"])
+    with mariadb_server.connect(url) as connection:
+        sqlsites.fill(connection, MYSQL, {"vpopmail": accounts[:3]})
+        live = LiveDatabase(url, "mysql")
+        sqlsites.insert(connection, "vpopmail", accounts[3:5])
+
+    with Staging(tmp_path) as staging:
+        live.copy("vpopmail", ACCOUNTS, staging)
+        staging.finish()
+    live.close()
+
+    staged = Staged(staging.path, "x", False, "mysql", {ACCOUNTS.name: ("vpopmail",)}, False)
+    assert sum(owner.rows for owner in staged.owners(ACCOUNTS)) == 3
+    staged.close()
+
+
+def test_the_program_ends_with_three_and_one_sentence(
+    database_url: str,
+    utf8_site: SampleSite,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = sqlsites.arguments("mysql", "oracle://u:secret@h/db", utf8_site.sample.root)
+    monkeypatch.setattr(sys, "argv", ["vpopsql", "import", *arguments])
+    monkeypatch.setenv("VPOPSQL_DATABASE_URL", database_url)
+
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    assert ended.value.code == 3
+    assert capsys.readouterr().err == "vpopsql: the URL is one of oracle, not of mysql\n"

@@ -11,7 +11,12 @@ from tests.importer.conftest import PgSources, SampleSite
 from tests.importer.sqlschemas import PGSQL, PGSQL_BY_DOMAIN, PGSQL_OLD, Schema
 from vpopsql.db import Database
 from vpopsql.errors import ImportFailed
+from vpopsql.importer.evidence import Evidence
 from vpopsql.importer.origin import Store
+from vpopsql.importer.tables.live import LiveDatabase
+from vpopsql.importer.tables.schema import ACCOUNTS
+from vpopsql.importer.tables.source import stage
+from vpopsql.importer.tables.staging import Staged, Staging
 
 HOME = "/home/vpopmail/domains"
 JOE: sqlsites.Row = {
@@ -205,3 +210,36 @@ def test_the_command_reads_plans_applies_and_proves(
     assert "onlypw" not in shown
     assert "right pw" not in written
     assert sqlsites.VLOG_PASSWORD not in written
+
+
+def test_rows_that_come_while_it_is_read_are_not_seen(pgsql: PgSources, tmp_path: Path) -> None:
+    url = pgsql.create()
+    pgsql.fill(url, PGSQL, {"vpopmail": [JOE]})
+    live = LiveDatabase(url, "pgsql")
+    pgsql.execute(url, "UPDATE vpopmail SET pw_name = 'ann'")
+
+    with Staging(tmp_path) as staging:
+        live.copy("vpopmail", ACCOUNTS, staging)
+        staging.finish()
+    live.close()
+
+    staged = Staged(staging.path, "x", False, "pgsql", {ACCOUNTS.name: ("vpopmail",)}, False)
+    assert [row.fields[0] for row in staged.rows(ACCOUNTS, "example.com")] == ["joe"]
+    staged.close()
+
+
+def test_no_password_that_people_mistyped_reaches_the_scratch_file(
+    pgsql: PgSources, pgsql_site: SampleSite, tmp_path: Path
+) -> None:
+    url = pgsql.of(PGSQL, pgsql_site.sample)
+    dump = tmp_path / "dump.sql"
+    dump.write_bytes(pgsql.dump(url))
+    (tmp_path / "live").mkdir()
+
+    live = stage(url, "pgsql", tmp_path / "live", Evidence())
+    dumped = stage(str(dump), "pgsql", tmp_path, Evidence())
+
+    scratch = live.path.read_bytes() + dumped.path.read_bytes()
+    assert sqlsites.VLOG_PASSWORD.encode() in dump.read_bytes()
+    assert scratch.count(b"onlypw") == 2
+    assert sqlsites.VLOG_PASSWORD.encode() not in scratch
