@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from sqlalchemy import Connection, select
 from sqlalchemy.engine import URL
 
+from tests.importer import support
 from tests.importer.sqlschemas import Schema
 from vpopsql.cli import cli
 from vpopsql.db import Database
@@ -109,6 +110,7 @@ def bare_site(root: Path, *domains: str) -> Path:
         path = root / "var/qmail" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(f"{line}\n" for line in text))
+    support.compile_cdbs(root)
     return root
 
 

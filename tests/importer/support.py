@@ -15,6 +15,8 @@ from vpopsql.importer.evidence import Evidence, Finding, Tally
 from vpopsql.importer.origin import Origin, Store
 from vpopsql.importer.plan import Plan, make_plan
 from vpopsql.importer.scan import Scanned
+from vpopsql.qmail import assign, vpasswd
+from vpopsql.qmail.lines import decode
 
 
 def read(root: Path, choices: Choices | None = None) -> tuple[site.Site, Evidence]:
@@ -44,6 +46,16 @@ def found(plan: Plan) -> list[Finding]:
 
 def findings(root: Path, code: str) -> list[Finding]:
     return [finding for finding in read(root)[1].findings if str(finding.code) == code]
+
+
+def compile_cdbs(root: Path) -> None:
+    """Make the cdbs of a tree anew, as vpopmail does after each change of a text."""
+    users = root / "var/qmail/users"
+    lines = decode((users / "assign").read_bytes()).removesuffix(".\n").splitlines()
+    (users / "cdb").write_bytes(assign.compile_cdb(lines))
+    for path in (root / "home").glob("*/domains/**/vpasswd"):
+        text = decode(path.read_bytes())
+        path.with_suffix(".cdb").write_bytes(vpasswd.compile_cdb(text.splitlines()))
 
 
 def read_tables(

@@ -165,6 +165,7 @@ def test_a_database_in_disorder_and_its_dump_give_the_same_findings(
         ("odd-limit", "north.example"),
         ("odd-limit", "north.example"),
         ("odd-limit", "north.example"),
+        ("relayed", ""),
         ("row-without-domain", "gone.example"),
         ("row-without-domain", "gone.example"),
         ("row-without-domain", "gone.example"),

@@ -72,6 +72,7 @@ def root(tmp_path: Path) -> Path:
     (qmail / "control/rcpthosts").write_text("".join(f"{name}\n" for name in names))
     (qmail / "control/virtualdomains").write_text("".join(f"{name}:{name}\n" for name in names))
     (qmail / "control/locals").write_text("")
+    support.compile_cdbs(tmp_path)
     return tmp_path
 
 

@@ -174,6 +174,67 @@ class Code(enum.Enum):
         "`vpasswd` is missing and `vpasswd.cdb` is not: the accounts are read from that",
         "compare with the last good copy: the cdb may be older than the lost text",
     )
+    CDB_MISSING = (
+        "cdb-missing",
+        Severity.WARNING,
+        "a text has no cdb beside it, though programs read the cdb only",
+        "nothing: the export makes it; until then nothing that reads only the cdb finds an entry",
+    )
+    CDB_DAMAGED = (
+        "cdb-damaged",
+        Severity.WARNING,
+        "a cdb is empty or broken",
+        "nothing: the text is read, and the export makes the cdb anew from it",
+    )
+    CDB_DIFFERS = (
+        "cdb-differs",
+        Severity.WARNING,
+        "an entry of a cdb says something else than the text that it is made from",
+        "decide which of the two is right: the text is imported, as the cdb is made from it",
+    )
+    IN_CDB_ONLY = (
+        "in-cdb-only",
+        Severity.WARNING,
+        "an entry of a cdb has no line in the text that it is made from",
+        "check whether it was removed, or lost from the text: it is not imported",
+    )
+    NOT_IN_CDB = (
+        "not-in-cdb",
+        Severity.WARNING,
+        "a line of a text has no entry in the cdb that is made from it",
+        "check whether it is wanted: it is imported, and had no effect without the cdb",
+    )
+    UNASSIGNED = (
+        "unassigned-domain",
+        Severity.REJECT,
+        "`users/cdb` has a domain whose directory is there, and `users/assign` has not",
+        "add its line to users/assign, or remove its directory if it was deleted",
+        "the domain is left out: qmail stops delivering to it with the first export",
+    )
+    ORPHAN_DOMAIN = (
+        "orphan-domain",
+        Severity.WARNING,
+        "a directory is that of a domain, and `users/assign` names no such domain",
+        "add its line to users/assign if it is one: without that its accounts stay behind",
+    )
+    VIRTUAL_ONLY = (
+        "virtual-only",
+        Severity.WARNING,
+        "a host is virtual as vpopmail makes it, and `users/assign` has no line for it",
+        "add it to users/assign, or remove the line, unless qmail's alias user serves it",
+    )
+    RELAYED = (
+        "relayed",
+        Severity.NOTE,
+        "mail is accepted for a host that is neither virtual nor local here",
+        "nothing, if this host is a secondary mail server for it: the line is kept",
+    )
+    ALIAS_TO_NOBODY = (
+        "alias-to-nobody",
+        Severity.WARNING,
+        "a line forwards mail to an address of this site that nobody has",
+        "correct or remove the line: it is imported, and its mail bounces or is deleted as before",
+    )
     BLANK_LINE = (
         "blank-line",
         Severity.WARNING,

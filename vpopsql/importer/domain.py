@@ -1,7 +1,7 @@
 """Reading one domain: its accounts from a back end, dot-qmail files and homes from the tree."""
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from vpopsql.importer.homes import Homes, Outside
 from vpopsql.importer.mailboxes import EPOCH, Home, HomeReader
 from vpopsql.importer.writable import find_unwritable
 from vpopsql.model import CatchAll
+from vpopsql.qmail import dotqmail
 from vpopsql.qmail.lines import encode
 from vpopsql.qmail.vpasswd import VpasswdLine
 from vpopsql.quota import Quota
@@ -39,6 +40,8 @@ class Reading:
     evidence: Evidence = field(default_factory=Evidence)
     outside: list[Outside] = field(default_factory=list)
     """The accounts whose directories are not below the domain's."""
+    files: list[tuple[site.DotQmailFile, str, str]] = field(default_factory=list)
+    """All dot-qmail files, each with its place for people and, if it is rows, their key."""
 
 
 class DomainReader:
@@ -122,10 +125,26 @@ class DomainReader:
             counter=self._backend.counter(head, directory, evidence),
         )
         reading.outside = accounts.homes.outside
+        reading.files = [*self._placed(reading.domain, aliases)]
         if find_unwritable(reading.domain, self._vpopmail_dir, evidence):
             reading.domain = None
             for tally in evidence.tallies:
                 tally.reject_all()
+
+    def _placed(
+        self, domain: site.Domain, aliases: tuple[site.DotQmailFile, ...]
+    ) -> Iterator[tuple[site.DotQmailFile, str, str]]:
+        rows = set(aliases)
+        for file in domain.files:
+            if file in rows:
+                yield file, self._backend.alias_place, f"{file.name}@{domain.name.name}"
+            elif self._places is not None:
+                yield file, self._places.shown(f"{domain.directory}/{_filename(file)}"), ""
+        for mailbox in domain.mailboxes:
+            for file in mailbox.files:
+                if self._places is not None:
+                    path = f"{mailbox.directory}/{_filename(file)}"
+                    yield file, self._places.shown(path), ""
 
     def _mailboxes(
         self,
@@ -167,6 +186,10 @@ class DomainReader:
             last_auth=last_auth,
             files=files,
         )
+
+
+def _filename(file: site.DotQmailFile) -> str:
+    return dotqmail.filename_for(file.name) if file.name else ".qmail"
 
 
 def _name(mailbox: site.Mailbox) -> str:
