@@ -12,7 +12,7 @@ from dataclasses import replace
 from vpopsql import names
 from vpopsql.importer.backend import Choices, Head, Listing
 from vpopsql.importer.codes import Code
-from vpopsql.importer.evidence import Evidence, without_secrets
+from vpopsql.importer.evidence import Evidence, may_be_shown, without_secrets
 from vpopsql.importer.homes import DomainHomes, Homes
 from vpopsql.importer.indimail import vpopmail_flags
 from vpopsql.model import Flag
@@ -25,6 +25,7 @@ _INT_MAX = 2**31 - 1  # what a column for uids holds
 _KNOWN_FLAGS = functools.reduce(operator.or_, Flag).value
 _NO_NAMES = {".", ".."}
 _LIKE_A_QUOTA = re.compile(r"[-+0-9., KMGTPBSC]{1,60}|NOQUOTA.{0,3}", re.IGNORECASE)
+_HASH_SIGNS = {"$", "{"}
 
 
 class AccountReader:
@@ -36,6 +37,7 @@ class AccountReader:
         self._choices = choices
         self._evidence = evidence
         self._mapped = 0
+        self._are_rows = False
         self.homes = DomainHomes(homes, head.directory)
 
     def usable(self, listing: Listing) -> list[VpasswdLine]:
@@ -53,6 +55,7 @@ class AccountReader:
         :param seen: where each account was found before: its line, or the file.
         """
         self._mapped = 0
+        self._are_rows = listing.are_rows
         checked = (self._line(line, seen, listing) for line in listing.records)
         usable = [line for line in checked if line is not None]
         shown = listing.tally.place
@@ -70,14 +73,15 @@ class AccountReader:
         tally, find = listing.tally, self._evidence.find
         shown = tally.place
         if isinstance(line, Malformed):
-            if not line.text.strip() and line.number:
+            if not line.text.strip() and line.number and not listing.are_rows:
                 tally.merged += 1
                 find(Code.BLANK_LINE, shown, line.number, "", "a blank line")
             else:
-                self._evidence.malformed(tally, shown, line, secret=True)
+                key = self._key(line.text.partition(":")[0]) if listing.are_rows else ""
+                self._evidence.malformed(tally, shown, line, secret=True, key=key)
             return None
         name = names.lower(line.name)
-        key = self._key(line)
+        key = self._key(name) if listing.are_rows else ""
         home = self._all_homes.plain(line.directory)
         if problem := _problem(line, name, home, seen):
             code, text, reason = problem
@@ -99,12 +103,17 @@ class AccountReader:
         self._find_odd(line, read, shown, key)
         return read
 
+    def _key(self, name: str) -> str:
+        """Return what a row is known by; a row in disorder can have a hash for a name."""
+        is_name = names.is_user_name(name) and _HASH_SIGNS.isdisjoint(name)
+        return f"{name if is_name or may_be_shown(name) else '…'}@{self._head.name.name}"
+
     def _find_odd(self, line: VpasswdLine, read: VpasswdLine, shown: str, key: str) -> None:
         """Report what is imported, but not as it stands there or with doubts."""
         name, number = read.name, line.number
 
         def find(code: Code, text: str, reason: str) -> None:
-            self._find(code, line, shown, text, reason)
+            self._find(code, read, shown, text, reason)
 
         if name != line.name:
             find(Code.UPPER_CASE, line.name, f"imported as {name}")
@@ -118,10 +127,6 @@ class AccountReader:
         if odd := self.homes.take(read.directory, name, place):
             code, reason = odd
             find(code, read.directory, reason)
-
-    def _key(self, line: VpasswdLine) -> str:
-        """Return what names the row of a table, which has no lines; "" for a file's line."""
-        return "" if line.number else f"{names.lower(line.name)}@{self._head.name.name}"
 
     def _without_carriage_returns(self, lines: list[VpasswdLine], shown: str) -> list[VpasswdLine]:
         """Return the lines as they are without the end of line of other systems."""
@@ -151,7 +156,8 @@ class AccountReader:
             self._evidence.find(Code.HASH_PREFIX, shown, 0, "", reason)
 
     def _find(self, code: Code, line: VpasswdLine, shown: str, text: str, reason: str) -> None:
-        self._evidence.find(code, shown, line.number, text, reason, key=self._key(line))
+        key = self._key(line.name) if self._are_rows else ""
+        self._evidence.find(code, shown, line.number, text, reason, key=key)
 
     def _report_clear_texts(self, lines: list[VpasswdLine], shown: str) -> None:
         count = sum(bool(line.clear_text) for line in lines)
