@@ -1,46 +1,12 @@
 """The kinds of findings of an import: how bad each is, what it means, what to do about it."""
 
-import enum
-from typing import Self
+from vpopsql.importer.severity import Kind, Severity
+
+__all__ = ["Code", "Severity"]
 
 
-class Severity(enum.IntEnum):
-    """How bad a finding is."""
-
-    NOTE = 0
-    """Good to know; nothing to do."""
-    WARNING = 1
-    """Imported, but not quite as it stands there, or with something left out."""
-    REJECT = 2
-    """Not importable; nothing of the site is imported while there is one, unless accepted."""
-
-
-class Code(enum.Enum):
-    """The kinds of findings: code, severity, what it means, what to do; of rejects `if_accepted`.
-
-    The value of each is its code, which is what users see and give to ``--accept``.
-    """
-
-    severity: Severity
-    """How bad it is."""
-    meaning: str
-    """What is the case."""
-    advice: str
-    """What to do about it."""
-    if_accepted: str
-    """What becomes of it if the administrator takes it as it is; empty unless it is a reject."""
-
-    def __new__(
-        cls, code: str, severity: Severity, meaning: str, advice: str, if_accepted: str = ""
-    ) -> Self:
-        """Make a code whose value is its text."""
-        made = object.__new__(cls)
-        made._value_ = code
-        made.severity = severity
-        made.meaning = meaning
-        made.advice = advice
-        made.if_accepted = if_accepted
-        return made
+class Code(Kind):
+    """All kinds of findings, see `Kind` for what each says of itself."""
 
     NO_LASTAUTH = (
         "no-lastauth",
@@ -620,6 +586,3 @@ class Code(enum.Enum):
         "make the dump again: what stands behind this place is missing",
         "what stands behind this place is left out",
     )
-
-    def __str__(self) -> str:
-        return str(self.value)
