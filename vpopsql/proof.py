@@ -38,12 +38,12 @@ from vpopsql.exporter.snapshot import (
 )
 from vpopsql.importer import site, stored
 from vpopsql.importer.codes import Code
-from vpopsql.importer.differences import Action, compare
+from vpopsql.importer.differences import Action, Read, compare
 from vpopsql.importer.directory import Directory, NoRegularFile, SymbolicLink
 from vpopsql.importer.dotqmails import is_dot_qmail
 from vpopsql.importer.evidence import Evidence, Finding, printable
 from vpopsql.importer.later import Later, read_later
-from vpopsql.importer.plan import in_batches
+from vpopsql.importer.plan import how_read, in_batches
 from vpopsql.importer.scan import Opened, Scanned, Source
 from vpopsql.qmail import cdb
 from vpopsql.qmail.lines import split_lines
@@ -179,8 +179,8 @@ def prove(
                 own_names += _names_of(ours, done)
                 done += 1
                 mailboxes += len(ours.mailboxes)
-                complete = spool.is_complete(name)
-                changed = _things(ours, there.get(name), later, proof, complete=complete)
+
+                changed = _things(ours, there.get(name), later, proof, how_read(scanned, name))
                 wanted = render.domain_files(_state(ours), scanned.found.vpopmail_dir)
                 compared.domain(ours, wanted, exported.get(name, {}), was_changed=changed)
             if progress:
@@ -226,8 +226,7 @@ def _things(
     theirs: site.Domain | None,
     later: Later,
     proof: Proof,
-    *,
-    complete: bool,
+    read: Read,
 ) -> bool:
     """Compare a domain value by value; say whether the database was changed on purpose."""
     name = ours.name.name
@@ -237,7 +236,7 @@ def _things(
         proof.add(Difference(Kind.EXPLAINED if deleted else Kind.UNEXPLAINED, name, 0, reason))
         return deleted
     changed = False
-    for change in compare(ours, theirs, later, complete=complete):
+    for change in compare(ours, theirs, later, read):
         kept = change.action is Action.KEEP
         changed = changed or kept
         reason = "changed in the database since" if kept else f"not as in the source: {change}"

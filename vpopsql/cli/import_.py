@@ -445,7 +445,7 @@ def _counts(tally: "Tally", columns: list[int]) -> str:
 
 
 def _parts(plan: "Plan") -> Iterator[str]:
-    from vpopsql.importer.plan import State
+    from vpopsql.importer.states import State
 
     width = max(len(kind) for kind in ["database", *plan.parts])
     yield f"{'database'.ljust(width)}  " + "  ".join(state.rjust(8) for state in State)
@@ -504,7 +504,7 @@ def _finding(finding: "Finding") -> str:
 
 
 def _result(plan: "Plan", *, really: bool) -> str:
-    from vpopsql.importer.plan import State
+    from vpopsql.importer.states import State
 
     if plan.rejected:
         return "Nothing was written: repair what is rejected first, or accept it: --accept CODE."

@@ -367,6 +367,12 @@ class Code(enum.Enum):
         "the database differs and was changed since the import, or the source is incomplete",
         "nothing if the database is right: it stays as it is there",
     )
+    FROM_ELSEWHERE = (
+        "from-elsewhere",
+        Severity.WARNING,
+        "the database has domains from another source; what is gone from this one may be theirs",
+        "nothing, if two sites become one; else import from where the site was imported before",
+    )
     MALFORMED = (
         "malformed",
         Severity.REJECT,

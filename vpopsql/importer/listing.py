@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from vpopsql.importer.evidence import Evidence
-from vpopsql.importer.plan import Plan, State
+from vpopsql.importer.plan import Plan
+from vpopsql.importer.states import State
 
 VERSION = 1
 """Of the objects: grows when one of them changes in a way that a reader could notice."""
