@@ -18,6 +18,7 @@ from scripts.benchmarks.report import STUB, Result, absolute, document, summaris
 from scripts.benchmarks.stage import DatabaseStage, Options, Sites, StubStage
 from scripts.benchmarks.workloads import WORKLOADS, Workload
 from scripts.benchmarks.yardstick import measure_m
+from scripts.libcrypt import NoCrypt
 
 _BUSY = 0.5
 """Load average from which on others get in our way; M makes up for a part of it only."""
@@ -41,7 +42,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         results = list(_run(options, databases, workloads))
-    except BenchFailed as error:
+    except (BenchFailed, NoCrypt) as error:
         print(f"bench: FAILED: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
