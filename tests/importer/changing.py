@@ -2,18 +2,22 @@
 
 import os
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 
 from sqlalchemy import Executable
 
 from tests import sites
+from vpopsql.config import Config, Passwords, Paths
 from vpopsql.daemon.delivery import make_rules
 from vpopsql.db import Database
 from vpopsql.importer.backend import Choices
 from vpopsql.importer.codes import Code
+from vpopsql.importer.origin import Origin, Store
 from vpopsql.importer.plan import Plan, make_plan
 from vpopsql.importer.states import State
 from vpopsql.model import CatchAll, Flag
+from vpopsql.proof import Proof, prove
 from vpopsql.qmail import assign, vpasswd
 from vpopsql.qmail.lines import decode
 from vpopsql.quota import Quota
@@ -44,12 +48,12 @@ VPASSWD = "home/vpopmail/domains/example.com/vpasswd"
 
 
 class Changing:
-    """The site below ``root``, imported into ``database``."""
+    """The site below ``root``, to be imported into ``database``."""
 
     def __init__(self, database: Database, root: Path) -> None:
         self.database = database
         self.root = root
-        sites.import_tree(database, root)
+        self.origin = Origin(Store.TREE, root / "var/qmail", root / "home/vpopmail")
 
     # --- the tree ---------------------------------------------------------------------------
 
@@ -58,12 +62,10 @@ class Changing:
         path = self.root / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
+        lines = [line for line in decode(data).split("\n") if line not in {".", ""}]
         if path.name == "vpasswd":
-            path.with_name("vpasswd.cdb").write_bytes(
-                vpasswd.compile_cdb(decode(data).split("\n"))
-            )
+            path.with_name("vpasswd.cdb").write_bytes(vpasswd.compile_cdb(lines))
         elif path.name == "assign":
-            lines = [line for line in decode(data).split("\n") if line not in {".", ""}]
             path.with_name("cdb").write_bytes(assign.compile_cdb(lines))
 
     def append(self, file: str, line: bytes) -> None:
@@ -87,7 +89,7 @@ class Changing:
 
     def drop(self, file: str, beginning: bytes) -> None:
         """Remove the lines that begin so."""
-        lines = self.read(file).splitlines(keepends=True)
+        lines = self.lines(file)
         kept = [line for line in lines if not line.startswith(beginning)]
         assert len(kept) < len(lines)
         self.write(file, b"".join(kept))
@@ -95,8 +97,17 @@ class Changing:
     def read(self, file: str) -> bytes:
         return (self.root / file).read_bytes()
 
+    def lines(self, file: str) -> list[bytes]:
+        return self.read(file).splitlines(keepends=True)
+
     def remove(self, file: str) -> None:
         (self.root / file).unlink()
+
+    def take(self, file: str) -> bytes:
+        """Remove a file; return what was in it."""
+        data = self.read(file)
+        self.remove(file)
+        return data
 
     def log_in(self, home: str, ip: bytes, at: int) -> None:
         """Note a login as vpopmail does; ``at``: Unix seconds."""
@@ -140,10 +151,29 @@ class Changing:
     def plan(self, *, update: bool = False, accepted: Collection[Code] = ()) -> Plan:
         scanned = sites.scan_tree(self.root)
         with self.database.reader() as session:
-            return make_plan(session, scanned, sites.SOURCE, update=update, accepted=accepted)
+            return make_plan(session, scanned, self.origin.name, update=update, accepted=accepted)
 
     def update(self, *, accepted: Collection[Code] = (), choices: Choices | None = None) -> Plan:
-        return sites.import_tree(self.database, self.root, choices, update=True, accepted=accepted)
+        """Import the site, or what has changed in it."""
+        return sites.import_tree(
+            self.database,
+            self.root,
+            choices,
+            source=self.origin.name,
+            update=True,
+            accepted=accepted,
+        )
+
+    def prove(self, *, clear_text: bool = True, root: Path | None = None) -> Proof:
+        """Compare the database with the source, wherever that is now."""
+        root = root or self.root
+        origin = replace(self.origin, qmail=root / "var/qmail", vpopmail=root / "home/vpopmail")
+        config = Config(
+            paths=Paths(root=str(root)), passwords=Passwords(store_clear_text=clear_text)
+        )
+        scanned = origin.read(config)
+        with self.database.snapshot() as session:
+            return prove(session, origin, config, scanned, name=self.origin.name)
 
 
 RULES = make_rules(HOME, ())

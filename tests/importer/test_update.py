@@ -43,7 +43,9 @@ ON_SQLITE = pytest.mark.parametrize("_backend", ["sqlite"], indirect=True)
 @pytest.fixture
 def base(database: Database, unpack: Callable[[str], Path]) -> Changing:
     """The sample site `base`, imported."""
-    return Changing(database, unpack("base"))
+    site = Changing(database, unpack("base"))
+    site.update()
+    return site
 
 
 def is_settled(plan: Plan) -> bool:

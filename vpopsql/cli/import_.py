@@ -263,15 +263,17 @@ def verify(ctx: click.Context, /, jobs: int, output: str, **values: Any) -> None
     with _database(config) as database:
         with database.reader() as session:
             settings = read_settings(session)
-        origin = _remembered(settings, **values)
+        remembered = _remembered(settings)
+        origin = _where_it_is_now(remembered, **values)
         scanned = _read(config, origin, jobs)
         with database.snapshot() as session, _progress("comparing") as show:
             proof = prove(
                 session,
-                origin.source(config),
+                origin,
+                config,
                 scanned,
-                config.paths,
-                lambda done, total, boxes: show(done, total, boxes, "mailboxes"),
+                name=remembered.name,
+                progress=lambda done, total, boxes: show(done, total, boxes, "mailboxes"),
             )
     if output == "json":
         click.echo(json.dumps(proof.as_dict()))
@@ -282,25 +284,28 @@ def verify(ctx: click.Context, /, jobs: int, output: str, **values: Any) -> None
         ctx.exit(_WITH_REJECTS)
 
 
-def _remembered(
-    settings: dict[str, str],
-    vpopmail: Path | None,
-    qmail: Path | None,
-    url: str | None,
-    password_file: TextIO | None,
-) -> "Origin":
-    """Return the source of the last import, with what the user says of where it is now."""
+def _remembered(settings: dict[str, str]) -> "Origin":
+    """Return the source of the last import."""
     from vpopsql.errors import ImportFailed
     from vpopsql.importer.apply import REMEMBERED
     from vpopsql.importer.origin import recall
 
     if REMEMBERED not in settings:
         raise ImportFailed("the database was never filled by an import: there is nothing to prove")
-    origin = recall(settings[REMEMBERED])
+    return recall(settings[REMEMBERED])
+
+
+def _where_it_is_now(
+    origin: "Origin",
+    vpopmail: Path | None,
+    qmail: Path | None,
+    url: str | None,
+    password_file: TextIO | None,
+) -> "Origin":
     origin = replace(
         origin,
-        vpopmail=vpopmail or origin.vpopmail,
-        qmail=qmail or origin.qmail,
+        vpopmail=vpopmail.absolute() if vpopmail else origin.vpopmail,
+        qmail=qmail.absolute() if qmail else origin.qmail,
         tables=url or origin.tables,
     )
     return _with_password(origin, password_file)

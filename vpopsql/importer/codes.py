@@ -66,6 +66,13 @@ class Code(enum.Enum):
         "accounts have flags of indimail's that vpopmail knows by other bits",
         "nothing: they are imported, and written by the export, as vpopmail's",
     )
+    SAYS_NOTHING = (
+        "says-nothing",
+        Severity.NOTE,
+        "a line is blank or a comment, in a file that vpopmail writes without such lines",
+        "nothing: it has no effect; the export leaves it out",
+    )
+
     DUPLICATE = (
         "duplicate",
         Severity.WARNING,

@@ -111,10 +111,8 @@ class Later:
 
     def _last(self, kind: str, object_: str, domain: str, actions: set[str] | None = None) -> bool:
         last = self.imports.get(domain)
-        if last is None:
-            return False
         deeds = (self._deeds.get((each, object_), 0) for each in actions or {kind})
-        return max(deeds) > last.id
+        return max(deeds) > (last.id if last else 0)
 
 
 def _dashes(name: str) -> list[int]:

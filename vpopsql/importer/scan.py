@@ -306,7 +306,7 @@ def _ip_mappings(vpopmail: Directory, assigned: Assigned, evidence: Evidence) ->
             lines.malformed(record)
             continue
         if isinstance(record, Comment):
-            lines.tally.merged += 1
+            lines.merge(Code.SAYS_NOTHING, record.number, "a comment, or a blank line")
             continue
         domain = known.get(names.lower(record.domain))
         address = str(ipaddress.ip_address(record.address))

@@ -85,6 +85,10 @@ class Spool(Collection[site.Domain]):
         """Say whether the site has a domain of this name that cannot be imported."""
         return name in self._evidence and name not in self.entries
 
+    def left_out(self) -> list[str]:
+        """Return the names of the site's domains that cannot be imported."""
+        return sorted(self._evidence.keys() - self.entries.keys())
+
     def evidence(self) -> Iterator[Evidence]:
         """Return what was found, domain by domain."""
         return map(self.evidence_of, self._evidence)
