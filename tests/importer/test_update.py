@@ -293,7 +293,7 @@ def test_many_changes_at_once_are_carried_over_together(base: Changing) -> None:
     ]
     assert changing.states(done) == {
         "domains": {"new": 1, "changed": 3, "gone": 1},
-        "aliases": {"new": 1},
+        "alias domains": {"new": 1},
         "mailboxes": {"new": 2, "changed": 1, "gone": 1},
         "dotqmail files": {"new": 1, "changed": 1},
         "IP mappings": {"changed": 1},
@@ -508,7 +508,7 @@ def test_no_domain_is_removed_while_users_assign_has_lines_that_cannot_be_read(
     ]
     assert changing.states(done) == {
         "domains": {"kept": 2},
-        "aliases": {"kept": 1},
+        "alias domains": {"kept": 1},
         "foreign lines": {"kept": 1, "new": 4},
     }
 

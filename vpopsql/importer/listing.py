@@ -66,7 +66,9 @@ def _summary(plan: Plan) -> dict[str, Any]:
         },
         "lines_add_up": report.adds_up,
         "findings": {str(code): number for code, number in sorted(report.codes.items(), key=str)},
+        "clear_texts_left_out": report.clear_texts,
         "left": dict(report.left),
         "maildirs": report.maildirs,
         "worst": report.worst.name.lower(),
+        "rejected": report.rejected,
     }

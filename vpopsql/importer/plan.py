@@ -27,7 +27,7 @@ from vpopsql.importer.states import SHOWN, Parts, State, no_parts
 _MAILBOXES_AT_ONCE = 5_000
 
 # What the parts of a site are called, of the counts of a domain and of the kinds of changes.
-_PARTS = {"aliases": "aliases", "mailboxes": "mailboxes", "dotqmail_files": "dotqmail files"}
+_PARTS = {"aliases": "alias domains", "mailboxes": "mailboxes", "dotqmail_files": "dotqmail files"}
 _KINDS = {
     Kind.ALIAS: "aliases",
     Kind.MAILBOX: "mailboxes",
@@ -143,6 +143,7 @@ class _Comparison:
 
     def compare(self) -> None:
         plan, entries, later = self._plan, self._spool.entries, self._later
+        domains = plan.parts["domains"]  # shown first
         there = stored.domain_ids(self._session, entries)
         for batch in in_batches(entry for name, entry in entries.items() if name in there):
             for theirs in stored.read_domains(self._session, batch):
@@ -152,7 +153,7 @@ class _Comparison:
         self._count_known(there)
         self._judge_new([entry for name, entry in entries.items() if name not in there])
         for state in plan.states.values():
-            plan.parts["domains"][state] += 1
+            domains[state] += 1
         stance = Stance(plan.update, not plan.scanned.has_rejects, later.is_only(plan.origin))
         mapped = set(plan.found.ip_mappings.values())
         imported = {*stored.domain_ids(self._session, mapped), *plan.domains(State.NEW)}
