@@ -148,8 +148,14 @@ class Changing:
 
     # --- the import -------------------------------------------------------------------------
 
-    def plan(self, *, update: bool = False, accepted: Collection[Code] = ()) -> Plan:
-        scanned = sites.scan_tree(self.root)
+    def plan(
+        self,
+        *,
+        update: bool = False,
+        accepted: Collection[Code] = (),
+        choices: Choices | None = None,
+    ) -> Plan:
+        scanned = sites.scan_tree(self.root, choices)
         with self.database.reader() as session:
             return make_plan(session, scanned, self.origin.name, update=update, accepted=accepted)
 
