@@ -145,6 +145,8 @@ def scan(
     :raises ImportFailed: one of the directories cannot be opened.
     """
     evidence = evidence or Evidence()
+    # What is missing from a damaged dump can be missing from any domain.
+    is_damaged = evidence.worst is Severity.REJECT
     spool = Spool()
     with Opened(source) as opened:
         vpopmail, qmail = opened.vpopmail, opened.qmail
@@ -169,6 +171,11 @@ def scan(
     heads = _heads(assigned, in_more)
     backend = make_backend(heads)
     shared_rows = backend.shared(heads, evidence)
+    for address, domain in shared_rows.ip_mappings.items():
+        if found.ip_mappings.get(address, domain) != domain:
+            place = f"{source.vpopmail}/etc/ip_alias_map"
+            reason = f"the table maps {address} to {domain}, which counts"
+            evidence.find(Code.DUPLICATE, place, 0, address, reason)
     found = replace(
         found,
         ip_mappings={**found.ip_mappings, **shared_rows.ip_mappings},
@@ -185,7 +192,7 @@ def scan(
         outside += each.outside
         forwards.add(each.forwards)
         if each.packed:
-            incomplete = each.evidence.worst is Severity.REJECT
+            incomplete = is_damaged or each.evidence.worst is Severity.REJECT
             spool.put(*each.packed, incomplete=incomplete)
             mailboxes += each.packed[0].counts["mailboxes"]
         if progress:
