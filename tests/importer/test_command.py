@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,12 +11,13 @@ from click.testing import CliRunner, Result
 from sqlalchemy import select, update
 
 from tests.importer.changing import ASSIGN, DOMAIN, LOCALS, RCPTHOSTS, VPASSWD, Changing
-from vpopsql.cli import cli
+from vpopsql.cli import cli, main
 from vpopsql.db import Database
 from vpopsql.importer.shared_files import Lines
 from vpopsql.model import DomainName, DotQmailFile, Mailbox
 
 Unpack = Callable[[str], Path]
+Program = Callable[..., int | str | None]
 
 VERIFY = "`vpopsql import verify` compares the database with the source."
 ON_SQLITE = pytest.mark.parametrize("_backend", ["sqlite"], indirect=True)
@@ -135,8 +135,8 @@ def test_a_plan_whose_lines_do_not_add_up_is_refused_whatever_is_accepted(
     ],
     ids=" ".join,
 )
-def test_what_cannot_be_run_is_three(base: Site, arguments: list[str]) -> None:
-    assert program(base, *arguments) == 3
+def test_what_cannot_be_run_is_three(program: Program, arguments: list[str]) -> None:
+    assert program(*arguments) == 3
 
 
 @ON_SQLITE
@@ -152,22 +152,25 @@ def test_what_cannot_be_run_is_three(base: Site, arguments: list[str]) -> None:
     ids=str,
 )
 def test_a_configuration_or_a_database_that_is_of_no_use_is_three(
-    base: Site, command: str, environ: dict[str, str]
+    program: Program, command: str, environ: dict[str, str]
 ) -> None:
-    assert program(base, *command.split(), **environ) == 3
+    assert program(*command.split(), **environ) == 3
 
 
-def program(site: Site, *arguments: str, **environ: str) -> int:
-    """Return the exit code of the program as it is started from a shell."""
-    command = [sys.executable, "-c", "from vpopsql.cli import main; main()", "import"]
-    url = site.database.url.render_as_string(hide_password=False)
-    done = subprocess.run(
-        [*command, *arguments],
-        env={"VPOPSQL_DATABASE_URL": url} | environ,
-        capture_output=True,
-        check=False,
-    )
-    return done.returncode
+@pytest.fixture
+def program(monkeypatch: pytest.MonkeyPatch, base: Site) -> Program:
+    """A function that runs the whole program and returns its exit code."""
+
+    def run(*arguments: str, **environ: str) -> int | str | None:
+        url = base.database.url.render_as_string(hide_password=False)
+        for name, value in ({"VPOPSQL_DATABASE_URL": url} | environ).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(sys, "argv", ["vpopsql", "import", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code
+
+    return run
 
 
 @ON_SQLITE

@@ -35,22 +35,24 @@ _TEXTS = {"cdb": "assign", "vpasswd.cdb": _VPASSWD, "morercpthosts.cdb": "morerc
 _FLAGS_FIELD = 3
 _CLEAR_TEXT_FIELD = 7
 
-# Findings about a line, or a file, that do not change what is written of it.
-_WRITTEN_AS_IT_IS = {
-    Code.ALIAS_TO_NOBODY,
-    Code.HASH_PREFIX,
+# The findings, besides rejects, after which a line is not written as it is. Any other says
+# something about a line and changes nothing of it.
+_CHANGES_THE_LINE = {
+    Code.BLANK_LINE,
+    Code.CDB_DIFFERS,
+    Code.DUPLICATE,
+    Code.INDIMAIL_FLAGS,
+    Code.IN_LOCALS,
     Code.NOT_IN_CDB,
-    Code.OTHER_PREPEND,
-    Code.OUTSIDE,
-    Code.RELAYED,
-    Code.SHARED_HOME,
-    Code.UNKNOWN_FLAGS,
-    Code.UNKNOWN_HASH,
-    Code.UNKNOWN_SETTING,
-    Code.VIRTUAL_ONLY,
+    Code.NOT_PLAIN,
+    Code.RESPELLED,
+    Code.SAYS_NOTHING,
+    Code.UPPER_CASE,
 }
 # Those after which the export writes a line more.
-_ADDS_A_LINE = {Code.NOT_IN_RCPTHOSTS, Code.NOT_VIRTUAL, Code.OTHER_PREPEND}
+_ADDS_A_LINE = {Code.IN_CDB_ONLY, Code.NOT_IN_RCPTHOSTS, Code.NOT_VIRTUAL, Code.OTHER_PREPEND}
+# Those about a text that its cdb does not match.
+_SAYS_OF_CDB = {Code.CDB_DIFFERS, Code.IN_CDB_ONLY, Code.NOT_IN_CDB}
 # Those that leave a whole file out; all rejects do that, too.
 _LEAVES_OUT = {Code.NO_FILE, Code.OPEN_RELAY, Code.NOT_IN_RCPTHOSTS, Code.NOT_VIRTUAL}
 
@@ -237,8 +239,9 @@ class FileComparison:
         if made_from in self._reasons:
             return self._proof.explain(text.shown, 0, self._reasons[made_from])
         beside = text.shown.rpartition("/")[0] + "/" + made_from.rpartition("/")[2]
-        if any(finding.code is Code.NOT_IN_CDB for finding in self._findings(beside)):
-            return self._proof.explain(text.shown, 0, str(Code.NOT_IN_CDB))
+        for finding in self._findings(beside):
+            if finding.code in _SAYS_OF_CDB:
+                return self._proof.explain(text.shown, 0, str(finding.code))
         reason = "its records are not those of its text, and no finding says why"
         return self._proof.accuse(text.shown, 0, reason)
 
@@ -273,7 +276,7 @@ class FileComparison:
             kind = self._in_order(name, shown, content, wanted)
         return kind
 
-    def _line(self, shown: str, number: int, line: str, findings: Iterable[Finding]) -> Kind:
+    def _line(self, shown: str, number: int, line: str, findings: Sequence[Finding]) -> Kind:
         """Say why a line of the source is not written as it is."""
         if (name := _domain_of(shown, line)) in self._lost:
             return self._proof.explain(shown, number, self._lost[name])
@@ -285,15 +288,17 @@ class FileComparison:
         codes = [
             finding.code
             for finding in findings
-            if finding.line == number and finding.code not in _WRITTEN_AS_IT_IS
+            if finding.line == number and _changes_the_line(finding.code)
         ]
         if codes := [*codes, *whole_file]:
             return self._proof.explain(shown, number, str(codes[0]))
         reason = "the export would write another line, and no finding says why"
         return self._proof.accuse(shown, number, reason)
 
-    def _added(self, shown: str, number: int, findings: Iterable[Finding], lines: int) -> Kind:
+    def _added(self, shown: str, number: int, findings: Sequence[Finding], lines: int) -> Kind:
         """Say why the export writes more lines than the source has."""
+        if any(finding.code is Code.CDB_ONLY for finding in findings):
+            return self._proof.explain(shown, 0, str(Code.CDB_ONLY))
         codes = [
             finding.code
             for finding in findings
@@ -316,6 +321,10 @@ class FileComparison:
             # qmail obeys them in their order.
             return self._proof.accuse(shown, 0, "its lines would be in another order")
         return self._proof.explain(shown, 0, "the same lines in another order", Kind.ORDER)
+
+
+def _changes_the_line(code: Code) -> bool:
+    return code.severity is Severity.REJECT or code in _CHANGES_THE_LINE
 
 
 def _domain_of(shown: str, line: str) -> str:
