@@ -87,6 +87,9 @@ def demonstrate(scratch: Path, *, smoke: bool) -> str:
     vpopmail, qmail = str(sample / "vpopmail"), str(sample / "qmail")
     run(environment, "import", "tree", "--vpopmail", vpopmail, "--qmail", qmail, "--apply")
 
+    say("What an export would write is what the site has, byte for byte")
+    run(environment, "import", "verify")
+
     say("The database becomes the files of qmail and vpopmail, in an empty place")
     site.mkdir()
     run(environment, "export", "apply")

@@ -29,12 +29,16 @@ def import_tree(
     root: Path,
     choices: Choices | None = None,
     *,
+    source: str = SOURCE,
     update: bool = False,
     accepted: Collection[Code] = (),
 ) -> Plan:
-    """Import the tree below ``root``; it must have nothing that is rejected."""
+    """Import the tree below ``root``; what is rejected must be accepted.
+
+    :param source: what the tree is remembered by.
+    """
     scanned = scan_tree(root, choices)
     with database.reader() as session:
-        plan = make_plan(session, scanned, SOURCE, update=update, accepted=accepted)
+        plan = make_plan(session, scanned, source, update=update, accepted=accepted)
     apply_plan(database, plan, ORIGIN)
     return plan

@@ -18,15 +18,11 @@ if TYPE_CHECKING:
     from vpopsql.config import Config
     from vpopsql.db import Database
     from vpopsql.importer.codes import Code
-    from vpopsql.importer.evidence import Finding, Tally
     from vpopsql.importer.origin import Origin
-    from vpopsql.importer.plan import Plan
     from vpopsql.importer.scan import Scanned
-    from vpopsql.proof import Proof
 
 _WITH_WARNINGS = 1
 _WITH_REJECTS = 2
-_COUNTS = ("files", "lines", "imported", "merged", "foreign", "rejected")
 _JOBS_MAX = 64
 
 
@@ -262,8 +258,9 @@ def verify(ctx: click.Context, /, jobs: int, output: str, **values: Any) -> None
     was imported unless it is said where it is now, and each of its files is compared.
 
     Exit codes: 0 nothing differs, or only as the import said it would; 2 with differences that
-    nothing explains; 3 could not run.
+    nothing explains; 3 could not run, wrong usage included.
     """
+    from vpopsql.cli.import_lines import proof_lines
     from vpopsql.importer.stored import read_settings
     from vpopsql.proof import prove
 
@@ -271,44 +268,49 @@ def verify(ctx: click.Context, /, jobs: int, output: str, **values: Any) -> None
     with _database(config) as database:
         with database.reader() as session:
             settings = read_settings(session)
-        origin = _remembered(settings, **values)
+        remembered = _remembered(settings)
+        origin = _where_it_is_now(remembered, **values)
         scanned = _read(config, origin, jobs)
         with database.snapshot() as session, _progress("comparing") as show:
             proof = prove(
                 session,
-                origin.source(config),
+                origin,
+                config,
                 scanned,
-                config.paths,
-                lambda done, total, boxes: show(done, total, boxes, "mailboxes"),
+                name=remembered.name,
+                progress=lambda done, total, boxes: show(done, total, boxes, "mailboxes"),
             )
     if output == "json":
         click.echo(json.dumps(proof.as_dict()))
     else:
-        for line in _proof(proof, origin.name):
+        for line in proof_lines(proof, origin.name):
             click.echo(line)
-    if proof.unexplained:
+    if proof.accused:
         ctx.exit(_WITH_REJECTS)
 
 
-def _remembered(
-    settings: dict[str, str],
-    vpopmail: Path | None,
-    qmail: Path | None,
-    url: str | None,
-    password_file: TextIO | None,
-) -> "Origin":
-    """Return the source of the last import, with what the user says of where it is now."""
+def _remembered(settings: dict[str, str]) -> "Origin":
+    """Return the source of the last import."""
     from vpopsql.errors import ImportFailed
     from vpopsql.importer.apply import REMEMBERED
     from vpopsql.importer.origin import recall
 
     if REMEMBERED not in settings:
         raise ImportFailed("the database was never filled by an import: there is nothing to prove")
-    origin = recall(settings[REMEMBERED])
+    return recall(settings[REMEMBERED])
+
+
+def _where_it_is_now(
+    origin: "Origin",
+    vpopmail: Path | None,
+    qmail: Path | None,
+    url: str | None,
+    password_file: TextIO | None,
+) -> "Origin":
     origin = replace(
         origin,
-        vpopmail=vpopmail or origin.vpopmail,
-        qmail=qmail or origin.qmail,
+        vpopmail=vpopmail.absolute() if vpopmail else origin.vpopmail,
+        qmail=qmail.absolute() if qmail else origin.qmail,
         tables=url or origin.tables,
     )
     return _with_password(origin, password_file)
@@ -334,12 +336,14 @@ def _import(
     prefer: str = "vpasswd",
 ) -> None:
     """Read, plan, apply if that is wanted and possible, say what happened, and exit."""
+    from vpopsql.cli.import_lines import plan_lines
     from vpopsql.importer.apply import REMEMBERED, apply_plan
     from vpopsql.importer.backend import Prefer
     from vpopsql.importer.codes import Severity
     from vpopsql.importer.listing import as_objects
     from vpopsql.importer.origin import Dialect, Origin, Store
     from vpopsql.importer.plan import make_plan
+    from vpopsql.importer.stored import read_settings
     from vpopsql.importer.tables.source import Layout
 
     config = load_config(ctx)
@@ -361,26 +365,48 @@ def _import(
             plan = make_plan(
                 session, scanned, origin.name, update=options.update, accepted=accepted
             )
-        applied = options.apply and not plan.rejected
-        if options.plan is not None:
-            with options.plan.open("w", encoding="utf-8") as file:
-                file.writelines(_lines(as_objects(plan, applied=applied)))
-        if applied:
-            with _progress("writing") as show:
-                apply_plan(
-                    database,
-                    plan,
-                    {REMEMBERED: origin.remembered()},
-                    lambda done, total: show(done, total, done, "mailboxes"),
-                )
+            _require_as_much(read_settings(session), origin, update=options.update)
+        applied = False
+        try:
+            if options.apply and not plan.rejected:
+                with _progress("writing") as show:
+                    apply_plan(
+                        database,
+                        plan,
+                        {REMEMBERED: origin.remembered()},
+                        lambda done, total: show(done, total, done, "mailboxes"),
+                    )
+                applied = True
+        finally:
+            if options.plan is not None:
+                with options.plan.open("w", encoding="utf-8") as file:
+                    file.writelines(_lines(as_objects(plan, applied=applied)))
     if options.output == "json":
         for line in _lines(as_objects(plan, applied=applied)):
             click.echo(line, nl=False)
     else:
-        for line in _table(plan, really=options.apply):
+        for line in plan_lines(plan, wanted=options.apply):
             click.echo(line)
+    if not plan.report.adds_up:
+        ctx.exit(COULD_NOT_RUN)
     if plan.report.worst is not Severity.NOTE:
         ctx.exit(_WITH_REJECTS if plan.rejected else _WITH_WARNINGS)
+
+
+def _require_as_much(settings: dict[str, str], origin: "Origin", *, update: bool) -> None:
+    """Refuse to update from less than was imported: what is not read would be taken for gone."""
+    from vpopsql.errors import ImportFailed
+    from vpopsql.importer.apply import REMEMBERED
+    from vpopsql.importer.origin import recall
+
+    if not update or REMEMBERED not in settings:
+        return
+    last = recall(settings[REMEMBERED])
+    if last.name == origin.name and last.vpopmail and not origin.vpopmail:
+        raise ImportFailed(
+            "the last import had --vpopmail: without it an update would remove all that it"
+            " read there"
+        )
 
 
 def _read(config: "Config", origin: "Origin", jobs: int) -> "Scanned":
@@ -412,145 +438,3 @@ def _progress(what: str) -> Iterator[Callable[[int, int, int, str], None]]:
 
 def _lines(objects: Iterable[dict[str, Any]]) -> Iterator[str]:
     return (json.dumps(each) + "\n" for each in objects)
-
-
-def _table(plan: "Plan", *, really: bool) -> Iterator[str]:
-    from vpopsql.importer.evidence import printable
-
-    yield f"vpopmail's home in the data: {printable(plan.found.vpopmail_dir)}"
-    yield ""
-    yield from _sources(plan)
-    yield ""
-    yield from _parts(plan)
-    yield from _changes(plan)
-    yield ""
-    yield from _left(plan)
-    yield from _findings(plan)
-    yield ""
-    yield _result(plan, really=really)
-
-
-def _sources(plan: "Plan") -> Iterator[str]:
-    from vpopsql.importer.evidence import Tally
-
-    tallies = plan.report.sources
-    total = Tally("all", "")
-    for tally in tallies:
-        total.add(tally)
-    width = max(len(tally.kind) for tally in [total, *tallies])
-    columns = [max(len(name), len(str(getattr(total, name)))) for name in _COUNTS]
-    header = "  ".join(name.rjust(size) for name, size in zip(_COUNTS, columns, strict=True))
-    yield f"{'read'.ljust(width)}  {header}"
-    for tally in [*tallies, total]:
-        yield f"{tally.kind.ljust(width)}  {_counts(tally, columns)}"
-    yield (
-        "Every line is accounted for: lines = imported + merged + foreign + rejected."
-        if plan.report.adds_up
-        else "THE LINES DO NOT ADD UP: please report this as a bug of the importer."
-    )
-
-
-def _counts(tally: "Tally", columns: list[int]) -> str:
-    numbers = (str(getattr(tally, name)) for name in _COUNTS)
-    return "  ".join(number.rjust(size) for number, size in zip(numbers, columns, strict=True))
-
-
-def _parts(plan: "Plan") -> Iterator[str]:
-    from vpopsql.importer.plan import State
-
-    width = max(len(kind) for kind in ["database", *plan.parts])
-    yield f"{'database'.ljust(width)}  " + "  ".join(state.rjust(8) for state in State)
-    for kind, part in plan.parts.items():
-        numbers = "  ".join(str(part[state]).rjust(8) for state in State)
-        yield f"{kind.ljust(width)}  {numbers}"
-
-
-def _changes(plan: "Plan") -> Iterator[str]:
-    from vpopsql.importer.evidence import printable
-    from vpopsql.importer.report import SHOWN
-
-    if not plan.update or not plan.changes:
-        return
-    yield ""
-    yield f"{len(plan.changes)} differences between the source and the database:"
-    for change in plan.changes[:SHOWN]:
-        yield f"  {change.domain}: {printable(str(change))}"
-    if len(plan.changes) > SHOWN:
-        yield f"  {len(plan.changes) - SHOWN} more: see --format json"
-
-
-def _left(plan: "Plan") -> Iterator[str]:
-    report = plan.report
-    yield "Left in place, not imported:"
-    yield f"  {report.maildirs} Maildirs"
-    for what, number in sorted(report.left.items()):
-        shown = report.left_shown[what]
-        more = ", …" if number > len(shown) else ""
-        yield f"  {number} {what}: {', '.join(shown)}{more}"
-
-
-def _findings(plan: "Plan") -> Iterator[str]:
-    from vpopsql.importer.codes import Severity
-
-    report = plan.report
-    for severity in Severity:
-        shown = report.shown(severity)
-        numbers = {code: n for code, n in report.codes.items() if code.severity is severity}
-        if shown:
-            total = sum(numbers.values())
-            yield ""
-            yield f"{total} {severity.name.lower()}{'s' if total > 1 else ''}:"
-        for finding in shown:
-            accepted = " (accepted)" if report.is_accepted(finding.code) else ""
-            yield f"  {_finding(finding)}{accepted}"
-        for code, number in numbers.items():
-            hidden = number - sum(finding.code is code for finding in shown)
-            if hidden:
-                yield f"  {hidden} more of {code}: see --format json"
-
-
-def _finding(finding: "Finding") -> str:
-    text = f"{finding.text}  " if finding.text else ""
-    return f"{finding.place}: {text}{finding.reason} -> {finding.code.advice} [{finding.code}]"
-
-
-def _result(plan: "Plan", *, really: bool) -> str:
-    from vpopsql.importer.plan import State
-
-    if plan.rejected:
-        return "Nothing was written: repair what is rejected first, or accept it: --accept CODE."
-    if not plan.does_anything:
-        return "Nothing to do: the database has all of it already."
-    if not really:
-        return "Nothing was written, this is the plan: run it again with --apply."
-    domains, mailboxes = (plan.parts[kind][State.NEW] for kind in ("domains", "mailboxes"))
-    changed, gone = (len(plan.domains(state)) for state in (State.CHANGED, State.GONE))
-    updated = f" {changed} domains were updated, {gone} removed." if plan.update else ""
-    return (
-        f"Imported: {domains} domains with {mailboxes} mailboxes.{updated}"
-        " `vpopsql import verify` compares the database with the source."
-    )
-
-
-def _proof(proof: "Proof", name: str) -> Iterator[str]:
-    from vpopsql.importer.evidence import printable
-    from vpopsql.proof import Kind
-
-    yield f"compared with {printable(name, len(name))}: {proof.domains} domains"
-    for kind in Kind:
-        yield f"  {proof.files[kind]:8} files {kind}"
-    for reason, number in proof.reasons.most_common():
-        yield ""
-        yield f"{number} {reason}:"
-        shown = [each for each in proof.explained if each.reason == reason]
-        for each in shown:
-            yield f"  {each.place}"
-        if number > len(shown):
-            yield f"  {number - len(shown)} more"
-    yield ""
-    if proof.unexplained:
-        yield f"{len(proof.unexplained)} DIFFERENCES THAT NOTHING EXPLAINS:"
-        for each in proof.unexplained:
-            yield f"  {each.place}: {each.reason}"
-        return
-    yield "Nothing differs that is not explained: the export writes what the source has."

@@ -162,7 +162,8 @@ class AccountReader:
     def _report_clear_texts(self, lines: list[VpasswdLine], shown: str) -> None:
         count = sum(bool(line.clear_text) for line in lines)
         if count and not self._choices.store_clear_text:
-            reason = f"{count} readable passwords are left out"
+            self._evidence.clear_texts += count
+            reason = f"{count} readable password{'s are' if count > 1 else ' is'} left out"
             self._evidence.find(Code.CLEAR_TEXT, shown, 0, "", reason)
 
 

@@ -5,7 +5,8 @@ the others. Until one has come to its end, the database remembers that it is not
 and no export writes the files of the whole site from it.
 """
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 
 from sqlalchemy import delete, insert
 from sqlalchemy.orm import Session
@@ -13,9 +14,12 @@ from sqlalchemy.orm import Session
 from vpopsql.db import Database
 from vpopsql.errors import ImportFailed
 from vpopsql.importer import rows, site, stored
-from vpopsql.importer.later import read_later
-from vpopsql.importer.plan import Plan, State, in_batches
-from vpopsql.importer.update import remove_domain, update_domain
+from vpopsql.importer.differences import Action, Kind
+from vpopsql.importer.frame import PARTS
+from vpopsql.importer.later import IMPORTED_SITE, UPDATED_SITE, Later, read_later
+from vpopsql.importer.plan import Plan, how_read, in_batches
+from vpopsql.importer.states import State
+from vpopsql.importer.update import release_aliases, remove_domain, update_domain
 from vpopsql.model import (
     UNFINISHED_IMPORT,
     DefaultLimits,
@@ -45,15 +49,41 @@ def apply_plan(
     if plan.rejected:
         raise ImportFailed("the source has lines that cannot be imported")
     with database.reader() as session:
-        unfinished = UNFINISHED_IMPORT in stored.read_settings(session)
-    if not plan.does_anything and not unfinished:
+        settings = stored.read_settings(session)
+        later = read_later(session)
+    if not plan.does_anything and UNFINISHED_IMPORT not in settings:
+        if origin.items() - settings.items():
+            with database.writer() as session:
+                _set(session, origin)
         return
     with database.writer() as session:
-        _set(session, plan.settings | {UNFINISHED_IMPORT: plan.origin})
+        _set(session, plan.frame.settings | {UNFINISHED_IMPORT: plan.origin})
+    # What gives up names and directories first, as others may need them.
+    _remove(database, plan, later)
+    _release(database, plan, later)
     _insert(database, plan, progress)
-    _update(database, plan)
+    _update(database, plan, later)
     with database.writer() as session:
         _finish(session, plan, origin)
+
+
+def _remove(database: Database, plan: Plan, later: Later) -> None:
+    for name in plan.domains(State.GONE):
+        if not later.has_anything(name):
+            with database.writer() as session:
+                remove_domain(session, name)
+
+
+def _release(database: Database, plan: Plan, later: Later) -> None:
+    changed = set(plan.domains(State.CHANGED))
+    released: defaultdict[str, list[str]] = defaultdict(list)
+    for change in plan.changes:
+        is_alias = change.kind is Kind.ALIAS and change.action is Action.REMOVE
+        if is_alias and change.domain in changed and not later.has_aliases(change.domain):
+            released[change.domain].append(change.name)
+    for name, aliases in released.items():
+        with database.writer() as session:
+            release_aliases(session, name, aliases)
 
 
 def _insert(database: Database, plan: Plan, progress: Progress | None) -> None:
@@ -70,45 +100,42 @@ def _insert(database: Database, plan: Plan, progress: Progress | None) -> None:
             progress(done, total)
 
 
-def _update(database: Database, plan: Plan) -> None:
-    spool = plan.scanned.spool
-    changed, gone = plan.domains(State.CHANGED), plan.domains(State.GONE)
-    if not changed and not gone:
-        return
-    with database.reader() as session:
-        later = read_later(session)
-    for name in changed:
+def _update(database: Database, plan: Plan, later: Later) -> None:
+    for name in plan.domains(State.CHANGED):
+        ours = plan.scanned.spool.get(name)
         with database.writer() as session:
-            complete = spool.is_complete(name)
-            update_domain(session, spool.get(name), later, plan.origin, complete=complete)
-    for name in gone:
-        with database.writer() as session:
-            remove_domain(session, name)
+            update_domain(session, ours, later, plan.origin, how_read(plan.scanned, name))
 
 
 def _finish(session: Session, plan: Plan, origin: dict[str, str]) -> None:
     """Write what belongs to no domain, and that the database holds the whole site."""
-    frame = plan.frame or plan.found
+    frame = plan.frame
     for file, lines in frame.foreign_lines.items():
         session.execute(delete(ForeignLine).where(ForeignLine.file == file))
         values = ((file, line.number, line.line, line.sort_key) for line in lines)
         rows.insert(session, ForeignLine, ("file", "position", "line", "sort_key"), values)
-    ids = stored.domain_ids(session, set(frame.ip_mappings.values()))
+    ids = stored.domain_ids(session, {name for name in frame.ip_mappings.values() if name})
     for address, domain in frame.ip_mappings.items():
         session.execute(delete(IpMapping).where(IpMapping.address == address))
         if domain in ids:
             session.execute(insert(IpMapping).values(rows.ip_mapping(address, ids[domain])))
-    _put_limits(session, frame.default_limits)
+    for limits in frame.default_limits:
+        _put_limits(session, limits)
     _put_counter(session, frame.counter)
     now = utc_now().isoformat(timespec="seconds")
     _set(session, {"imported_at": now} | origin)
     session.execute(delete(SiteSetting).where(SiteSetting.key == UNFINISHED_IMPORT))
-    rows.note_site(session)
+    rows.note_site(session, plan.origin, UPDATED_SITE if _keeps(plan) else IMPORTED_SITE)
+
+
+def _keeps(plan: Plan) -> bool:
+    """Say whether anything that belongs to no domain stays as the database has it."""
+    return any(plan.parts[part][State.KEPT] for part in PARTS)
 
 
 def _put_limits(session: Session, limits: site.Limits | None) -> None:
+    session.execute(delete(DefaultLimits))
     if limits is not None:
-        session.execute(delete(DefaultLimits))
         values = rows.limits(limits)
         session.execute(insert(DefaultLimits).values(values | {"id": 1}))
 
@@ -121,7 +148,9 @@ def _put_counter(session: Session, counter: site.Counter | None) -> None:
         session.execute(insert(DirCounter).values(values | key))
 
 
-def _set(session: Session, settings: dict[str, str]) -> None:
+def _set(session: Session, settings: Mapping[str, str | None]) -> None:
+    """Replace settings; None removes one."""
     session.execute(delete(SiteSetting).where(SiteSetting.key.in_(settings)))
     for key, value in settings.items():
-        session.execute(insert(SiteSetting).values(key=key, value=value))
+        if value is not None:
+            session.execute(insert(SiteSetting).values(key=key, value=value))

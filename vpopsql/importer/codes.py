@@ -50,6 +50,13 @@ class Code(Kind):
         "`.dir-control` does not count as many accounts as there are",
         "nothing: the count is not exact in vpopmail either; it is imported as it is",
     )
+    SAYS_NOTHING = (
+        "says-nothing",
+        Severity.NOTE,
+        "a line is blank or a comment, in a file that vpopmail writes without such lines",
+        "nothing: it has no effect; the export leaves it out",
+    )
+
     DUPLICATE = (
         "duplicate",
         Severity.WARNING,
@@ -452,6 +459,12 @@ class Code(Kind):
         Severity.WARNING,
         "the database differs and was changed since the import, or the source is incomplete",
         "nothing if the database is right: it stays as it is there",
+    )
+    FROM_ELSEWHERE = (
+        "from-elsewhere",
+        Severity.WARNING,
+        "the database has domains from another source; what is gone from this one may be theirs",
+        "nothing, if two sites become one; else import from where the site was imported before",
     )
     MALFORMED = (
         "malformed",

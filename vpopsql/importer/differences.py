@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from vpopsql.importer import site
 from vpopsql.importer.later import Later
+from vpopsql.model import CatchAll
 
 T = TypeVar("T")
 
@@ -50,6 +51,8 @@ class Change:
     domain: str
     name: str
     """Of the thing in its domain; of a mailbox's file ``MAILBOX/.qmail-NAME``."""
+    difference: Action
+    """What it would take for the database to be as the source."""
     fields: tuple[str, ...] = ()
     """What differs; empty if it is the thing as a whole."""
 
@@ -62,28 +65,34 @@ class Change:
         return f"{self.action} {self.kind} {self.name}{fields}"
 
 
-def compare(
-    ours: site.Domain, theirs: site.Domain, later: Later, *, complete: bool
-) -> list[Change]:
+@dataclass(frozen=True, slots=True)
+class Read:
+    """How much of the source could be read: what could not may be there, and is not removed."""
+
+    domain: bool = True
+    """All lines of the domain's own files or tables."""
+    names: bool = True
+    """All lines that name domains and alias domains."""
+    homes: bool = True
+    """The dot-qmail files of mailboxes, if they were looked at."""
+
+
+def compare(ours: site.Domain, theirs: site.Domain, later: Later, read: Read) -> list[Change]:
     """Return what differs between the source and the database.
 
     Of two last logins the later one counts; that the database knows a later one is no difference.
-
-    :param complete: whether all lines of the source could be read: else nothing is removed.
     """
-    return list(_Comparison(ours, theirs, later, complete=complete).changes())
+    return list(_Comparison(ours, theirs, later, read).changes())
 
 
 class _Comparison:
     """The comparison of one domain."""
 
-    def __init__(
-        self, ours: site.Domain, theirs: site.Domain, later: Later, *, complete: bool
-    ) -> None:
+    def __init__(self, ours: site.Domain, theirs: site.Domain, later: Later, read: Read) -> None:
         self._ours = ours
         self._theirs = theirs
         self._later = later
-        self._complete = complete
+        self._read = read
         self._name = ours.name.name
         self._is_new = later.has_made(self._name)
 
@@ -96,9 +105,10 @@ class _Comparison:
         yield from self._part(
             Kind.LIMITS, ours.limits, theirs.limits, was_changed=self._later.has_limits(self._name)
         )
-        yield from self._part(
-            Kind.COUNTER, ours.counter, theirs.counter, was_changed=self._counted()
-        )
+        # Of a damaged counter only a new one is left, and the database's own count is better if
+        # accounts came or went there.
+        was_changed = self._later.has_accounts(self._name) or not self._read.domain
+        yield from self._part(Kind.COUNTER, ours.counter, theirs.counter, was_changed=was_changed)
 
     def _domain(self) -> Iterator[Change]:
         ours, theirs = self._ours, self._theirs
@@ -109,8 +119,13 @@ class _Comparison:
             yield self._change(Action.CHANGE, Kind.DOMAIN, self._name, tuple(fields))
         if (ours.catchall, ours.catchall_target) != (theirs.catchall, theirs.catchall_target):
             was_changed = self._later.has_file(self._name, theirs.directory, "default")
+            was_lost = ours.catchall is CatchAll.NONE and not self._read.domain
             yield self._change(
-                Action.CHANGE, Kind.DOMAIN, self._name, ("catch-all",), was_changed=was_changed
+                Action.CHANGE,
+                Kind.DOMAIN,
+                self._name,
+                ("catch-all",),
+                was_changed=was_changed or was_lost,
             )
 
     def _aliases(self) -> Iterator[Change]:
@@ -141,9 +156,11 @@ class _Comparison:
             yield self._change(
                 Action.CHANGE, Kind.MAILBOX, name, fields, was_changed=self._has_account(name)
             )
-        if _logged_in_later(ours, theirs):
-            yield self._change(Action.CHANGE, Kind.LOGIN, name)
-        yield from self._files(name, ours.files, theirs.files, theirs.directory)
+        is_other = self._later.has_made_account(self._name, name)
+        if _has_other_login(ours, theirs):
+            yield self._change(Action.CHANGE, Kind.LOGIN, name, was_changed=is_other)
+        home = theirs.directory
+        yield from self._files(name, ours.files, theirs.files, home, is_other=is_other)
 
     def _files(
         self,
@@ -151,8 +168,10 @@ class _Comparison:
         our_files: tuple[site.DotQmailFile, ...],
         their_files: tuple[site.DotQmailFile, ...],
         home: str,
+        *,
+        is_other: bool = False,
     ) -> Iterator[Change]:
-        if our_files == their_files:
+        if our_files == their_files or (mailbox and not self._read.homes):
             return
         prefix = f"{mailbox}/" if mailbox else ""
 
@@ -161,7 +180,7 @@ class _Comparison:
 
         def was_changed(name: str) -> bool:
             name = name.removeprefix(prefix).removeprefix(".qmail").removeprefix("-")
-            return self._later.has_file(self._name, home, name)
+            return is_other or self._later.has_file(self._name, home, name)
 
         yield from self._each(
             Kind.FILE,
@@ -206,18 +225,13 @@ class _Comparison:
         *,
         was_changed: bool = False,
     ) -> Change:
-        lost = action is Action.REMOVE and not self._complete
+        complete = self._read.names if kind is Kind.ALIAS else self._read.domain
+        lost = action is Action.REMOVE and not complete
         keep = was_changed or self._is_new or lost
-        return Change(Action.KEEP if keep else action, kind, self._name, name, fields)
+        return Change(Action.KEEP if keep else action, kind, self._name, name, action, fields)
 
     def _has_account(self, name: str) -> bool:
         return self._later.has_account(self._name, name)
-
-    def _counted(self) -> bool:
-        """Say whether the database's own count is the better one: it has other accounts."""
-        ours = {mailbox.name for mailbox in self._ours.mailboxes}
-        theirs = {mailbox.name for mailbox in self._theirs.mailboxes}
-        return any(map(self._has_account, ours ^ theirs))
 
 
 def _differ(ours: object, theirs: object, name: str) -> bool:
@@ -225,7 +239,12 @@ def _differ(ours: object, theirs: object, name: str) -> bool:
     return different
 
 
-def _logged_in_later(ours: site.Mailbox, theirs: site.Mailbox) -> bool:
+def _has_other_login(ours: site.Mailbox, theirs: site.Mailbox) -> bool:
+    """Say whether the source knows of a login that the database has not or has otherwise."""
     if ours.last_auth is None:
         return False
-    return theirs.last_auth is None or ours.last_auth.at > theirs.last_auth.at
+    if theirs.last_auth is None or ours.last_auth.at > theirs.last_auth.at:
+        return True
+    if ours.last_auth.at < theirs.last_auth.at:
+        return False
+    return ours.last_auth.remote_ip != theirs.last_auth.remote_ip

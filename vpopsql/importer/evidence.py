@@ -117,6 +117,8 @@ class Evidence:
     """Files and directories that are seen and stay where they are, by what they are."""
     maildirs: int = 0
     """Mailbox directories with a Maildir: too many to list, and mail is never touched."""
+    clear_texts: int = 0
+    """Readable passwords that are left out."""
 
     def tally(self, kind: str, place: str) -> Tally:
         """Return a new count for the lines of ``place``."""
@@ -149,6 +151,7 @@ class Evidence:
         self._findings.update(dict.fromkeys(other.findings))
         self.tallies += other.tallies
         self.maildirs += other.maildirs
+        self.clear_texts += other.clear_texts
         for what, paths in other.left.items():
             self.left[what] += paths
 

@@ -19,10 +19,19 @@ IMPORTED = "import_domain"
 UPDATED = "update_domain"
 """The action of those that say that it is, but for what was changed in the database."""
 
+IMPORTED_SITE = "import_site"
+"""The same of what belongs to no domain."""
+
+UPDATED_SITE = "update_site"
+
+SITE = "site"
+"""The type of the object of `IMPORTED_SITE`; its name is where the site came from."""
+
 _LIMITS = {"set_limits", "del_limits"}
 _ALIASES = {"add_alias_domain", "del_alias_domain"}
 _MADE = {"add_domain"}
 _UNMADE = {"del_domain"}
+_ACCOUNTS = {"add_user", "del_user", "restore"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +41,7 @@ class Import:
     id: int
     """Of its audit entry: what has a higher one is later."""
     source: str | None
-    """Where it came from, see `vpopsql.importer.plan.Origin`."""
+    """Where it came from, see `vpopsql.importer.origin.Origin`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +50,16 @@ class Later:
 
     imports: Mapping[str, Import] = field(default_factory=dict)
     """By domain."""
+    _site: int = 0
+    """The audit entry of the last import of what belongs to no domain."""
     _domains: Collection[str] = ()
     """The domains whose files changed by a deed."""
     _deeds: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    """The id of the last deed to each object, of domains of each kind of deed."""
+    """The id of the last deed to each object, and of each kind of deed to it."""
+
+    def is_only(self, source: str) -> bool:
+        """Say whether everything that was ever imported came from ``source``."""
+        return bool(self.imports) and all(last.source == source for last in self.imports.values())
 
     def is_deleted(self, domain: str) -> bool:
         """Say whether a domain was imported once and then deleted."""
@@ -70,6 +85,14 @@ class Later:
         """Say whether an account was added, changed or deleted."""
         return self._last("user", f"{name}@{domain}", domain)
 
+    def has_made_account(self, domain: str, name: str) -> bool:
+        """Say whether an account was deleted, made anew or restored: it is another one."""
+        return self._last("user", f"{name}@{domain}", domain, _ACCOUNTS)
+
+    def has_accounts(self, domain: str) -> bool:
+        """Say whether any account of a domain came or went."""
+        return self._last("user", domain, domain, _ACCOUNTS)
+
     def has_file(self, domain: str, home: str, name: str) -> bool:
         """Say whether a dot-qmail file was written or removed, by itself or as part of a list."""
         path = f"{home}/.qmail{name and '-'}{name}"
@@ -78,16 +101,18 @@ class Later:
             self._last("list", f"{each}@{domain}", domain) for each in lists
         )
 
-    def has_mapping(self, address: str, domain: str) -> bool:
+    def has_mapping(self, address: str) -> bool:
         """Say whether the mapping of an IP address was changed."""
-        return self._last("ip", address, domain)
+        return self._deeds.get(("ip", address), 0) > self._site
+
+    def has_domains(self) -> bool:
+        """Say whether any domain came or went."""
+        return any(self._deeds.get((action, ""), 0) > self._site for action in _MADE | _UNMADE)
 
     def _last(self, kind: str, object_: str, domain: str, actions: set[str] | None = None) -> bool:
         last = self.imports.get(domain)
-        if last is None:
-            return False
         deeds = (self._deeds.get((each, object_), 0) for each in actions or {kind})
-        return max(deeds) > last.id
+        return max(deeds) > (last.id if last else 0)
 
 
 def _dashes(name: str) -> list[int]:
@@ -96,27 +121,37 @@ def _dashes(name: str) -> list[int]:
 
 def read_later(session: Session) -> Later:
     """Return what the audit log says; nothing if nothing was ever imported."""
-    query = (
-        select(func.max(AuditEntry.id), AuditEntry.object)
-        .where(AuditEntry.action == IMPORTED, AuditEntry.channel == CHANNEL)
-        .group_by(AuditEntry.object)
-    )
-    newest = {object_: id_ for id_, object_ in session.execute(query)}
+    newest = _newest(session, IMPORTED)
     if not newest:
         return Later()
-    sources = _sources(session, set(newest.values()))
+    site = max(_newest(session, IMPORTED_SITE).values(), default=min(newest.values()))
     deeds: dict[tuple[str, str], int] = {}
     since = (
         select(AuditEntry.id, AuditEntry.action, AuditEntry.object_type, AuditEntry.object)
-        .where(AuditEntry.id > min(newest.values()), AuditEntry.channel != CHANNEL)
+        .where(AuditEntry.id > min(site, *newest.values()), AuditEntry.channel != CHANNEL)
         .order_by(AuditEntry.id)
         .execution_options(yield_per=10_000)
     )
     for id_, action, kind, object_ in session.execute(since):
-        key = action if kind == "domain" else kind
-        deeds[key, object_] = id_
+        deeds[kind, object_] = id_
+        deeds[action, object_] = id_
+        if kind == "user":
+            deeds[action, object_.rpartition("@")[2]] = id_
+        elif kind == "domain":
+            deeds[action, ""] = id_
+    sources = _sources(session, set(newest.values()))
     imports = {name: Import(id_, sources.get(id_)) for name, id_ in newest.items()}
-    return Later(imports, _changed_domains(session), deeds)
+    return Later(imports, site, _changed_domains(session), deeds)
+
+
+def _newest(session: Session, action: str) -> dict[str, int]:
+    """Return the newest entry of an import's own for each object."""
+    query = (
+        select(func.max(AuditEntry.id), AuditEntry.object)
+        .where(AuditEntry.action == action, AuditEntry.channel == CHANNEL)
+        .group_by(AuditEntry.object)
+    )
+    return {object_: id_ for id_, object_ in session.execute(query)}
 
 
 def _changed_domains(session: Session) -> set[str]:

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from vpopsql.importer.evidence import Evidence
-from vpopsql.importer.plan import Plan, State
+from vpopsql.importer.plan import Plan
+from vpopsql.importer.states import State
 
 VERSION = 1
 """Of the objects: grows when one of them changes in a way that a reader could notice."""
@@ -65,7 +66,9 @@ def _summary(plan: Plan) -> dict[str, Any]:
         },
         "lines_add_up": report.adds_up,
         "findings": {str(code): number for code, number in sorted(report.codes.items(), key=str)},
+        "clear_texts_left_out": report.clear_texts,
         "left": dict(report.left),
         "maildirs": report.maildirs,
         "worst": report.worst.name.lower(),
+        "rejected": report.rejected,
     }

@@ -6,8 +6,8 @@ either case, and each such thing is said. What only the database has is none of 
 unless it came from the same source once.
 """
 
-import enum
-from collections import Counter, defaultdict
+import itertools
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -15,36 +15,31 @@ from sqlalchemy.orm import Session
 
 from vpopsql.importer import site, stored
 from vpopsql.importer.codes import Code
-from vpopsql.importer.differences import Action, Change, Kind, compare
+from vpopsql.importer.differences import Action, Change, Kind, Read, compare
 from vpopsql.importer.evidence import Evidence
+from vpopsql.importer.frame import PLACE, Frame, Stance, compare_frame
 from vpopsql.importer.later import read_later
 from vpopsql.importer.report import Report
 from vpopsql.importer.scan import Scanned
 from vpopsql.importer.spool import Entry
+from vpopsql.importer.states import SHOWN, Parts, State, no_parts
 
-DATABASE = "the database"
-"""The place of findings about what is stored."""
-
-_SHOWN = 5  # differences named of many
 _MAILBOXES_AT_ONCE = 5_000
 
-
-class State(enum.StrEnum):
-    """How a part of the site stands to the database."""
-
-    NEW = "new"
-    EQUAL = "equal"
-    CHANGED = "changed"
-    """It is brought to what the source says."""
-    GONE = "gone"
-    """It came from this source once, which has it no more; it is removed."""
-    KEPT = "kept"
-    """The database has another value and keeps it; a warning says so."""
-    CONFLICT = "conflict"
-
-
-def _counters() -> defaultdict[str, Counter[State]]:
-    return defaultdict(Counter)
+# What the parts of a site are called, of the counts of a domain and of the kinds of changes.
+_PARTS = {"aliases": "alias domains", "mailboxes": "mailboxes", "dotqmail_files": "dotqmail files"}
+_KINDS = {
+    Kind.ALIAS: "aliases",
+    Kind.MAILBOX: "mailboxes",
+    Kind.LOGIN: "mailboxes",
+    Kind.FILE: "dotqmail_files",
+}
+_STATES = {
+    Action.ADD: State.NEW,
+    Action.CHANGE: State.CHANGED,
+    Action.REMOVE: State.GONE,
+    Action.KEEP: State.KEPT,
+}
 
 
 @dataclass(slots=True)
@@ -60,14 +55,12 @@ class Plan:
     update: bool
     states: dict[str, State] = field(default_factory=dict)
     """The state of every domain."""
-    parts: defaultdict[str, Counter[State]] = field(default_factory=_counters)
+    parts: Parts = field(default_factory=no_parts)
     """How many things of each kind are in which state."""
     changes: list[Change] = field(default_factory=list)
     """What becomes of domains that the database has with other values."""
-    frame: site.Site | None = None
-    """What belongs to no domain, as far as it is new or changed."""
-    settings: dict[str, str] = field(default_factory=dict)
-    """Facts about the site that are new or changed."""
+    frame: Frame = field(default_factory=Frame)
+    """What becomes of what belongs to no domain."""
 
     @property
     def found(self) -> site.Site:
@@ -107,11 +100,18 @@ def make_plan(
     for evidence in scanned.evidence():
         report.add(evidence)
     plan = Plan(scanned, origin, report, Evidence(), update)
-    comparison = _Comparison(session, plan)
-    comparison.domains()
-    comparison.frame()
+    _Comparison(session, plan).compare()
     report.add(plan.evidence)
     return plan
+
+
+def how_read(scanned: Scanned, name: str) -> Read:
+    """Return how much of a domain could be read."""
+    return Read(
+        domain=scanned.spool.is_complete(name),
+        names=not scanned.has_rejects,
+        homes=scanned.with_homes,
+    )
 
 
 def in_batches(entries: Iterable[Entry]) -> Iterator[list[str]]:
@@ -136,207 +136,192 @@ class _Comparison:
         self._plan = plan
         self._spool = plan.scanned.spool
         self._later = read_later(session)
+        self._released: dict[str, list[str]] = {}
+        """Names and directories that domains give up, by the domain."""
+        self._wanted: dict[str, list[str]] = {}
+        """Those that domains which are there need in addition."""
 
-    # --- domains ------------------------------------------------------------------------------
-
-    def domains(self) -> None:
-        plan, entries = self._plan, self._spool.entries
+    def compare(self) -> None:
+        plan, entries, later = self._plan, self._spool.entries, self._later
+        domains = plan.parts["domains"]  # shown first
         there = stored.domain_ids(self._session, entries)
         for batch in in_batches(entry for name, entry in entries.items() if name in there):
             for theirs in stored.read_domains(self._session, batch):
                 self._judge_known(theirs)
+        self._judge_gone()
+        self._judge_clashes()
+        self._count_known(there)
         self._judge_new([entry for name, entry in entries.items() if name not in there])
-        for name, entry in entries.items():
-            state = plan.states[name]
-            plan.parts["domains"][state] += 1
-            for kind, number in entry.counts.items():
-                plan.parts[kind.replace("_", " ")][state] += number
-        if plan.update:
-            self._judge_gone()
+        for state in plan.states.values():
+            domains[state] += 1
+        stance = Stance(plan.update, not plan.scanned.has_rejects, later.is_only(plan.origin))
+        mapped = set(plan.found.ip_mappings.values())
+        imported = {*stored.domain_ids(self._session, mapped), *plan.domains(State.NEW)}
+        plan.frame = compare_frame(
+            self._session, plan.found, stance, later, imported, plan.parts, plan.evidence
+        )
 
     def _judge_known(self, theirs: site.Domain) -> None:
         plan, name = self._plan, theirs.name.name
         ours = self._spool.get(name)
-        complete = self._spool.is_complete(name)
-        changes = compare(ours, theirs, self._later, complete=complete)
-        kept = [change for change in changes if change.action is Action.KEEP]
-        for change in kept:
-            reason = f"changed in the database since the last import: {change.kind}"
-            if not complete:
-                reason = f"not in what could be read of the source: {change.kind}"
-            fields = f" ({', '.join(change.fields)})" if change.fields else ""
-            self._find(Code.KEPT, name, f"{change.name}: {reason}{fields}")
-        if len(kept) == len(changes):
-            plan.states[name] = State.KEPT if kept else State.EQUAL
+        read = how_read(plan.scanned, name)
+        changes = compare(ours, theirs, self._later, read)
+        acting = [change for change in changes if change.action is not Action.KEEP]
+        for change in changes:
+            if change.action is Action.KEEP:
+                self._keep(change, read)
+        if not acting:
+            plan.states[name] = State.KEPT if changes else State.EQUAL
         elif plan.update:
             plan.states[name] = State.CHANGED
         else:
             plan.states[name] = State.CONFLICT
-            acting = [change for change in changes if change.action is not Action.KEEP]
-            shown = "; ".join(map(str, acting[:_SHOWN]))
-            more = f" and {len(acting) - _SHOWN} more" if len(acting) > _SHOWN else ""
+            shown = "; ".join(map(str, acting[:SHOWN]))
+            more = f" and {len(acting) - SHOWN} more" if len(acting) > SHOWN else ""
             self._find(Code.DIFFERS, name, f"to be as in the source: {shown}{more}")
         plan.changes += changes
+        self._note_names(ours, theirs, acting)
 
-    def _judge_new(self, new: list[Entry]) -> None:
-        plan = self._plan
-        taken = stored.taken_names(self._session, [name for each in new for name in each.names])
-        directories = stored.directory_ids(self._session, [entry.directory for entry in new])
-        for entry in new:
-            clashes = [name for name in entry.names if name in taken]
-            if entry.directory in directories:
-                clashes.append(entry.directory)
-            for clash in clashes:
-                reason = f"{entry.name} needs {clash}, which another domain has"
-                self._find(Code.TAKEN, clash, reason)
-            if clashes:
-                plan.states[entry.name] = State.CONFLICT
-            elif self._later.is_deleted(entry.name):
-                plan.states[entry.name] = State.KEPT
-                reason = "imported before, and deleted in the database since: it stays deleted"
-                self._find(Code.KEPT, entry.name, reason)
-            else:
-                plan.states[entry.name] = State.NEW
+    def _keep(self, change: Change, read: Read) -> None:
+        fields = f" ({', '.join(change.fields)})" if change.fields else ""
+        reason = f"changed in the database since the last import: {change.kind}{fields}"
+        if not (read.domain and read.names):
+            reason = (
+                f"changed in the database, or not in what could be read: {change.kind}{fields}"
+            )
+        self._find(Code.KEPT, change.domain, f"{change.name}: {reason}")
+
+    def _count_known(self, there: Iterable[str]) -> None:
+        """Count the things of the domains that the database has, each thing once."""
+        entries = self._spool.entries
+        equal: Counter[str] = Counter()
+        for name in there:
+            equal.update(entries[name].counts)
+        for name, changes in itertools.groupby(self._plan.changes, lambda each: each.domain):
+            if name in entries:
+                equal.subtract(self._count(self._plan.states[name], changes))
+        for kind, part in _PARTS.items():
+            self._plan.parts[part][State.EQUAL] += equal[kind]
+
+    def _count(self, state: State, changes: Iterable[Change]) -> Counter[str]:
+        """Count what differs in a domain; return how much of it is in the source."""
+        differing: dict[tuple[str, str], State] = {}
+        in_source = set()
+        for change in changes:
+            if change.kind not in _KINDS:
+                continue
+            thing = _KINDS[change.kind], change.name
+            becomes = _STATES[change.action]
+            if becomes is not State.KEPT and state is State.CONFLICT:
+                becomes = State.CONFLICT
+            if differing.get(thing, State.KEPT) is State.KEPT:
+                differing[thing] = becomes
+            if change.difference is not Action.REMOVE:
+                in_source.add(thing)
+        for (kind, _), becomes in differing.items():
+            self._plan.parts[_PARTS[kind]][becomes] += 1
+        return Counter(kind for kind, _ in in_source)
+
+    def _note_names(self, ours: site.Domain, theirs: site.Domain, acting: list[Change]) -> None:
+        name = ours.name.name
+        released, wanted = [], []
+        for change in acting:
+            if change.kind is Kind.ALIAS and change.action is Action.REMOVE:
+                released.append(change.name)
+            elif change.kind is Kind.ALIAS and change.action is Action.ADD:
+                wanted.append(change.name)
+        if ours.directory != theirs.directory:
+            wanted.append(ours.directory)
+        if released:
+            self._released[name] = released
+        if wanted:
+            self._wanted[name] = wanted
 
     def _judge_gone(self) -> None:
         """Find the domains that came from this source and are not in it any more."""
-        plan, later = self._plan, self._later
-        imported = [
-            name
-            for name, last in later.imports.items()
-            if last.source == plan.origin and name not in self._spool.entries
-        ]
-        for name in sorted(stored.domain_ids(self._session, imported)):
-            keep = plan.scanned.has_rejects or later.has_anything(name)
-            plan.states[name] = State.KEPT if keep else State.GONE
-            plan.parts["domains"][plan.states[name]] += 1
-            action = Action.KEEP if keep else Action.REMOVE
-            plan.changes.append(Change(action, Kind.DOMAIN, name, name))
-            if keep:
+        plan, later, scanned = self._plan, self._later, self._plan.scanned
+        imported = [name for name in later.imports if name not in self._spool.entries]
+        there = stored.domain_ids(self._session, imported)
+        elsewhere = 0
+        for name in sorted(there):
+            if later.imports[name].source != plan.origin:
+                elsewhere += 1
+                continue
+            is_lost = scanned.has_rejects or self._spool.is_left_out(name)
+            if is_lost or later.has_anything(name):
+                plan.states[name] = State.KEPT
                 reason = "gone from the source, but changed in the database since"
-                if plan.scanned.has_rejects:
+                if is_lost:
                     reason = "not in what could be read of the source"
                 self._find(Code.KEPT, name, reason)
-
-    # --- what belongs to no domain ------------------------------------------------------------
-
-    def frame(self) -> None:
-        found = self._plan.found
-        self._plan.frame = site.Site(
-            vpopmail_dir=found.vpopmail_dir,
-            qmail_dir=found.qmail_dir,
-            foreign_lines=self._foreign_lines(),
-            ip_mappings=self._ip_mappings(),
-            default_limits=self._default_limits(),
-            counter=self._counter(),
-        )
-        self._settings()
-
-    def _foreign_lines(self) -> dict[str, tuple[site.ForeignLine, ...]]:
-        """Compare lines without their numbers, which change with every domain before them."""
-        theirs = stored.read_foreign_lines(self._session)
-        part = self._plan.parts["foreign lines"]
-        new = {}
-        for file, lines in self._plan.found.foreign_lines.items():
-            have = theirs.get(file, ())
-            missing = Counter((line.line, line.sort_key) for line in have)
-            only_ours = []
-            for line in lines:
-                key = line.line, line.sort_key
-                if missing[key]:
-                    missing[key] -= 1
-                else:
-                    only_ours.append(line)
-            part[State.EQUAL] += len(lines) - len(only_ours)
-            if missing.total() and self._plan.update:
-                # The whole file anew: the order of what is left and what is new matters.
-                part[State.CHANGED] += len(only_ours) + missing.total()
-                new[file] = lines
-            elif only_ours and missing.total():
-                part[State.CONFLICT] += len(only_ours)
-                for line in only_ours[:_SHOWN]:
-                    reason = f"{file}: both have lines that the other has not"
-                    self._find(Code.DIFFERS, line.line, reason)
-            elif only_ours:
-                part[State.NEW] += len(only_ours)
-                new[file] = (*have, *_renumbered(only_ours, {line.number for line in have}))
-        return new
-
-    def _ip_mappings(self) -> dict[str, str]:
-        theirs = stored.read_ip_mappings(self._session)
-        return {
-            address: domain
-            for address, domain in self._plan.found.ip_mappings.items()
-            if self._is_wanted(
-                "IP mappings",
-                address,
-                domain,
-                theirs.get(address),
-                was_changed=self._later.has_mapping(address, domain),
+            elif plan.update:
+                plan.states[name] = State.GONE
+            else:
+                plan.states[name] = State.CONFLICT
+                self._find(Code.DIFFERS, name, "to be as in the source: remove the domain")
+            kept = plan.states[name] is State.KEPT
+            action = Action.KEEP if kept else Action.REMOVE
+            plan.changes.append(Change(action, Kind.DOMAIN, name, name, Action.REMOVE))
+            if not kept:
+                self._released[name] = stored.held_names(self._session, there[name])
+        if elsewhere and plan.update:
+            reason = (
+                f"{elsewhere} domains that are not in this source were imported from elsewhere"
             )
+            self._find(Code.FROM_ELSEWHERE, "", reason)
+
+    def _judge_clashes(self) -> None:
+        """Find domains that cannot be updated because another one has a name they need."""
+        plan = self._plan
+        clashing = True
+        while clashing:
+            # One that stays as it is does not give up anything, either.
+            clashing = False
+            for name, clashes in self._clashes(self._wanted).items():
+                clashing = True
+                del self._wanted[name]
+                self._released.pop(name, None)
+                plan.states[name] = State.CONFLICT
+                self._report_clashes(name, clashes)
+
+    def _clashes(self, wanted: dict[str, list[str]]) -> dict[str, list[str]]:
+        """Return which names and directories domains need in vain."""
+        needed = [text for each in wanted.values() for text in each]
+        taken = stored.taken_names(self._session, needed)
+        taken |= stored.directory_ids(self._session, needed).keys()
+        taken -= {text for each in self._released.values() for text in each}
+        return {
+            name: clashes
+            for name, texts in wanted.items()
+            if (clashes := [text for text in texts if text in taken])
         }
 
-    def _default_limits(self) -> site.Limits | None:
-        ours = self._plan.found.default_limits
-        theirs = stored.read_default_limits(self._session)
-        return ours if self._is_wanted("default limits", "default limits", ours, theirs) else None
+    def _report_clashes(self, name: str, clashes: list[str]) -> None:
+        for clash in clashes:
+            self._find(Code.TAKEN, clash, f"{name} needs {clash}, which another domain has")
 
-    def _counter(self) -> site.Counter | None:
-        ours = self._plan.found.counter
-        theirs = stored.read_site_counter(self._session)
-        if None in (ours, theirs) or ours == theirs or self._plan.update:
-            return ours if self._is_wanted("site counter", "the counter", ours, theirs) else None
-        self._plan.parts["site counter"][State.KEPT] += 1
-        reason = "the count of the domains' directories is another one"
-        self._find(Code.COUNTER_KEPT, "", reason)
-        return None
-
-    def _settings(self) -> None:
-        """Compare the paths that are written all over the data, and the default domain."""
-        found = self._plan.found
-        theirs = stored.read_settings(self._session)
-        ours = {"vpopmail_dir": found.vpopmail_dir, "qmail_dir": found.qmail_dir}
-        if found.default_domain is not None:
-            ours["default_domain"] = found.default_domain
-        self._plan.settings = {
-            key: value
-            for key, value in ours.items()
-            if self._is_wanted("settings", key, value, theirs.get(key))
-        }
-
-    def _is_wanted(
-        self, kind: str, what: str, ours: object, theirs: object, *, was_changed: bool = False
-    ) -> bool:
-        """Say whether ``ours`` is to be written; another value of it may be a conflict."""
-        if ours is None:
-            return False
-        if was_changed and theirs != ours:
-            state = State.KEPT
-            self._find(Code.KEPT, what, f"{kind}: changed in the database since the last import")
-        elif theirs is None:
-            state = State.NEW
-        elif theirs == ours:
-            state = State.EQUAL
-        elif self._plan.update:
-            state = State.CHANGED
-        else:
-            state = State.CONFLICT
-            self._find(Code.DIFFERS, what, f"{kind}: the source has another value")
-        self._plan.parts[kind][state] += 1
-        return state in {State.NEW, State.CHANGED}
+    def _judge_new(self, new: list[Entry]) -> None:
+        plan = self._plan
+        clashes = self._clashes({entry.name: [*entry.names, entry.directory] for entry in new})
+        released = {text for each in self._released.values() for text in each}
+        for entry in new:
+            needs = {*entry.names, entry.directory}
+            if self._later.is_deleted(entry.name):
+                plan.states[entry.name] = State.KEPT
+                reason = "imported before, and deleted in the database since: it stays deleted"
+                self._find(Code.KEPT, entry.name, reason)
+            elif entry.name in clashes:
+                plan.states[entry.name] = State.CONFLICT
+                self._report_clashes(entry.name, clashes[entry.name])
+            elif released & needs and not plan.update:
+                plan.states[entry.name] = State.CONFLICT
+                others = ", ".join(sorted(released & needs))
+                reason = f"to be as in the source: add the domain, with {others} of another one"
+                self._find(Code.DIFFERS, entry.name, reason)
+            else:
+                plan.states[entry.name] = State.NEW
+            for kind, part in _PARTS.items():
+                plan.parts[part][plan.states[entry.name]] += entry.counts[kind]
 
     def _find(self, code: Code, text: str, reason: str) -> None:
-        self._plan.evidence.find(code, DATABASE, 0, text, reason)
-
-
-def _renumbered(lines: list[site.ForeignLine], taken: set[int]) -> tuple[site.ForeignLine, ...]:
-    """Return ``lines`` with numbers that are still free."""
-    free = max(taken, default=0)
-    numbered = []
-    for line in lines:
-        number = line.number
-        if number in taken:
-            free = max(free, *(other.number for other in lines)) + 1
-            number = free
-        numbered.append(site.ForeignLine(number, line.line, line.sort_key))
-    return tuple(numbered)
+        self._plan.evidence.find(code, PLACE, 0, text, reason)

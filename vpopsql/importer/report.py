@@ -31,6 +31,10 @@ class Report:
         """How many files and directories of each kind stay where they are."""
         self.left_shown: defaultdict[str, list[str]] = defaultdict(list)
         self.maildirs = 0
+        self.clear_texts = 0
+        """Readable passwords that are left out."""
+        self.clear_text_places = 0
+        """Domains that they are in."""
         self.adds_up = True
         """Whether the lines of every single file are accounted for."""
 
@@ -45,6 +49,8 @@ class Report:
             if code.severity is Severity.REJECT or self.codes[code] <= SHOWN:
                 self._shown[code].append(finding)
         self.maildirs += evidence.maildirs
+        self.clear_texts += evidence.clear_texts
+        self.clear_text_places += evidence.clear_texts > 0
         for what, paths in evidence.left.items():
             self.left[what] += len(paths)
             free = _LEFT_SHOWN - len(self.left_shown[what])
@@ -63,8 +69,8 @@ class Report:
 
     @property
     def rejected(self) -> bool:
-        """Whether something must be repaired, or accepted, first."""
-        return self.worst is Severity.REJECT
+        """Whether something must be repaired, or accepted, first; a wrong account cannot be."""
+        return self.worst is Severity.REJECT or not self.adds_up
 
     def is_accepted(self, code: Code) -> bool:
         """Say whether findings of ``code`` do not count."""

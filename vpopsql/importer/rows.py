@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from vpopsql import bulk, names
 from vpopsql.importer import site, stored
-from vpopsql.importer.later import CHANNEL, IMPORTED
+from vpopsql.importer.later import CHANNEL, IMPORTED, SITE
 from vpopsql.model import (
     LIMIT_SETTINGS,
     AuditEntry,
@@ -172,9 +172,16 @@ def note_removed(session: Session, domain: str) -> None:
     insert(session, Revision, _REVISION, [(now, domain, CHANNEL)])
 
 
-def note_site(session: Session) -> None:
-    """Write down that files of the whole site may change."""
-    insert(session, Revision, _REVISION, [(utc_now(), None, CHANNEL)])
+def note_site(session: Session, source: str | None = None, action: str = "") -> None:
+    """Write down that files of the whole site may change.
+
+    :param source: where what belongs to no domain came from; None: it has not changed.
+    """
+    now = utc_now()
+    if source is not None:
+        entry: bulk.Row = (now, CHANNEL, CHANNEL, action, SITE, source, {})
+        insert(session, AuditEntry, _AUDIT, [entry])
+    insert(session, Revision, _REVISION, [(now, None, CHANNEL)])
 
 
 def limits(settings: site.Limits) -> dict[str, Any]:

@@ -100,15 +100,24 @@ class Opened:
 class Scanned:
     """A site as it was read, its domains on disk, and what was found meanwhile."""
 
-    def __init__(self, found: site.Site, spool: Spool, evidence: Evidence) -> None:
+    def __init__(
+        self, found: site.Site, spool: Spool, evidence: Evidence, *, with_homes: bool
+    ) -> None:
         self.found = found
         self.spool = spool
+        self.with_homes = with_homes
+        """Whether the homes of accounts were opened."""
         self._evidence = evidence
 
     @property
     def has_rejects(self) -> bool:
         """Whether lines that name domains may have been rejected."""
         return self._evidence.worst is Severity.REJECT
+
+    @property
+    def own_evidence(self) -> Evidence:
+        """What was found outside the domains."""
+        return self._evidence
 
     def evidence(self) -> Iterator[Evidence]:
         """Return what was found: of the site, then of each domain."""
@@ -177,8 +186,9 @@ def scan(
     outside = []
     forwards = OtherDomains()
     mailboxes = 0
-    for done, each in enumerate(work_in_order(make, heads, jobs), 1):
-        spool.put_evidence(each.evidence)
+    readings = zip(heads, work_in_order(make, heads, jobs), strict=True)
+    for done, (head, each) in enumerate(readings, 1):
+        spool.put_evidence(head.name.name, each.evidence)
         outside += each.outside
         forwards.add(each.forwards)
         if each.packed:
@@ -191,7 +201,8 @@ def scan(
     forwards.find_lost(spool, evidence)
     found = replace(found, domains=spool)
     find_unwritable_in_frame(found, evidence)
-    return Scanned(found, spool, evidence)
+    with_homes = source.vpopmail is not None and source.choices.read_homes
+    return Scanned(found, spool, evidence, with_homes=with_homes)
 
 
 class _Read(NamedTuple):
@@ -302,7 +313,7 @@ def _ip_mappings(vpopmail: Directory, assigned: Assigned, evidence: Evidence) ->
             lines.malformed(record)
             continue
         if isinstance(record, Comment):
-            lines.tally.merged += 1
+            lines.merge(Code.SAYS_NOTHING, record.number, "a comment, or a blank line")
             continue
         domain = known.get(names.lower(record.domain))
         address = str(ipaddress.ip_address(record.address))

@@ -52,7 +52,7 @@ class Spool(Collection[site.Domain]):
         )
         weakref.finalize(self, self._file.close)
         self._end = 0
-        self._evidence: list[tuple[int, int]] = []
+        self._evidence: dict[str, tuple[int, int]] = {}
         self._places: dict[str, tuple[int, int]] = {}
         self._incomplete: set[str] = set()
         self.entries: dict[str, Entry] = {}
@@ -68,9 +68,9 @@ class Spool(Collection[site.Domain]):
             self._incomplete.add(entry.name)
         self._places[entry.name] = self._write(packed)
 
-    def put_evidence(self, evidence: Evidence) -> None:
-        """Add what was found in a domain."""
-        self._evidence.append(self._write(_dump(evidence)))
+    def put_evidence(self, name: str, evidence: Evidence) -> None:
+        """Add what was found in a domain, whether or not it can be imported."""
+        self._evidence[name] = self._write(_dump(evidence))
 
     def get(self, name: str) -> site.Domain:
         """Return one domain."""
@@ -81,11 +81,22 @@ class Spool(Collection[site.Domain]):
         """Say whether everything of a domain could be read."""
         return name not in self._incomplete
 
+    def is_left_out(self, name: str) -> bool:
+        """Say whether the site has a domain of this name that cannot be imported."""
+        return name in self._evidence and name not in self.entries
+
+    def left_out(self) -> list[str]:
+        """Return the names of the site's domains that cannot be imported."""
+        return sorted(self._evidence.keys() - self.entries.keys())
+
     def evidence(self) -> Iterator[Evidence]:
         """Return what was found, domain by domain."""
-        for place in self._evidence:
-            evidence: Evidence = self._read(*place)
-            yield evidence
+        return map(self.evidence_of, self._evidence)
+
+    def evidence_of(self, name: str) -> Evidence:
+        """Return what was found in one domain."""
+        evidence: Evidence = self._read(*self._evidence[name])
+        return evidence
 
     def __iter__(self) -> Iterator[site.Domain]:
         return map(self.get, self.entries)

@@ -77,6 +77,13 @@ def directory_ids(session: Session, directories: Collection[str]) -> dict[str, i
     }
 
 
+def held_names(session: Session, domain_id: int) -> list[str]:
+    """Return the names of a domain and its directory."""
+    names = select(DomainName.name).where(DomainName.domain_id == domain_id)
+    directory = select(Domain.directory).where(Domain.id == domain_id)
+    return [*session.scalars(names), *session.scalars(directory)]
+
+
 def mailbox_ids(session: Session, domains: Collection[int]) -> dict[tuple[int, str], int]:
     """Return the ids of the mailboxes of some domains, by domain id and name."""
     table = _table(Mailbox)

@@ -3,14 +3,14 @@
 Rows that stay keep their ids, and with them their history.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import delete, insert, update
 from sqlalchemy.orm import Session
 
 from vpopsql.importer import rows, site, stored
-from vpopsql.importer.differences import Action, Change, Kind, compare
+from vpopsql.importer.differences import Action, Change, Kind, Read, compare
 from vpopsql.importer.later import IMPORTED, UPDATED, Later
 from vpopsql.model import (
     DirCounter,
@@ -27,23 +27,36 @@ _GIVEN = {Action.ADD, Action.CHANGE}
 
 
 def update_domain(
-    session: Session, ours: site.Domain, later: Later, source: str, *, complete: bool
+    session: Session, ours: site.Domain, later: Later, source: str, read: Read
 ) -> None:
     """Carry over what differs in a domain, compared anew in this transaction.
 
     :param later: what was changed in the database since the last import.
     :param source: where ``ours`` comes from.
-    :param complete: whether all lines of the source could be read.
+    :param read: how much of the source could be read.
     """
     name = ours.name.name
     domain_id = stored.domain_ids(session, [name]).get(name)
     if domain_id is None:
         return  # deleted a moment ago
     (theirs,) = stored.read_domains(session, [name])
-    changes = compare(ours, theirs, later, complete=complete)
+    changes = compare(ours, theirs, later, read)
     _Update(session, domain_id, ours).carry_out(changes)
     kept = any(change.action is Action.KEEP for change in changes)
     rows.note(session, [ours], source, UPDATED if kept else IMPORTED)
+
+
+def release_aliases(session: Session, name: str, aliases: Collection[str]) -> None:
+    """Take alias domains from a domain whose source has them no more, for others may need them."""
+    ids = stored.domain_ids(session, [name])
+    session.execute(
+        delete(DomainName).where(
+            DomainName.domain_id.in_(ids.values()),
+            DomainName.is_alias,
+            DomainName.name.in_(aliases),
+        )
+    )
+    rows.note_site(session)
 
 
 def remove_domain(session: Session, name: str) -> None:
