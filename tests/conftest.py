@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import databases
+from tests import databases, mariadb
 from vpopsql.db import Database
 
 TREES = Path(__file__).parent / "trees"
@@ -19,13 +19,14 @@ SHARED = pytest.StashKey[Path]()
 
 POSTGRESQL_URL = os.environ.get("VPOPSQL_TEST_POSTGRESQL_URL")
 POSTGRESQL_REQUIRED = os.environ.get("VPOPSQL_TEST_REQUIRE_POSTGRESQL") == "1"
+MARIADB_REQUIRED = os.environ.get("VPOPSQL_TEST_REQUIRE_MARIADB") == "1"
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Agree on one directory for all workers of a session; the tests' own configuration only."""
     worker_input = getattr(config, "workerinput", None)
     if not worker_input:
-        # Ended by a time limit, a session still stops its PostgreSQL.
+        # Ended by a time limit, a session still stops its servers.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     config.stash[SHARED] = Path(
         worker_input["shared"] if worker_input else tempfile.mkdtemp(prefix="vpopsql-")
@@ -47,6 +48,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         if POSTGRESQL_URL:
             databases.PostgreSQL(shared, POSTGRESQL_URL).drop_template()
         databases.stop_postgresql(shared)
+        mariadb.stop(shared)
         shutil.rmtree(shared, ignore_errors=True)
 
 
@@ -68,6 +70,16 @@ def _postgresql_url(request: pytest.FixtureRequest) -> str:
         if POSTGRESQL_REQUIRED:
             raise
         pytest.skip(f"no PostgreSQL: {error}")
+
+
+@pytest.fixture(scope="session")
+def mariadb_server(request: pytest.FixtureRequest, worker_id: str) -> Iterator[mariadb.MariaDB]:
+    """The session's MariaDB; the test is skipped where there is none."""
+    if not mariadb.is_installed() and not MARIADB_REQUIRED:
+        pytest.skip("no mariadb-server: the import from MySQL is not tested")
+    server = mariadb.MariaDB(mariadb.start(request.config.stash[SHARED]), f"test_{worker_id}")
+    yield server
+    server.drop_all()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import psycopg
 import pytest
-from psycopg.sql import SQL, Identifier
+from psycopg.sql import SQL, Identifier, Literal
 from sqlalchemy import make_url
 
 from vpopsql import db
@@ -73,15 +73,20 @@ class PostgreSQL:
         self._template = f"vpopsql_template_{shared.name}"
         self._made: list[str] = []
 
-    def create(self, *, migrated: bool) -> str:
+    def create(self, *, migrated: bool, encoding: str = "") -> str:
+        """Return the URL of a new database.
+
+        :param encoding: of its text, if not the server's usual one; the database is empty then.
+        """
         name = f"vpopsql_test_{uuid.uuid4().hex}"
         with self._administrator() as server:
             if migrated:
                 self._ensure_template(server)
             template = Identifier(self._template if migrated else "template0")
-            server.execute(
-                SQL("CREATE DATABASE {} TEMPLATE {}").format(Identifier(name), template)
-            )
+            statement = SQL("CREATE DATABASE {} TEMPLATE {}").format(Identifier(name), template)
+            if encoding:
+                statement += SQL(" ENCODING {} LOCALE 'C'").format(Literal(encoding))
+            server.execute(statement)
         self._made.append(name)
         return self._url_of(name)
 

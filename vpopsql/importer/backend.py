@@ -74,6 +74,8 @@ class Backend(Protocol):
 
     in_tree: bool
     """Whether a domain without its directory has lost its accounts."""
+    alias_place: str
+    """Where aliases are that are no dot-qmail files, for findings."""
 
     def accounts(
         self, head: Head, directory: Directory | None, evidence: Evidence

@@ -18,6 +18,7 @@ class CdbBuild:
     """The `Backend` of a tree; without the domain's directory there is nothing to read."""
 
     in_tree = True
+    alias_place = ""
 
     def accounts(
         self, head: Head, directory: Directory | None, evidence: Evidence

@@ -112,6 +112,14 @@ class Directory:
             os.close(descriptor)
         return data, status.st_mtime_ns // 1_000_000_000
 
+    def modified_at(self, name: str) -> int:
+        """Return when ``name``, or the link of that name, was modified, in whole Unix seconds.
+
+        :raises OSError: it is missing.
+        """
+        status = os.stat(encode(name), dir_fd=self._descriptor, follow_symlinks=False)
+        return status.st_mtime_ns // 1_000_000_000
+
     def link_target(self, name: str) -> str:
         """Return where the symbolic link ``name`` leads, without following it."""
         return decode(os.readlink(encode(name), dir_fd=self._descriptor))
@@ -162,6 +170,11 @@ class Places:
             return self.vpopmail.enter(below)
         with Directory.open(self._root or "/") as root:
             return root.enter(path)
+
+    def shown(self, path: str) -> str:
+        """Return what the data call ``path`` as people can open it."""
+        below = relative_to(path, self.prefix)
+        return f"{self.vpopmail.shown}/{below}" if below else f"{self._root}{path}"
 
 
 def components(path: str) -> list[str]:

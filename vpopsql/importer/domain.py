@@ -1,7 +1,7 @@
 """Reading one domain: its accounts from a back end, dot-qmail files and homes from the tree."""
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from vpopsql.importer.homes import Homes, Outside
 from vpopsql.importer.mailboxes import EPOCH, Home, HomeReader
 from vpopsql.importer.writable import find_unwritable
 from vpopsql.model import CatchAll
+from vpopsql.qmail import dotqmail
 from vpopsql.qmail.vpasswd import VpasswdLine
 from vpopsql.quota import Quota
 
@@ -39,6 +40,8 @@ class Reading:
     evidence: Evidence = field(default_factory=Evidence)
     outside: list[Outside] = field(default_factory=list)
     """The accounts whose directories are not below the domain's."""
+    files: list[tuple[site.DotQmailFile, str, str]] = field(default_factory=list)
+    """All dot-qmail files, each with its place for people and, if it is rows, their key."""
 
 
 class DomainReader:
@@ -96,14 +99,14 @@ class DomainReader:
             homes = HomeReader(head, directory, self._places, evidence).read(
                 lines, with_lastauth=last_auths is None
             )
-        files = self._backend.aliases(head, evidence)
+        aliases = files = self._backend.aliases(head, evidence)
         catchall, target = CatchAll(self._choices.catchall), None
         if self._places and directory:
             entries = directory.entries()
             tally = evidence.tally("domains' .qmail*", directory.shown)
             found = DotQmailReader(self._places, evidence).read(directory, entries, tally)
             catchall, target, found = split_catchall(found, self._vpopmail_dir)
-            files = _merged(found, files, evidence)
+            files = _merged(found, aliases, self._backend.alias_place, evidence)
             _leave_rest(head, directory, entries, lines, evidence)
         reading.domain = site.Domain(
             name=head.name,
@@ -119,10 +122,26 @@ class DomainReader:
             counter=self._backend.counter(head, directory, evidence),
         )
         reading.outside = accounts.homes.outside
+        reading.files = [*self._placed(reading.domain, aliases)]
         if find_unwritable(reading.domain, self._vpopmail_dir, evidence):
             reading.domain = None
             for tally in evidence.tallies:
                 tally.reject_all()
+
+    def _placed(
+        self, domain: site.Domain, aliases: tuple[site.DotQmailFile, ...]
+    ) -> Iterator[tuple[site.DotQmailFile, str, str]]:
+        rows = set(aliases)
+        for file in domain.files:
+            if file in rows:
+                yield file, self._backend.alias_place, f"{file.name}@{domain.name.name}"
+            elif self._places is not None:
+                yield file, self._places.shown(f"{domain.directory}/{_filename(file)}"), ""
+        for mailbox in domain.mailboxes:
+            for file in mailbox.files:
+                if self._places is not None:
+                    path = f"{mailbox.directory}/{_filename(file)}"
+                    yield file, self._places.shown(path), ""
 
     def _mailboxes(
         self,
@@ -166,6 +185,10 @@ class DomainReader:
         )
 
 
+def _filename(file: site.DotQmailFile) -> str:
+    return dotqmail.filename_for(file.name) if file.name else ".qmail"
+
+
 def _name(mailbox: site.Mailbox) -> str:
     return mailbox.name
 
@@ -173,6 +196,7 @@ def _name(mailbox: site.Mailbox) -> str:
 def _merged(
     found: tuple[site.DotQmailFile, ...],
     aliases: tuple[site.DotQmailFile, ...],
+    place: str,
     evidence: Evidence,
 ) -> tuple[site.DotQmailFile, ...]:
     """Return the tree's files and a table's aliases; of one name qmail finds the file."""
@@ -182,7 +206,7 @@ def _merged(
     for alias in aliases:
         if alias.name in names:
             reason = f"there is a file .qmail-{alias.name}, which qmail reads instead"
-            evidence.find(Code.SHADOWED_ALIAS, "valias", 0, alias.name, reason)
+            evidence.find(Code.SHADOWED_ALIAS, place, 0, alias.name, reason)
     files = [*found, *(alias for alias in aliases if alias.name not in names)]
     return tuple(sorted(files, key=lambda file: file.name.encode("utf-8", "surrogateescape")))
 

@@ -21,30 +21,20 @@ from vpopsql.errors import ImportFailed
 from vpopsql.importer import site
 from vpopsql.importer.backend import Backend, Choices, Head
 from vpopsql.importer.codes import Code, Severity
+from vpopsql.importer.compiled import compare_users
 from vpopsql.importer.crew import work_in_order
-from vpopsql.importer.directory import Directory, Places, components, relative_to
+from vpopsql.importer.destinations import Forward, ForwardReader, OtherDomains, find_lost
+from vpopsql.importer.directory import Directory, Places, relative_to
 from vpopsql.importer.domain import DomainReader
 from vpopsql.importer.evidence import Evidence
-from vpopsql.importer.files import (
-    COUNTER,
-    FREE_BUCKETS,
-    LOCK,
-    enter_if_there,
-    read_counter,
-    read_limits,
-)
+from vpopsql.importer.files import enter_if_there, read_counter, read_limits
 from vpopsql.importer.homes import Homes, Outside, find_shared, find_taken
+from vpopsql.importer.leftovers import leave_in_qmail, leave_in_vpopmail
 from vpopsql.importer.shared_files import Assigned, SharedFiles, open_lines
 from vpopsql.importer.spool import Entry, Spool, pack
 from vpopsql.importer.writable import find_unwritable_in_frame
 from vpopsql.qmail import control, ipmap
 from vpopsql.qmail.lines import Comment, Malformed
-
-_OURS_IN_QMAIL = {
-    "users": {"assign", "cdb", "assign.cdb"},
-    "control": {"rcpthosts", "morercpthosts", "morercpthosts.cdb", "virtualdomains", "locals"},
-}
-_OURS_IN_ETC = {"ip_alias_map", "vlimits.default", "defaultdomain"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +151,12 @@ def scan(
         )
         if vpopmail:
             found = _with_tree(found, vpopmail, assigned, evidence)
-            _leave_rest(vpopmail, _below_domains(assigned, vpopmail_dir), evidence)
-        for folder, ours in _OURS_IN_QMAIL.items():
-            _leave(evidence, qmail, folder, ours, "qmail's own")
+            domains = f"{vpopmail_dir}/domains"
+            below = (relative_to(line.directory, domains) for line in assigned.real.values())
+            leave_in_vpopmail(vpopmail, filter(None, below), evidence)
+        leave_in_qmail(qmail, evidence)
+        compare_users(qmail, assigned.lines, evidence, partial(_is_there, opened, vpopmail_dir))
+    real = assigned.resolved()
     heads = _heads(assigned, in_more)
     backend = make_backend(heads)
     shared_rows = backend.shared(heads, evidence)
@@ -173,12 +166,14 @@ def scan(
         counter=shared_rows.counter or found.counter,
     )
     directories = {head.directory: head.name.name for head in heads}
-    make = partial(_Worker, source, backend, vpopmail_dir, directories)
+    make = partial(_Worker, source, backend, vpopmail_dir, directories, real)
     outside = []
+    forwards = OtherDomains()
     mailboxes = 0
     for done, each in enumerate(work_in_order(make, heads, jobs), 1):
         spool.put_evidence(each.evidence)
         outside += each.outside
+        forwards.add(each.forwards)
         if each.packed:
             incomplete = each.evidence.worst is Severity.REJECT
             spool.put(*each.packed, incomplete=incomplete)
@@ -186,6 +181,7 @@ def scan(
         if progress:
             progress(done, len(heads), mailboxes)
     _find_shared_homes(outside, directories, spool, evidence)
+    forwards.find_lost(spool, evidence)
     found = replace(found, domains=spool)
     find_unwritable_in_frame(found, evidence)
     return Scanned(found, spool, evidence)
@@ -197,12 +193,15 @@ class _Read(NamedTuple):
     packed: tuple[Entry, bytes] | None
     evidence: Evidence
     outside: list[Outside]
+    forwards: list[Forward]
+    """To other domains of the site."""
 
 
 class _Worker:
     """Reads domains in a process of its own, or in this one.
 
     :param directories: the name of each domain by its directory.
+    :param real: the real domain of every name.
     """
 
     def __init__(
@@ -211,8 +210,10 @@ class _Worker:
         backend: Backend,
         vpopmail_dir: str,
         directories: dict[str, str],
+        real: dict[str, str],
     ) -> None:
         self._opened = Opened(source)
+        self._forwards = ForwardReader(real)
         places = self._opened.places(vpopmail_dir)
         self._reader = DomainReader(
             backend, places, Homes(directories, vpopmail_dir), vpopmail_dir, source.choices
@@ -220,8 +221,12 @@ class _Worker:
 
     def __call__(self, head: Head) -> _Read:
         reading = self._reader.read(head)
-        packed = pack(reading.domain) if reading.domain else None
-        return _Read(packed, reading.evidence, reading.outside)
+        domain, evidence = reading.domain, reading.evidence
+        if domain is None:
+            return _Read(None, evidence, reading.outside, [])
+        lost, forwards = self._forwards.check(domain, reading.files)
+        find_lost(lost, evidence)
+        return _Read(pack(domain), evidence, reading.outside, forwards)
 
     def close(self) -> None:
         self._opened.close()
@@ -341,43 +346,8 @@ def _default_domain(vpopmail: Directory, evidence: Evidence) -> str | None:
     return name if is_name else None
 
 
-# --- what stays where it is -------------------------------------------------------------------
-
-
-def _below_domains(assigned: Assigned, vpopmail_dir: str) -> set[str]:
-    """Return the domains' directories as seen from the directory that holds them all."""
-    paths = (
-        relative_to(line.directory, f"{vpopmail_dir}/domains") for line in assigned.real.values()
-    )
-    return {"/".join(components(path)) for path in paths if path}
-
-
-def _leave_rest(vpopmail: Directory, domains: set[str], evidence: Evidence) -> None:
-    """List everything outside the domains' own directories that is not imported."""
-    _leave(evidence, vpopmail, "etc", _OURS_IN_ETC, "in vpopmail's etc")
-    buckets = {path[:cut] for path in domains for cut in range(len(path)) if path[cut] == "/"}
-    for bucket in ("", *sorted(buckets)):
-        above = f"{bucket}/" if bucket else ""
-        ours = {path.removeprefix(above) for path in domains | buckets if path.startswith(above)}
-        ours = ours if bucket else ours | {COUNTER, FREE_BUCKETS}
-        _leave(evidence, vpopmail, f"domains/{bucket}", ours, "in the domains directory")
-    for name in vpopmail.names() - {"etc", "domains"}:
-        evidence.leave("vpopmail's own", f"{vpopmail.shown}/{name}")
-    users = enter_if_there(evidence, vpopmail, "users")
-    if users is not None:
-        with users:
-            if users.has_file("vpasswd"):
-                reason = "there are accounts that belong to no domain"
-                evidence.find(Code.NO_DOMAIN_USERS, f"{users.shown}/vpasswd", 0, "", reason)
-
-
-def _leave(evidence: Evidence, base: Directory, folder: str, ours: set[str], what: str) -> None:
-    directory = enter_if_there(evidence, base, folder)
-    if directory is None:
-        return
-    with directory:
-        for name in directory.names() - ours:
-            derived = name.endswith(LOCK)
-            evidence.leave(
-                "made anew by the export" if derived else what, f"{directory.shown}/{name}"
-            )
+def _is_there(opened: Opened, vpopmail_dir: str, path: str) -> bool:
+    directory = opened.directory(path, vpopmail_dir)
+    if directory is not None:
+        directory.close()
+    return directory is not None

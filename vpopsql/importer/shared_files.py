@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from vpopsql import names
 from vpopsql.importer import site
 from vpopsql.importer.codes import Code, Severity
+from vpopsql.importer.compiled import compare_hosts
 from vpopsql.importer.directory import Directory, plain_path
 from vpopsql.importer.evidence import Evidence, Tally
 from vpopsql.importer.files import enter_if_there, read_file
@@ -126,6 +127,8 @@ class Assigned:
     """The line of each real domain."""
     aliases: dict[str, str] = field(default_factory=dict)
     """The real domain of each alias domain."""
+    lines: list[tuple[int, str]] = field(default_factory=list)
+    """Number and text of every line that qmail can compile."""
 
     def resolved(self) -> dict[str, str]:
         """Return the real domain of every name."""
@@ -147,6 +150,12 @@ class SharedFiles:
     def __init__(self, qmail: Directory, evidence: Evidence) -> None:
         self._qmail = qmail
         self._evidence = evidence
+        self._assigned: set[str] = set()
+        """What addresses that users/assign gives to others begin with."""
+        self._served: set[str] = set()
+        """Hosts that virtualdomains or locals name."""
+        self._relayed: list[tuple[Lines, int, str]] = []
+        """Hosts of others that mail is accepted for, with the lines that say so."""
         self.foreign: dict[str, tuple[site.ForeignLine, ...]] = {}
 
     def read_assign(self) -> Assigned:
@@ -169,6 +178,8 @@ class SharedFiles:
                 self._domain_line(lines, record, own)
             else:
                 lines.keep(record.number, names.sort_key(record.local.removesuffix("-")))
+                if record.wildcard:
+                    self._assigned.add(names.lower(record.local))
         real = self._real_domains(lines, own)
         aliases = self._aliases(lines, own, real)
         for name in sorted({*real, *aliases}, key=lambda name: own[name].number):
@@ -177,7 +188,12 @@ class SharedFiles:
             usual = assign.domain_line(name, domain, line.uid, line.gid, line.directory)
             lines.own(line.number, name, usual)
         self._keep(ASSIGN, lines)
-        return Assigned(lines.shown, real, aliases)
+        compiled = [
+            (record.number, lines.raw[record.number - 1])
+            for record in parsed
+            if not isinstance(record, Malformed)
+        ]
+        return Assigned(lines.shown, real, aliases, compiled)
 
     def _domain_line(
         self, lines: Lines, record: assign.Assignment, own: dict[str, assign.Assignment]
@@ -186,7 +202,7 @@ class SharedFiles:
         name = names.lower(record.local.removesuffix("-"))
         if name in own:
             lines.merge(Code.DUPLICATE, number, f"line {own[name].number} has {name} already")
-        elif not names.is_domain_name(name) or "" in name.split("."):
+        elif not _is_mail_domain(name):
             lines.reject(Code.BAD_NAME, number, "no name of a mail domain")
         elif max(record.uid, record.gid) > _INT_MAX:
             lines.reject(Code.MALFORMED, number, "its uid or gid is too large")
@@ -260,14 +276,20 @@ class SharedFiles:
             lines += 1
         self._virtualdomains(ours)
         self._locals(ours)
+        for file, number, name in self._relayed:
+            if self._served.isdisjoint(_with_suffixes(name)):
+                file.find(Code.RELAYED, number, f"{name} is no domain of this host")
         return in_more
 
     def _hosts(self, file: str, ours: set[str], elsewhere: set[str]) -> set[str] | None:
         """Sort the lines of rcpthosts or morercpthosts; return our names in it."""
         lines = self._open(file)
         if lines is None:
+            if file == MORERCPTHOSTS:
+                compare_hosts(self._qmail, (), self._evidence)
             return None
         found: set[str] = set()
+        hosts: list[tuple[int, str]] = []
         for record in control.parse_hosts(lines.data):
             if isinstance(record, Malformed):
                 lines.malformed(record)
@@ -275,14 +297,19 @@ class SharedFiles:
             name = names.lower(record.name)
             if record.comment:
                 lines.keep_comment(record.number)
-            elif name not in ours:
+                continue
+            hosts.append((record.number, record.name))
+            if name not in ours:
                 lines.keep(record.number, names.sort_key(record.name))
+                self._relayed.append((lines, record.number, name))
             elif name in found or name in elsewhere:
                 lines.merge(Code.DUPLICATE, record.number, f"{name} is named before")
             else:
                 lines.own(record.number, name, name)
                 found.add(name)
         self._keep(file, lines)
+        if file == MORERCPTHOSTS:
+            compare_hosts(self._qmail, hosts, self._evidence)
         return found
 
     def _virtualdomains(self, ours: set[str]) -> None:
@@ -306,6 +333,10 @@ class SharedFiles:
             name = names.lower(record.name)
             if name not in ours:
                 lines.keep(record.number, names.sort_key(record.name))
+                self._served.add(name)
+                if self._is_unassigned(name, names.lower(record.prepend)):
+                    reason = f"users/assign has no line for {name}"
+                    lines.find(Code.VIRTUAL_ONLY, record.number, reason)
             elif names.lower(record.prepend) != name:
                 reason = f"{name} is a domain of vpopmail with another prepend"
                 lines.find(Code.OTHER_PREPEND, record.number, reason)
@@ -317,6 +348,13 @@ class SharedFiles:
                 found.add(name)
         self._keep(VIRTUALDOMAINS, lines)
         return found
+
+    def _is_unassigned(self, name: str, prepend: str) -> bool:
+        """Say whether a host is virtual as vpopmail makes one, and nobody gets its mail."""
+        if prepend != name or not _is_mail_domain(name):
+            return False
+        begin = f"{name}-"
+        return self._assigned.isdisjoint(begin[:end] for end in range(len(begin) + 1))
 
     def _locals(self, ours: set[str]) -> None:
         lines = self._open(LOCALS)
@@ -332,6 +370,7 @@ class SharedFiles:
                 lines.merge(Code.IN_LOCALS, record.number, reason)
             else:
                 lines.keep(record.number, names.sort_key(record.name))
+                self._served.add(names.lower(record.name))
         self._keep(LOCALS, lines)
 
     def _open(self, file: str) -> Lines | None:
@@ -340,6 +379,16 @@ class SharedFiles:
     def _keep(self, file: str, lines: Lines) -> None:
         if foreign := lines.foreign():
             self.foreign[file] = foreign
+
+
+def _is_mail_domain(name: str) -> bool:
+    return names.is_domain_name(name) and "" not in name.split(".")
+
+
+def _with_suffixes(host: str) -> list[str]:
+    """Return a host and what virtualdomains may name in its place: ``.suffix`` and everything."""
+    dots = (at for at, char in enumerate(host) if char == ".")
+    return [host, "", *(host[at:] for at in dots)]
 
 
 def _in_order(found: Iterable[str]) -> list[str]:

@@ -17,6 +17,7 @@ from vpopsql.qmail import cdb
 from vpopsql.qmail.lines import (
     Malformed,
     check_field,
+    decode,
     encode,
     ends_whole,
     split_lines,
@@ -117,19 +118,40 @@ def compile_cdb(lines: Iterable[str]) -> bytes:
 
     def records() -> Iterable[tuple[bytes, bytes]]:
         for line in map(encode, lines):
-            local, *fields = line.split(b":", _COLONS)
-            if len(fields) < _COLONS or not local or b"\0" in line or line.startswith(b"."):
-                raise ValueError(f"no line of users/assign: {line!r}")
-            wildcard = line.startswith(b"+")
-            name = local[1:]
-            if wildcard and name:
+            yield _record(line)
+            name = line[1 : line.index(b":")]
+            if line.startswith(b"+") and name:
                 # Quirk: not lower-cased, unlike the key.
                 last_characters[name[-1:]] = None
-            key = b"!" + name.lower() + (b"" if wildcard else b"\0")
-            yield key, b"\0".join(fields[:-1])
         yield b"", b"".join(last_characters)
 
     return cdb.make(records())
+
+
+def cdb_record(line: str) -> tuple[bytes, bytes]:
+    """Return key and data that a line is compiled to.
+
+    :raises ValueError: it is one for which qmail-newu would refuse the whole file.
+    """
+    return _record(encode(line))
+
+
+def parse_cdb_record(key: bytes, data: bytes) -> Assignment | None:
+    """Return the line, numbered 0, that a record of ``users/cdb`` says; None if it is none's."""
+    local, fields = decode(key[1:]), decode(data).split("\0")
+    if not key.startswith(b"!") or len(fields) != _COLONS - 1:
+        return None
+    sign, local = ("=", local[:-1]) if local.endswith("\0") else ("+", local)
+    record = _parse_line(0, f"{sign}{local}:{':'.join(fields)}:")
+    return record if isinstance(record, Assignment) else None
+
+
+def _record(line: bytes) -> tuple[bytes, bytes]:
+    local, *fields = line.split(b":", _COLONS)
+    if len(fields) < _COLONS or not local or b"\0" in line or line.startswith(b"."):
+        raise ValueError(f"no line of users/assign: {line!r}")
+    end = b"" if line.startswith(b"+") else b"\0"
+    return b"!" + local[1:].lower() + end, b"\0".join(fields[:-1])
 
 
 def _parse_line(number: int, text: str) -> Assignment | Malformed:

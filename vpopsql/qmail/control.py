@@ -105,7 +105,12 @@ def compile_morercpthosts(hosts: Iterable[str]) -> bytes:
 
     Source: qmail-newmrh.
     """
-    return cdb.make((encode(names.lower(host)), b"") for host in hosts)
+    return cdb.make(map(morercpthosts_record, hosts))
+
+
+def morercpthosts_record(host: str) -> tuple[bytes, bytes]:
+    """Return key and data that a host is compiled to."""
+    return encode(names.lower(host)), b""
 
 
 def _parse_virtualdomain(number: int, text: str) -> VirtualDomain | Comment | Malformed:

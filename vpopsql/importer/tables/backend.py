@@ -41,6 +41,7 @@ class TablesBackend:
 
     def __init__(self, staged: Staged, heads: Iterable[Head]) -> None:
         self._staged = staged
+        self.alias_place = staged.place(VALIAS)
         self._sharing: dict[str, list[tuple[str, str]]] = {}
         if staged.by_domain:
             sharing: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
