@@ -256,11 +256,12 @@ def verify(ctx: click.Context, /, jobs: int, output: str, **values: Any) -> None
     Exit codes: 0 nothing differs, or only as the import said it would; 2 with differences that
     nothing explains; 3 could not run.
     """
+    from vpopsql.importer.crew import collecting_seldom
     from vpopsql.importer.stored import read_settings
     from vpopsql.proof import prove
 
     config = load_config(ctx)
-    with _database(config) as database:
+    with collecting_seldom(), _database(config) as database:
         with database.reader() as session:
             settings = read_settings(session)
         origin = _remembered(settings, **values)
@@ -327,6 +328,7 @@ def _import(
     """Read, plan, apply if that is wanted and possible, say what happened, and exit."""
     from vpopsql.importer.apply import REMEMBERED, apply_plan
     from vpopsql.importer.codes import Severity
+    from vpopsql.importer.crew import collecting_seldom
     from vpopsql.importer.listing import as_objects
     from vpopsql.importer.origin import Dialect, Origin, Store
     from vpopsql.importer.plan import make_plan
@@ -344,7 +346,7 @@ def _import(
         read_homes=options.homes,
     )
     origin = _with_password(origin, password_file)
-    with _database(config) as database:
+    with collecting_seldom(), _database(config) as database:
         scanned = _read(config, origin, options.jobs)
         with database.reader() as session:
             plan = make_plan(
