@@ -10,6 +10,7 @@ from vpopsql.importer.accounts import AccountReader
 from vpopsql.importer.backend import Backend, Choices, Head
 from vpopsql.importer.cdb_build import VPASSWD, VPASSWD_CDB
 from vpopsql.importer.codes import Code
+from vpopsql.importer.destinations import PlacedFile
 from vpopsql.importer.directory import Directory, Places, relative_to
 from vpopsql.importer.dotqmails import DotQmailReader, is_dot_qmail, split_catchall
 from vpopsql.importer.evidence import Evidence
@@ -18,7 +19,6 @@ from vpopsql.importer.homes import Homes, Outside
 from vpopsql.importer.mailboxes import EPOCH, Home, HomeReader
 from vpopsql.importer.writable import find_unwritable
 from vpopsql.model import CatchAll
-from vpopsql.qmail import dotqmail
 from vpopsql.qmail.vpasswd import VpasswdLine
 from vpopsql.quota import Quota
 
@@ -40,8 +40,8 @@ class Reading:
     evidence: Evidence = field(default_factory=Evidence)
     outside: list[Outside] = field(default_factory=list)
     """The accounts whose directories are not below the domain's."""
-    files: list[tuple[site.DotQmailFile, str, str]] = field(default_factory=list)
-    """All dot-qmail files, each with its place for people and, if it is rows, their key."""
+    files: list[PlacedFile] = field(default_factory=list)
+    """All dot-qmail files."""
 
 
 class DomainReader:
@@ -130,18 +130,19 @@ class DomainReader:
 
     def _placed(
         self, domain: site.Domain, aliases: tuple[site.DotQmailFile, ...]
-    ) -> Iterator[tuple[site.DotQmailFile, str, str]]:
-        rows = set(aliases)
+    ) -> Iterator[PlacedFile]:
+        rows = set(map(id, aliases))
+        place, name = self._backend.alias_place, domain.name.name
+        directory = self._places.shown(domain.directory) if self._places else ""
         for file in domain.files:
-            if file in rows:
-                yield file, self._backend.alias_place, f"{file.name}@{domain.name.name}"
-            elif self._places is not None:
-                yield file, self._places.shown(f"{domain.directory}/{_filename(file)}"), ""
+            if id(file) in rows:
+                yield PlacedFile(file, place, name)
+            else:
+                yield PlacedFile(file, directory)
         for mailbox in domain.mailboxes:
             for file in mailbox.files:
                 if self._places is not None:
-                    path = f"{mailbox.directory}/{_filename(file)}"
-                    yield file, self._places.shown(path), ""
+                    yield PlacedFile(file, self._places.shown(mailbox.directory))
 
     def _mailboxes(
         self,
@@ -183,10 +184,6 @@ class DomainReader:
             last_auth=last_auth,
             files=files,
         )
-
-
-def _filename(file: site.DotQmailFile) -> str:
-    return dotqmail.filename_for(file.name) if file.name else ".qmail"
 
 
 def _name(mailbox: site.Mailbox) -> str:
