@@ -15,6 +15,7 @@ import click
 from vpopsql.cli import COULD_NOT_RUN, load_config
 
 if TYPE_CHECKING:
+    from vpopsql.cli.progress import Progress
     from vpopsql.config import Config
     from vpopsql.db import Database
     from vpopsql.importer.codes import Code
@@ -256,24 +257,24 @@ def verify(ctx: click.Context, /, jobs: int, output: str, **values: Any) -> None
     Exit codes: 0 nothing differs, or only as the import said it would; 2 with differences that
     nothing explains; 3 could not run.
     """
+    from vpopsql.cli.progress import Progress
     from vpopsql.importer.crew import collecting_seldom
     from vpopsql.importer.stored import read_settings
     from vpopsql.proof import prove
 
     config = load_config(ctx)
-    with collecting_seldom(), _database(config) as database:
+    with (
+        collecting_seldom(),
+        closing(Progress()) as progress,
+        _database(config) as database,
+    ):
         with database.reader() as session:
             settings = read_settings(session)
         origin = _remembered(settings, **values)
-        scanned = _read(config, origin, jobs)
-        with database.snapshot() as session, _progress("comparing") as show:
-            proof = prove(
-                session,
-                origin.source(config),
-                scanned,
-                config.paths,
-                lambda done, total, boxes: show(done, total, boxes, "mailboxes"),
-            )
+        scanned = _read(config, origin, jobs, progress)
+        with database.snapshot() as session:
+            source = origin.source(config)
+            proof = prove(session, source, scanned, config.paths, progress.of("comparing"))
     if output == "json":
         click.echo(json.dumps(proof.as_dict()))
     else:
@@ -326,6 +327,7 @@ def _import(
     password_file: TextIO | None = None,
 ) -> None:
     """Read, plan, apply if that is wanted and possible, say what happened, and exit."""
+    from vpopsql.cli.progress import Progress
     from vpopsql.importer.apply import REMEMBERED, apply_plan
     from vpopsql.importer.codes import Severity
     from vpopsql.importer.crew import collecting_seldom
@@ -346,8 +348,12 @@ def _import(
         read_homes=options.homes,
     )
     origin = _with_password(origin, password_file)
-    with collecting_seldom(), _database(config) as database:
-        scanned = _read(config, origin, options.jobs)
+    with (
+        collecting_seldom(),
+        closing(Progress()) as progress,
+        _database(config) as database,
+    ):
+        scanned = _read(config, origin, options.jobs, progress)
         with database.reader() as session:
             plan = make_plan(
                 session, scanned, origin.name, update=options.update, accepted=accepted
@@ -357,13 +363,13 @@ def _import(
             with options.plan.open("w", encoding="utf-8") as file:
                 file.writelines(_lines(as_objects(plan, applied=applied)))
         if applied:
-            with _progress("writing") as show:
-                apply_plan(
-                    database,
-                    plan,
-                    {REMEMBERED: origin.remembered()},
-                    lambda done, total: show(done, total, done, "mailboxes"),
-                )
+            show = progress.of("writing")
+            apply_plan(
+                database,
+                plan,
+                {REMEMBERED: origin.remembered()},
+                lambda done, total: show(done, total, done),
+            )
     if options.output == "json":
         for line in _lines(as_objects(plan, applied=applied)):
             click.echo(line, nl=False)
@@ -374,13 +380,10 @@ def _import(
         ctx.exit(_WITH_REJECTS if plan.rejected else _WITH_WARNINGS)
 
 
-def _read(config: "Config", origin: "Origin", jobs: int) -> "Scanned":
-    with _progress("reading") as show:
-        return origin.read(
-            config,
-            jobs=jobs,
-            progress=lambda done, total, boxes: show(done, total, boxes, "mailboxes"),
-        )
+def _read(config: "Config", origin: "Origin", jobs: int, progress: "Progress") -> "Scanned":
+    return origin.read(
+        config, jobs=jobs, progress=progress.of("reading"), copying=progress.of("copying", "rows")
+    )
 
 
 @contextmanager
@@ -391,14 +394,6 @@ def _database(config: "Config") -> "Iterator[Database]":
     with closing(Database(url, busy_timeout_s=timeout_s)) as database:
         database.require_schema()
         yield database
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int, int, str], None]]:
-    from vpopsql.cli.progress import Progress
-
-    with closing(Progress(what)) as progress:
-        yield progress.show
 
 
 def _lines(objects: Iterable[dict[str, Any]]) -> Iterator[str]:

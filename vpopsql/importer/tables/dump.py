@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
 
 from vpopsql.errors import ImportFailed
@@ -74,6 +75,7 @@ class DumpReader:
     evidence: Evidence
     tables: dict[str, list[Column]] = field(default_factory=dict)
     _text: SqlText = field(init=False)
+    _file: FileIO = field(init=False)
     _database: str = ""
     _is_damaged: bool = False
     _origins: dict[str, str] = field(default_factory=dict)
@@ -83,8 +85,8 @@ class DumpReader:
 
         :raises ImportFailed: it cannot be opened, or says too little to be understood.
         """
-        with _opened(self.path) as file:
-            self._text = SqlText(file, self.dialect)
+        with _opened(self.path) as (self._file, text):
+            self._text = SqlText(text, self.dialect)
             try:
                 for statement in self._text.statements():
                     self._statement(statement)
@@ -95,6 +97,12 @@ class DumpReader:
                 self._report(Damaged(self._text.line, f"the compressed file is damaged: {error}"))
             except OSError as error:
                 raise ImportFailed(f"cannot read {self.path}: {error.strerror}") from error
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """How many bytes of the file have been read, and how many there are."""
+        done = self._file.tell()
+        return done, max(done, self.path.stat().st_size)
 
     def _statement(self, statement: Statement) -> None:
         name = statement.name
@@ -212,13 +220,14 @@ def _filed(
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Readable]:
+def _opened(path: Path) -> Iterator[tuple[FileIO, Readable]]:
+    """Give the file, and what reads the text in it."""
     try:
-        file = gzip.open(path) if path.suffix == ".gz" else path.open("rb", buffering=0)  # noqa: SIM115 - closed below
+        file = path.open("rb", buffering=0)
     except OSError as error:
         raise ImportFailed(f"cannot open {path}: {error.strerror}") from error
     with file:
-        yield file
+        yield file, gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file
 
 
 # --- values -----------------------------------------------------------------------------------

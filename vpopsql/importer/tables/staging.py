@@ -7,7 +7,7 @@ in, and its removal, are the caller's.
 
 import functools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -89,11 +89,17 @@ class Staging:
             )
             self._statements[table.name] = f"INSERT INTO rows_{number} VALUES (?, ?, ?)"  # noqa: S608 - our own names
         self._connection.exec_driver_sql("BEGIN")
+        self._number = 0
+        self.watch: Callable[[int], None] | None = None
+        """Is told how many rows there are, now and then."""
 
     def add(self, table: Table, rows: list[tuple[str, int, bytes]]) -> None:
         """Add rows: whose each is (see `owner_of`), its line, and the row itself, packed."""
         if rows:
             self._connection.exec_driver_sql(self._statements[table.name], rows)
+            self._number += len(rows)
+            if self.watch:
+                self.watch(self._number)
 
     def finish(self) -> None:
         """Make everything quick to find; nothing can be added any more."""
