@@ -66,6 +66,18 @@ class Code(enum.Enum):
         "accounts have flags of indimail's that vpopmail knows by other bits",
         "nothing: they are imported, and written by the export, as vpopmail's",
     )
+    NO_TREE = (
+        "no-tree",
+        Severity.NOTE,
+        "no tree was named beside the tables: what only files say is not imported",
+        "name it with --vpopmail, if the site has catch-alls, mailing lists or accounts' .qmail",
+    )
+    HOMES_NOT_READ = (
+        "homes-not-read",
+        Severity.WARNING,
+        "accounts' directories were not opened: their .qmail files, and lastauth, are not imported",
+        "import again without --no-homes, if accounts forward mail or last logins are wanted",
+    )
     DUPLICATE = (
         "duplicate",
         Severity.WARNING,

@@ -154,6 +154,12 @@ def scan(
             domains = f"{vpopmail_dir}/domains"
             below = (relative_to(line.directory, domains) for line in assigned.real.values())
             leave_in_vpopmail(vpopmail, filter(None, below), evidence)
+            if not source.choices.read_homes:
+                reason = "no account's directory was opened"
+                evidence.find(Code.HOMES_NOT_READ, f"{vpopmail.shown}/domains", 0, "", reason)
+        else:
+            reason = f"the catch-all of every domain is {source.choices.catchall}"
+            evidence.find(Code.NO_TREE, assigned.place, 0, "", reason)
         leave_in_qmail(qmail, evidence)
         compare_users(qmail, assigned.lines, evidence, partial(_is_there, opened, vpopmail_dir))
     real = assigned.resolved()
