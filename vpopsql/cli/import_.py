@@ -356,7 +356,12 @@ def _import(
         scanned = _read(config, origin, options.jobs, progress)
         with database.reader() as session:
             plan = make_plan(
-                session, scanned, origin.name, update=options.update, accepted=accepted
+                session,
+                scanned,
+                origin.name,
+                update=options.update,
+                accepted=accepted,
+                progress=progress.of("comparing"),
             )
         applied = options.apply and not plan.rejected
         if options.plan is not None:

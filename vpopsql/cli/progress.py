@@ -36,7 +36,7 @@ class Progress:
         if what != self._what:
             self._what, self._begin, self._next = what, self._seen, 0.0
         self._seen = now
-        if now < self._next and done < total:
+        if now < self._next:
             return
         self._next = now + _EVERY_S
         self._drawn = True

@@ -75,7 +75,7 @@ class Code(enum.Enum):
     HOMES_NOT_READ = (
         "homes-not-read",
         Severity.WARNING,
-        "accounts' directories were not opened: their .qmail files, and lastauth, are not imported",
+        "no directory of an account was opened: no .qmail and lastauth in them is imported",
         "import again without --no-homes, if accounts forward mail or last logins are wanted",
     )
     DUPLICATE = (

@@ -19,7 +19,7 @@ from vpopsql.importer.differences import Action, Change, Kind, compare
 from vpopsql.importer.evidence import Evidence
 from vpopsql.importer.later import read_later
 from vpopsql.importer.report import Report
-from vpopsql.importer.scan import Scanned
+from vpopsql.importer.scan import Progress, Scanned
 from vpopsql.importer.spool import Entry
 
 DATABASE = "the database"
@@ -97,18 +97,20 @@ def make_plan(
     *,
     update: bool = False,
     accepted: Collection[Code] = (),
+    progress: Progress | None = None,
 ) -> Plan:
     """Compare what was read with what the database has. Reads only.
 
     :param update: whether what has changed in the source is carried over; else it is a conflict.
     :param accepted: codes of findings that the administrator takes as they are.
+    :param progress: is told while what the database has already is compared.
     """
     report = Report(accepted)
     for evidence in scanned.evidence():
         report.add(evidence)
     plan = Plan(scanned, origin, report, Evidence(), update)
     comparison = _Comparison(session, plan)
-    comparison.domains()
+    comparison.domains(progress)
     comparison.frame()
     report.add(plan.evidence)
     return plan
@@ -139,12 +141,17 @@ class _Comparison:
 
     # --- domains ------------------------------------------------------------------------------
 
-    def domains(self) -> None:
+    def domains(self, progress: Progress | None) -> None:
         plan, entries = self._plan, self._spool.entries
         there = stored.domain_ids(self._session, entries)
+        done = mailboxes = 0
         for batch in in_batches(entry for name, entry in entries.items() if name in there):
             for theirs in stored.read_domains(self._session, batch):
                 self._judge_known(theirs)
+                done += 1
+                mailboxes += entries[theirs.name.name].counts["mailboxes"]
+            if progress:
+                progress(done, len(there), mailboxes)
         self._judge_new([entry for name, entry in entries.items() if name not in there])
         for name, entry in entries.items():
             state = plan.states[name]
