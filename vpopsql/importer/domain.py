@@ -9,7 +9,6 @@ from vpopsql.importer import site
 from vpopsql.importer.accounts import AccountReader
 from vpopsql.importer.backend import Backend, Choices, Head
 from vpopsql.importer.cdb_build import VPASSWD, VPASSWD_CDB
-from vpopsql.importer.codes import Code
 from vpopsql.importer.destinations import PlacedFile
 from vpopsql.importer.directory import Directory, Places, relative_to
 from vpopsql.importer.dotqmails import DotQmailReader, is_dot_qmail, split_catchall
@@ -19,6 +18,7 @@ from vpopsql.importer.homes import Homes, Outside
 from vpopsql.importer.mailboxes import EPOCH, Home, HomeReader
 from vpopsql.importer.writable import find_unwritable
 from vpopsql.model import CatchAll
+from vpopsql.qmail.lines import encode
 from vpopsql.qmail.vpasswd import VpasswdLine
 from vpopsql.quota import Quota
 
@@ -93,21 +93,24 @@ class DomainReader:
             return
         accounts = AccountReader(head, self._homes, self._choices, evidence)
         lines = accounts.usable(listing)
-        last_auths = self._backend.last_auths(head, evidence)
+        users = {line.name for line in lines}
+        last_auths = self._backend.last_auths(head, users, evidence)
         homes: dict[str, Home] = {}
         if self._places and directory and self._choices.read_homes:
             homes = HomeReader(head, directory, self._places, evidence).read(
                 lines, with_lastauth=last_auths is None
             )
-        aliases = files = self._backend.aliases(head, evidence)
+        files: tuple[site.DotQmailFile, ...] = ()
         catchall, target = CatchAll(self._choices.catchall), None
         if self._places and directory:
             entries = directory.entries()
             tally = evidence.tally("domains' .qmail*", directory.shown)
             found = DotQmailReader(self._places, evidence).read(directory, entries, tally)
-            catchall, target, found = split_catchall(found, self._vpopmail_dir)
-            files = _merged(found, aliases, self._backend.alias_place, evidence)
+            catchall, target, files = split_catchall(found, self._vpopmail_dir)
             _leave_rest(head, directory, entries, lines, evidence)
+        aliases = self._backend.aliases(head, {file.name for file in files}, evidence)
+        if aliases:
+            files = tuple(sorted([*files, *aliases], key=lambda file: encode(file.name)))
         reading.domain = site.Domain(
             name=head.name,
             aliases=head.aliases,
@@ -188,24 +191,6 @@ class DomainReader:
 
 def _name(mailbox: site.Mailbox) -> str:
     return mailbox.name
-
-
-def _merged(
-    found: tuple[site.DotQmailFile, ...],
-    aliases: tuple[site.DotQmailFile, ...],
-    place: str,
-    evidence: Evidence,
-) -> tuple[site.DotQmailFile, ...]:
-    """Return the tree's files and a table's aliases; of one name qmail finds the file."""
-    if not aliases:
-        return found
-    names = {file.name for file in found}
-    for alias in aliases:
-        if alias.name in names:
-            reason = f"there is a file .qmail-{alias.name}, which qmail reads instead"
-            evidence.find(Code.SHADOWED_ALIAS, place, 0, alias.name, reason)
-    files = [*found, *(alias for alias in aliases if alias.name not in names)]
-    return tuple(sorted(files, key=lambda file: file.name.encode("utf-8", "surrogateescape")))
 
 
 def _leave_rest(

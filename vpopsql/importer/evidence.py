@@ -132,11 +132,13 @@ class Evidence:
         finding = Finding(code, file, line, printable(text), reason, printable(key))
         self._findings[finding] = None
 
-    def malformed(self, tally: Tally, file: str, line: Malformed, *, secret: bool = False) -> None:
+    def malformed(
+        self, tally: Tally, file: str, line: Malformed, *, secret: bool = False, key: str = ""
+    ) -> None:
         """Record a line that a parser could not use; of a secret one only the name is shown."""
         text = without_secrets(line.text) if secret else line.text
         tally.rejected += 1
-        self.find(Code.MALFORMED, file, line.number, text, line.reason)
+        self.find(Code.MALFORMED, file, line.number, text, line.reason, key=key)
 
     def leave(self, what: str, path: str) -> None:
         """Record that ``path`` is left in place."""
@@ -165,12 +167,17 @@ class Evidence:
         return [finding for finding in self._findings if finding.code.severity is severity]
 
 
+def may_be_shown(name: str) -> bool:
+    """Say whether what stands where a name should be is one, or may be a password hash."""
+    return len(name) <= _NAME_MAX and "$" not in name
+
+
 def without_secrets(vpasswd_line: str) -> str:
     """Return as much of a vpasswd line as may be shown: its name, if it is one.
 
     Lines break anywhere; the first field of a damaged one can be a hash.
     """
     name, _, rest = vpasswd_line.partition(":")
-    if len(name) > _NAME_MAX or "$" in name or not rest:
+    if not may_be_shown(name) or not rest:
         return f"({len(vpasswd_line)} characters)"
     return f"{name}:…"

@@ -21,6 +21,22 @@ from vpopsql.importer.tables.backend import TablesBackend
 from vpopsql.importer.tables.source import Layout, stage
 from vpopsql.importer.tables.source import Progress as Copying
 
+# Where a server is and how to talk to it; what else a driver may take can be a password.
+_NO_SECRETS = {
+    "host",
+    "port",
+    "unix_socket",
+    "ssl_ca",
+    "ssl_cert",
+    "ssl_key",
+    "ssl_verify_cert",
+    "ssl_verify_identity",
+    "sslmode",
+    "sslrootcert",
+    "sslcert",
+    "sslkey",
+}
+
 
 class Store(enum.StrEnum):
     """Where vpopmail has the accounts."""
@@ -65,9 +81,11 @@ class Origin:
         if "://" not in tables:
             return str(Path(tables).absolute())
         try:
-            return make_url(tables).set(password=None, query={}).render_as_string()
-        except ArgumentError:
+            url = make_url(tables)
+        except (ArgumentError, ValueError):
             return ""  # refused, with a reason, when it is opened
+        query = {key: value for key, value in url.query.items() if key in _NO_SECRETS}
+        return url.set(password=None, query=query).render_as_string()
 
     def remembered(self) -> str:
         """Return it as text without a secret, see `recall`."""
@@ -148,7 +166,10 @@ def with_password(origin: Origin, password: str) -> Origin:
     """
     if not origin.tables or "://" not in origin.tables:
         raise ImportFailed("a password is for a running database only")
-    url = make_url(origin.tables).set(password=password)
+    try:
+        url = make_url(origin.tables).set(password=password)
+    except (ArgumentError, ValueError):
+        return origin  # refused, with a reason, when it is opened
     return replace(origin, tables=url.render_as_string(hide_password=False))
 
 

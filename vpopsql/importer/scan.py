@@ -136,6 +136,8 @@ def scan(
     :raises ImportFailed: one of the directories cannot be opened.
     """
     evidence = evidence or Evidence()
+    # What is missing from a damaged dump can be missing from any domain.
+    is_damaged = evidence.worst is Severity.REJECT
     spool = Spool()
     with Opened(source) as opened:
         vpopmail, qmail = opened.vpopmail, opened.qmail
@@ -151,21 +153,21 @@ def scan(
         )
         if vpopmail:
             found = _with_tree(found, vpopmail, assigned, evidence)
+            _note_unread(source.choices, vpopmail, evidence)
             domains = f"{vpopmail_dir}/domains"
             below = (relative_to(line.directory, domains) for line in assigned.real.values())
             leave_in_vpopmail(vpopmail, filter(None, below), evidence)
-            if not source.choices.read_homes:
-                reason = "no account's directory was opened"
-                evidence.find(Code.HOMES_NOT_READ, f"{vpopmail.shown}/domains", 0, "", reason)
-        else:
-            reason = f"the catch-all of every domain is {source.choices.catchall}"
-            evidence.find(Code.NO_TREE, assigned.place, 0, "", reason)
         leave_in_qmail(qmail, evidence)
         compare_users(qmail, assigned.lines, evidence, partial(_is_there, opened, vpopmail_dir))
     real = assigned.resolved()
     heads = _heads(assigned, in_more)
     backend = make_backend(heads)
     shared_rows = backend.shared(heads, evidence)
+    for address, domain in shared_rows.ip_mappings.items():
+        if found.ip_mappings.get(address, domain) != domain:
+            place = f"{source.vpopmail}/etc/ip_alias_map"
+            reason = f"the table maps {address} to {domain}, which counts"
+            evidence.find(Code.DUPLICATE, place, 0, address, reason)
     found = replace(
         found,
         ip_mappings={**found.ip_mappings, **shared_rows.ip_mappings},
@@ -181,7 +183,7 @@ def scan(
         outside += each.outside
         forwards.add(each.forwards)
         if each.packed:
-            incomplete = each.evidence.worst is Severity.REJECT
+            incomplete = is_damaged or each.evidence.worst is Severity.REJECT
             spool.put(*each.packed, incomplete=incomplete)
             mailboxes += each.packed[0].counts["mailboxes"]
         if progress:
@@ -191,6 +193,13 @@ def scan(
     found = replace(found, domains=spool)
     find_unwritable_in_frame(found, evidence)
     return Scanned(found, spool, evidence)
+
+
+def _note_unread(choices: Choices, vpopmail: Directory, evidence: Evidence) -> None:
+    """Say what is not looked at: it may be there."""
+    if not choices.read_homes:
+        reason = "no account's directory was opened"
+        evidence.find(Code.HOMES_NOT_READ, f"{vpopmail.shown}/domains", 0, "", reason)
 
 
 class _Read(NamedTuple):

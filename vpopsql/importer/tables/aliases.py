@@ -7,9 +7,14 @@ one what it meant to the other:
   ``&``, unless a letter or digit says it.
 - a row may hold several lines; a file has a line each.
 - a row that is blank names nothing, but a file that begins with a blank line defers all mail.
+
+vdelivermail runs only where ``.qmail-default`` calls it, and qmail-local looks for ``.qmail-NAME``
+first, then for ``.qmail-…-default`` of the parts of the name that a dash ends. Rows of a name that
+such a file serves never had an effect, so they get no file now.
 """
 
 from collections import defaultdict
+from collections.abc import Collection
 
 from vpopsql.importer import site
 from vpopsql.importer.codes import Code
@@ -28,8 +33,11 @@ _ALIAS, _LINE, _ID = (VALIAS.columns.index(name) for name in ("alias", "valias_l
 class AliasReader:
     """Reads the aliases of one domain, and counts and reports their rows."""
 
-    def __init__(self, domain: str, tally: Tally, evidence: Evidence) -> None:
+    def __init__(
+        self, domain: str, files: Collection[str], tally: Tally, evidence: Evidence
+    ) -> None:
         self._domain = domain
+        self._files = files
         self._tally = tally
         self._evidence = evidence
 
@@ -59,12 +67,20 @@ class AliasReader:
                 self._tally.rejected += 1
                 self._find(Code.BAD_NAME, name, row, problem)
             return []
+        if (first := self._found_first(name)) is not None:
+            self._tally.merged += len(rows)
+            reason = f"there is a file .qmail-{first}, which qmail reads instead"
+            self._find(Code.SHADOWED_ALIAS, name, rows[0], reason)
+            return []
         seen: set[str | None] = set()
         lines: list[str] = []
         for row in rows:
             text = row.fields[_LINE]
             own = [line for line in (text or "").split("\n") if line.strip()]
-            if not own:
+            if "\0" in (text or ""):
+                self._tally.rejected += 1
+                self._find(Code.MALFORMED, name, row, "its line has a NUL")
+            elif not own:
                 self._tally.merged += 1
                 self._find(Code.BLANK_ALIAS, name, row, "its line is blank")
             elif text in seen:
@@ -75,6 +91,12 @@ class AliasReader:
                 seen.add(text)
                 lines.extend(self._instruction(name, row, line) for line in own)
         return lines
+
+    def _found_first(self, name: str) -> str | None:
+        """Return the dot-qmail file of the tree that serves a name, None if there is none."""
+        cuts = [at for at, character in enumerate(name) if character == "-"]
+        wildcards = (f"{name[:at]}-{_DEFAULT}" for at in reversed(cuts))
+        return next((each for each in (name, *wildcards) if each in self._files), None)
 
     def _instruction(self, name: str, row: Row, line: str) -> str:
         """Return the line as it means the same in a file."""

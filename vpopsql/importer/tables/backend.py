@@ -1,15 +1,16 @@
 """What the tables say of one domain: vpopmail's SQL back ends behind the `Backend` protocol."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 from vpopsql import names
 from vpopsql.importer import files, site
 from vpopsql.importer.backend import Head, Listing, Shared
+from vpopsql.importer.cdb_build import VPASSWD
 from vpopsql.importer.codes import Code
-from vpopsql.importer.directory import Directory, relative_to
-from vpopsql.importer.evidence import Evidence, Tally
+from vpopsql.importer.directory import Directory, plain_path, relative_to
+from vpopsql.importer.evidence import Evidence, Tally, may_be_shown
 from vpopsql.importer.tables import rows as read
 from vpopsql.importer.tables.aliases import AliasReader
 from vpopsql.importer.tables.schema import (
@@ -18,14 +19,16 @@ from vpopsql.importer.tables.schema import (
     DOMAIN_ACCOUNTS,
     LASTAUTH,
     LIMITS,
+    MYSQL_IDENTIFIER_MAX,
     VALIAS,
     Table,
     table_name,
 )
 from vpopsql.importer.tables.shared_rows import read_shared_rows
 from vpopsql.importer.tables.staging import Row, Staged
+from vpopsql.qmail.lines import Malformed
+from vpopsql.qmail.vpasswd import VpasswdLine
 
-_LIMITS_FILE = ".qmailadmin-limits"
 _UNREAD_FILES = "files that a SQL back end does not read"
 
 
@@ -54,39 +57,71 @@ class TablesBackend:
         self, head: Head, directory: Directory | None, evidence: Evidence
     ) -> Listing | None:
         """Return the accounts; a domain without rows has none."""
-        del directory
+        _leave_unread(directory, VPASSWD, evidence)
         owner = self._owner(head)
         table = self._staged.accounts
         tally = evidence.tally(ACCOUNTS.name, self._staged.place(table, owner))
         found = self._staged.rows(table, owner)
         if self._staged.by_domain and not self._has_own_table(owner):
             reason = f"{head.name.name} has no table {owner}"
+            if len(owner) > MYSQL_IDENTIFIER_MAX:
+                reason += ": no table of MySQL can have so long a name"
             evidence.find(Code.NO_ACCOUNT_TABLE, self._staged.source, 0, "", reason)
         if owner in self._sharing:
             found = self._of_shared(head, owner, found, tally, evidence)
         tally.lines += len(found)
-        return Listing(tally, [read.account(row) for row in found])
+        if not found:
+            reason = f"{head.name.name} has no account, not even postmaster"
+            evidence.find(Code.NO_ACCOUNTS, tally.place, 0, "", reason, key=head.name.name)
+        records = [read.account(row) for row in found]
+        return Listing(tally, self._storable(head, records, tally, evidence), are_rows=True)
 
-    def aliases(self, head: Head, evidence: Evidence) -> tuple[site.DotQmailFile, ...]:
+    def _storable(
+        self,
+        head: Head,
+        records: list[VpasswdLine | Malformed],
+        tally: Tally,
+        evidence: Evidence,
+    ) -> list[VpasswdLine | Malformed]:
+        """Return accounts without what a file of vpopmail's cannot hold, or finds nothing by."""
+        storable: list[VpasswdLine | Malformed] = []
+        for each in records:
+            record = each
+            if isinstance(record, VpasswdLine) and record.name.endswith(" "):
+                record = replace(record, name=record.name.rstrip(" "))
+                key = f"{names.lower(record.name)}@{head.name.name}"
+                reason = f"imported as {record.name}"
+                place, number = tally.place, record.number
+                evidence.find(Code.TRAILING_BLANKS, place, number, "", reason, key=key)
+            if isinstance(record, VpasswdLine) and ":" in record.comment:
+                key = f"{names.lower(record.name)}@{head.name.name}"
+                reason = "its comment has a colon"
+                text, number = record.comment, record.number
+                evidence.find(Code.COLON, tally.place, number, text, reason, key=key)
+                record = replace(record, comment=record.comment.replace(":", ""))
+            storable.append(record)
+        return storable
+
+    def aliases(
+        self, head: Head, files: Collection[str], evidence: Evidence
+    ) -> tuple[site.DotQmailFile, ...]:
         """Return the rows of ``valias`` as the dot-qmail files that mean the same."""
         domain = head.name.name
         found = self._staged.rows(VALIAS, domain)
         if not found:
             return ()
         tally = self._tally(VALIAS, len(found), evidence)
-        return AliasReader(domain, tally, evidence).read(found)
+        return AliasReader(domain, files, tally, evidence).read(found)
 
     def limits(
         self, head: Head, directory: Directory | None, evidence: Evidence
     ) -> site.Limits | None:
         """Return the row of ``limits``; where there is no such table, the domain's file."""
-        in_tree = directory is not None and _LIMITS_FILE in directory.names()
         if not self._staged.has(LIMITS):
-            if directory is None or not in_tree:
+            if directory is None or files.LIMITS not in directory.names():
                 return None
-            return files.read_limits(evidence, directory, _LIMITS_FILE)
-        if directory is not None and in_tree:
-            evidence.leave(_UNREAD_FILES, f"{directory.shown}/{_LIMITS_FILE}")
+            return files.read_limits(evidence, directory, files.LIMITS)
+        _leave_unread(directory, files.LIMITS, evidence)
         domain = head.name.name
         row = self._only(LIMITS, domain, evidence)
         if row is None:
@@ -107,8 +142,8 @@ class TablesBackend:
         """Return the row of ``dir_control``, or what the tree has; freed buckets are there."""
         row = self._only(DIR_CONTROL, head.name.name, evidence)
         present = set() if directory is None else directory.names()
-        if row is not None and directory is not None and files.COUNTER in present:
-            evidence.leave(_UNREAD_FILES, f"{directory.shown}/{files.COUNTER}")
+        if row is not None:
+            _leave_unread(directory, files.COUNTER, evidence)
             present = present - {files.COUNTER}
         in_tree = None
         if directory is not None:
@@ -126,7 +161,9 @@ class TablesBackend:
         """Return what belongs to no domain; account for the rows of domains that are unknown."""
         return read_shared_rows(self._staged, heads, evidence)
 
-    def last_auths(self, head: Head, evidence: Evidence) -> dict[str, site.LastAuth] | None:
+    def last_auths(
+        self, head: Head, users: Collection[str], evidence: Evidence
+    ) -> dict[str, site.LastAuth] | None:
         """Return the rows of ``lastauth``; None if there is no such table."""
         if not self._staged.has(LASTAUTH):
             return None
@@ -135,7 +172,6 @@ class TablesBackend:
         if not found:
             return {}
         tally = self._tally(LASTAUTH, len(found), evidence)
-        users = self._users(head)
         last_auths: dict[str, site.LastAuth] = {}
         strangers: dict[str, int] = {}
         for row in found:
@@ -173,10 +209,6 @@ class TablesBackend:
         tables = self._staged.tables[DOMAIN_ACCOUNTS.name]
         return any(names.lower(name) == owner for name in tables)
 
-    def _users(self, head: Head) -> set[str]:
-        found = self._staged.rows(self._staged.accounts, self._owner(head))
-        return {read.name_of(row.fields[0]) for row in found}
-
     def _tally(self, table: Table, lines: int, evidence: Evidence) -> Tally:
         tally = evidence.tally(table.name, self._staged.place(table))
         tally.lines = lines
@@ -203,7 +235,7 @@ class TablesBackend:
         domain = head.name.name
         own = []
         for row in found:
-            path = row.fields[_PW_DIR] or ""
+            path = plain_path(row.fields[_PW_DIR] or "") or ""
             whose = [
                 (len(directory), name)
                 for name, directory in sharing
@@ -215,13 +247,23 @@ class TablesBackend:
                 # Counted once, with the first of the domains.
                 tally.lines += 1
                 tally.rejected += 1
-                key = read.shown_name(row.fields[0])
+                name = read.name_of(row.fields[0])
+                key = f"{name if may_be_shown(name) else '…'}@{domain}"
                 reason = f"its directory is of none of {', '.join(name for name, _ in sharing)}"
                 evidence.find(Code.AMBIGUOUS_ROW, tally.place, row.line, path, reason, key=key)
         if sharing[0][0] == domain:
             reason = f"it is the table of {' and of '.join(name for name, _ in sharing)}"
             evidence.find(Code.SHARED_TABLE, tally.place, 0, owner, reason)
         return own
+
+
+def _leave_unread(directory: Directory | None, name: str, evidence: Evidence) -> None:
+    """Report a file from before the site had this back end, if it is still there."""
+    if directory is not None and name in directory.names():
+        path = f"{directory.shown}/{name}"
+        evidence.leave(_UNREAD_FILES, path)
+        reason = "what it says is in a table, which counts"
+        evidence.find(Code.UNREAD_FILE, path, 0, "", reason)
 
 
 _PW_DIR = ACCOUNTS.columns.index("pw_dir")

@@ -16,7 +16,14 @@ from pathlib import Path
 from vpopsql.errors import ImportFailed
 from vpopsql.importer.codes import Code
 from vpopsql.importer.evidence import Evidence
-from vpopsql.importer.tables.schema import MYSQL, Table, is_known, may_be_read, pack, table_of
+from vpopsql.importer.tables.schema import (
+    MYSQL,
+    PGSQL,
+    Table,
+    may_be_read,
+    pack,
+    table_of,
+)
 from vpopsql.importer.tables.sqltext import Column, Damaged, Readable, SqlText, Statement
 from vpopsql.importer.tables.staging import Staging, owner_of
 
@@ -38,8 +45,17 @@ _CODECS = {
     "ujis": "euc_jp",
     "eucjpms": "euc_jp",
 }
+_GZIP = b"\x1f\x8b"
+_OTHER_FORMATS = {
+    b"PGDMP": "make it so with pg_restore --file=dump.sql, or dump with --format=plain",
+    b"BZh": "decompress it with bunzip2",
+    b"\xfd7zXZ": "decompress it with unxz",
+    b"\x28\xb5\x2f\xfd": "decompress it with unzstd",
+    b"PK\x03\x04": "decompress it with unzip",
+}
 _RAW = {"", "binary"}
 _DEFAULT_NAMES = "utf8mb4"  # what mysqldump writes if nobody says otherwise
+_HEX = re.compile(rb"0[xX]((?:[0-9A-Fa-f]{2})+)|[xX]'((?:[0-9A-Fa-f]{2})*)'")
 _MYSQL_ESCAPES = {b"0": b"\0", b"b": b"\b", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"Z": b"\x1a"}
 _MYSQL_ESCAPE = re.compile(rb"\\(.)|''", re.DOTALL)
 _COPY_ESCAPES = {
@@ -74,10 +90,12 @@ class DumpReader:
     staging: Staging
     evidence: Evidence
     tables: dict[str, list[Column]] = field(default_factory=dict)
+    damage: Damaged | None = None
+    """The first place that could not be read."""
     _text: SqlText = field(init=False)
     _file: FileIO = field(init=False)
     _database: str = ""
-    _is_damaged: bool = False
+    _is_cut: bool = False
     _origins: dict[str, str] = field(default_factory=dict)
 
     def copy(self) -> None:
@@ -90,8 +108,11 @@ class DumpReader:
             try:
                 for statement in self._text.statements():
                     self._statement(statement)
+                if self._text.is_whole is None:
+                    reason = "it does not say where it ends"
+                    self.evidence.find(Code.UNMARKED_DUMP, str(self.path), 0, "", reason)
             except Damaged as damage:
-                if not self._is_damaged:
+                if not (damage.is_cut and self._is_cut):
                     self._report(damage)
             except (EOFError, gzip.BadGzipFile, zlib.error) as error:
                 self._report(Damaged(self._text.line, f"the compressed file is damaged: {error}"))
@@ -105,6 +126,11 @@ class DumpReader:
         return done, max(done, self.path.stat().st_size)
 
     def _statement(self, statement: Statement) -> None:
+        if self._text.maker and (self._text.maker == "PostgreSQL") != (self.dialect == PGSQL):
+            other = MYSQL if self.dialect == PGSQL else PGSQL
+            raise ImportFailed(
+                f"{self.path} is a dump of {self._text.maker}: vpopsql import {other}"
+            )
         name = statement.name
         if statement.what == "use":
             self._database = name
@@ -139,7 +165,7 @@ class DumpReader:
             by_name = {column.name.lower(): column for column in known}
             columns = [by_name.get(name.lower(), Column(name)) for name in named]
             self.tables[statement.name] = known or columns
-        if not columns and is_known(statement.name):
+        if not columns:
             raise ImportFailed(
                 f"{self.path}:{statement.line}: nothing says what the columns of"
                 f" {statement.name} are: dump the definitions of tables as well"
@@ -198,7 +224,8 @@ class DumpReader:
         return _unpadded(convert) if column.is_padded else convert
 
     def _report(self, damage: Damaged) -> None:
-        self._is_damaged = True
+        self.damage = self.damage or damage
+        self._is_cut = self._is_cut or damage.is_cut
         self.evidence.find(Code.DAMAGED_DUMP, str(self.path), damage.line, "", str(damage))
 
 
@@ -227,7 +254,15 @@ def _opened(path: Path) -> Iterator[tuple[FileIO, Readable]]:
     except OSError as error:
         raise ImportFailed(f"cannot open {path}: {error.strerror}") from error
     with file:
-        yield file, gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file
+        try:
+            begin = file.read(max(map(len, _OTHER_FORMATS)))
+            file.seek(0)
+        except OSError as error:
+            raise ImportFailed(f"cannot open {path}: {error.strerror}") from error
+        for magic, advice in _OTHER_FORMATS.items():
+            if begin.startswith(magic):
+                raise ImportFailed(f"{path} is no plain text: {advice}")
+        yield file, gzip.GzipFile(fileobj=file) if begin.startswith(_GZIP) else file
 
 
 # --- values -----------------------------------------------------------------------------------
@@ -245,10 +280,8 @@ def _of_mysql(text: bytes) -> bytes | None:
         return _MYSQL_ESCAPE.sub(_mysql_escape, inner)
     if text.upper() == b"NULL":
         return None
-    if text[:2].lower() == b"0x":
-        return bytes.fromhex(text[2:].decode("ascii"))
-    if text[:2].lower() == b"x'":
-        return bytes.fromhex(text[2:-1].decode("ascii"))
+    if match := _HEX.fullmatch(text):
+        return bytes.fromhex((match[1] or match[2]).decode("ascii"))
     if (quote := text.find(b"'")) > 0:  # _binary 'text'
         return _of_mysql(text[quote:])
     return text

@@ -16,7 +16,14 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from vpopsql.errors import ImportFailed
-from vpopsql.importer.tables.schema import MYSQL, NULL, PGSQL, Table
+from vpopsql.importer.tables.schema import (
+    DOMAIN_ACCOUNTS,
+    MYSQL,
+    NULL,
+    PGSQL,
+    TABLES,
+    Table,
+)
 from vpopsql.importer.tables.staging import Staging, owner_of
 
 _BATCH = 5000  # rows; more is no quicker
@@ -31,6 +38,11 @@ _NAMES = {
 }
 _DRIVERS = {MYSQL: "mysql+pymysql", PGSQL: "postgresql+psycopg"}
 _EXTRAS = {MYSQL: "pip install 'vpopsql[mysql]'", PGSQL: "pip install 'psycopg[binary]'"}
+
+
+_CONNECT = "is the server there, and are user, database and password (--password-file) right?"
+_GRANT = "let the user of the URL read the whole database: GRANT SELECT"
+_DENIED = {1142, 1143}  # a table, a column
 
 
 class LiveDatabase:
@@ -65,13 +77,17 @@ class LiveDatabase:
             self._connection = engine.connect()
         except (SQLAlchemyError, RuntimeError, TypeError, ValueError) as error:
             # The driver raises the latter three for kinds of passwords and options it lacks.
-            raise ImportFailed(f"{self._shown}: {_plain(error)}") from None
+            raise ImportFailed(f"{self._shown}: {_plain(error)} ({_CONNECT})") from None
         try:
             self._encoding = self._begin()
             self.tables = self._columns()
+            self._require_sight()
         except SQLAlchemyError as error:
             self.close()
             raise ImportFailed(f"{self._shown}: {_plain(error)}") from None
+        except ImportFailed:
+            self.close()
+            raise
 
     def close(self) -> None:
         """End the snapshot."""
@@ -87,7 +103,7 @@ class LiveDatabase:
             for rows in self._stream(statement):
                 staging.add(table, [(owner_of(owner), 0, data) for owner, data in rows])
         except SQLAlchemyError as error:
-            raise ImportFailed(f"{self._shown}: {name}: {_plain(error)}") from None
+            raise ImportFailed(f"{self._shown}: {name}: {_plain(error)} ({_GRANT})") from None
 
     def without_snapshots(self) -> set[str]:
         """Return the tables whose rows may change while they are read."""
@@ -133,18 +149,48 @@ class LiveDatabase:
 
     def _columns(self) -> dict[str, list[str]]:
         """Return the columns of every table, in one question: a site can have 5,000 tables."""
-        schema = "DATABASE()" if self._is_mysql else "current_schema()"
         found = self._connection.exec_driver_sql(
-            "SELECT c.table_name, c.column_name FROM information_schema.columns c"  # noqa: S608 - one of two constants
+            "SELECT c.table_name, c.column_name FROM information_schema.columns c"
             " JOIN information_schema.tables t"
             " ON t.table_schema = c.table_schema AND t.table_name = c.table_name"
-            f" WHERE c.table_schema = {schema} AND t.table_type = 'BASE TABLE'"
+            " WHERE c.table_schema = DATABASE() AND t.table_type = 'BASE TABLE'"
             " ORDER BY c.table_name, c.ordinal_position"
+            if self._is_mysql
+            # The standard's own views hide what the user has no rights on.
+            else "SELECT c.relname, a.attname FROM pg_class c"
+            " JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " JOIN pg_attribute a ON a.attrelid = c.oid"
+            " WHERE n.nspname = current_schema()"
+            " AND c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped"
+            " ORDER BY c.relname, a.attnum"
         )
         tables: defaultdict[str, list[str]] = defaultdict(list)
         for table, column in found:
             tables[str(table)].append(str(column))
         return dict(tables)
+
+    def _require_sight(self) -> None:
+        """Make sure that a table that is not seen is not there.
+
+        Quirk: MySQL hides tables that a user may not read; asked for one, it tells them from
+        those that do not exist.
+
+        :raises ImportFailed: there may be a table that the user may not read.
+        """
+        if not self._is_mysql:
+            return
+        seen = {name.lower() for name in self.tables}
+        quote = self._connection.dialect.identifier_preparer.quote_identifier
+        for table in TABLES:
+            if table is DOMAIN_ACCOUNTS or table.name in seen:
+                continue
+            try:
+                self._connection.exec_driver_sql(f"SELECT 1 FROM {quote(table.name)} LIMIT 0")  # noqa: S608 - our own names
+            except SQLAlchemyError as error:
+                if _number(error) in _DENIED:
+                    raise ImportFailed(
+                        f"{self._shown}: {table.name}: {_plain(error)} ({_GRANT})"
+                    ) from None
 
     def _select(self, name: str, table: Table) -> str:
         """Return the statement whose rows are the domain and the packed rest."""
@@ -200,6 +246,12 @@ def _parse_url(url: str, database: str) -> URL:
     if not parsed.database:
         raise ImportFailed(f"the URL names no database: {database}://USER:PASSWORD@HOST/DATABASE")
     return parsed.set(drivername=_DRIVERS[database])
+
+
+def _number(error: SQLAlchemyError) -> object:
+    """Return MySQL's number of an error."""
+    original = error.orig if isinstance(error, DBAPIError) else None
+    return original.args[0] if original is not None and original.args else None
 
 
 def _plain(error: Exception) -> str:

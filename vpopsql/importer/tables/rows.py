@@ -17,7 +17,6 @@ _INT_MIN = -(2**31)
 _INT_MAX = 2**31 - 1
 _UINT_MAX = 2**32 - 1
 _BIGINT_MAX = 2**63 - 1
-_NAME_MAX = 64
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 # Columns whose settings have another name on the wire; the others lack underscores only.
@@ -43,12 +42,6 @@ def name_of(value: str | None) -> str:
     return names.lower((value or "").rstrip(" "))
 
 
-def shown_name(value: str | None) -> str:
-    """Return as much of a name as may be shown; a row in disorder can have a hash in its place."""
-    name = value or ""
-    return name if len(name) <= _NAME_MAX and "$" not in name else f"({len(name)} characters)"
-
-
 # Most accounts of a site have one of a few numbers.
 @functools.lru_cache(maxsize=4096)
 def _account_number(text: str) -> int | None:
@@ -59,7 +52,7 @@ def account(row: Row) -> VpasswdLine | Malformed:
     """Return an account.
 
     A comment or quota of NULL is an empty one, a clear password of NULL is none. Without one of
-    the other values there is no account.
+    the other values there is no account. The name is as it stands there, blanks behind it, too.
     """
     name, password_hash, uid, gid, comment, directory, quota, clear_text = row.fields
 
@@ -80,8 +73,9 @@ def account(row: Row) -> VpasswdLine | Malformed:
     together = f"{name}{password_hash}{comment}{directory}{quota}{clear_text}"
     if "\0" in together or "\n" in together:
         return malformed("it has a NUL or newline")
-    name = name.rstrip(" ")
-    if not name:
+    if ":" in f"{password_hash}{directory}{quota}":
+        return malformed("it has a colon, which a line of vpasswd cannot hold")
+    if not name.strip(" "):
         return malformed("it has no name")
     return VpasswdLine(
         row.line, name, password_hash, apop_uid, flags, comment, directory, quota, clear_text

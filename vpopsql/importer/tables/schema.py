@@ -18,6 +18,8 @@ PGSQL = "pgsql"
 NULL = b"-"
 PG_IDENTIFIER_MAX = 63
 """Bytes that PostgreSQL keeps of a longer name."""
+MYSQL_IDENTIFIER_MAX = 64
+"""Characters of the longest name that MySQL takes; vpopmail can make no table for a longer one."""
 
 
 @dataclass(frozen=True, slots=True)

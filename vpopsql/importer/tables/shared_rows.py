@@ -26,10 +26,18 @@ from vpopsql.importer.tables.schema import (
 )
 from vpopsql.importer.tables.staging import Owner, Staged
 from vpopsql.qmail import ipmap
-from vpopsql.qmail.lines import Malformed, encode
+from vpopsql.qmail.lines import encode
 
 _SITE = "dom_"
 """What the name of the site's own row in ``dir_control`` begins with; a uid follows."""
+
+
+def _address(text: str) -> str | None:
+    """Return an IP address in its usual spelling, None if it is none that a map can have."""
+    (mapping,) = ipmap.parse(encode(f"{text.replace(chr(10), '?')} domain"))
+    if not isinstance(mapping, ipmap.IpMapping):
+        return None
+    return str(ipaddress.ip_address(mapping.address))
 
 
 def read_shared_rows(staged: Staged, heads: Sequence[Head], evidence: Evidence) -> Shared:
@@ -63,14 +71,12 @@ class _Reader:
             for row in self._staged.rows(IP_ALIAS_MAP, owner.name):
                 tally.lines += 1
                 text = (row.fields[0] or "").strip(" ")
-                (mapping,) = ipmap.parse(encode(f"{text} {domain or '?'}"))
-                if not isinstance(mapping, ipmap.IpMapping):
-                    reason = mapping.reason if isinstance(mapping, Malformed) else "no address"
+                address = _address(text)
+                if address is None:
+                    reason = f"{text or 'nothing'} is no IP address"
                     self._reject(tally, Code.MALFORMED, row.line, text, reason)
-                    continue
-                address = str(ipaddress.ip_address(mapping.address))
-                if domain not in self._real:
-                    reason = f"{owner.name} is no domain of the site"
+                elif domain not in self._real:
+                    reason = f"{owner.name or 'nothing'} is no domain of the site"
                     self._reject(tally, Code.UNKNOWN_DOMAIN, row.line, text, reason)
                 elif address in mappings:
                     tally.merged += 1
@@ -139,10 +145,7 @@ class _Reader:
             )
             for owner in self._strangers(table, expected):
                 tally.lines += owner.rows
-                if table is VALIAS:
-                    tally.rejected += owner.rows
-                else:
-                    tally.merged += owner.rows
+                tally.merged += owner.rows
                 reason = f"{owner.rows} rows {self._of(owner.name)}"
                 self._find(Code.ROW_WITHOUT_DOMAIN, tally, owner.first_line, owner.name, reason)
 
@@ -153,7 +156,8 @@ class _Reader:
         if not name:
             return "of no domain at all"
         if name in self._aliases:
-            return f"of {name}, an alias of {self._aliases[name]}: vpopmail reads those of it only"
+            real = self._aliases[name]
+            return f"of {name}, an alias of {real}: vpopmail reads those of {real} only"
         return f"of {name}, which users/assign does not have"
 
     def _tally(self, table: Table, kind: str = "") -> Tally:

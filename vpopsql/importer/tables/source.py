@@ -78,7 +78,7 @@ def _from_database(
     try:
         kinds = _kinds(live.tables)
         by_domain = _is_by_domain(kinds, layout, live.name)
-        _keep_layout(kinds, by_domain=by_domain)
+        _keep_layout(kinds, layout, live.name, evidence, by_domain=by_domain)
         staged = _staged(staging, live.name, database, kinds, by_domain=by_domain)
         _report(staged, live.tables, kinds, evidence)
         unsafe = sorted(live.without_snapshots() & kinds.keys())
@@ -109,8 +109,14 @@ def _from_dump(
     reader.copy()
     columns = {name: [column.name for column in found] for name, found in reader.tables.items()}
     kinds = _kinds(columns)
+    has_accounts = any(kind in (ACCOUNTS, DOMAIN_ACCOUNTS) for kind in kinds.values())
+    if reader.damage and not has_accounts:
+        raise ImportFailed(
+            f"{path}:{reader.damage.line}: {reader.damage}, and no table of accounts comes before"
+            " that: make the dump again"
+        )
     by_domain = _is_by_domain(kinds, layout, str(path))
-    _keep_layout(kinds, by_domain=by_domain)
+    _keep_layout(kinds, layout, str(path), evidence, by_domain=by_domain)
     staged = _staged(staging, str(path), database, kinds, by_domain=by_domain, is_dump=True)
     _report(staged, columns, kinds, evidence)
     return staged
@@ -140,10 +146,16 @@ def _is_by_domain(kinds: dict[str, Table], layout: Layout, shown: str) -> bool:
     )
 
 
-def _keep_layout(kinds: dict[str, Table], *, by_domain: bool) -> None:
+def _keep_layout(
+    kinds: dict[str, Table], layout: Layout, shown: str, evidence: Evidence, *, by_domain: bool
+) -> None:
     """Drop the tables with the accounts that vpopmail does not read."""
     unread = ACCOUNTS if by_domain else DOMAIN_ACCOUNTS
-    for name in [name for name, table in kinds.items() if table is unread]:
+    dropped = [name for name, table in kinds.items() if table is unread]
+    if dropped and layout is Layout.AUTO:
+        reason = f"read as one table, vpopmail; not read: {_some(dropped)}"
+        evidence.find(Code.TWO_LAYOUTS, shown, 0, "", reason)
+    for name in dropped:
         del kinds[name]
 
 

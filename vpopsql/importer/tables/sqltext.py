@@ -42,6 +42,12 @@ _HEAD = re.compile(
     re.IGNORECASE,
 )
 _SET_NAMES = re.compile(rb"SET\s+NAMES\s+'?(\w+)", re.IGNORECASE)
+# What dumps note in their first statements and put back in their last ones.
+_FIRST = re.compile(rb"SET\s+@OLD_(?:SQL_NOTES|CHARACTER_SET_CLIENT)\s*=", re.IGNORECASE)
+_LAST = re.compile(rb"SET\s+(?:SQL_NOTES|CHARACTER_SET_CLIENT)\s*=\s*@OLD_", re.IGNORECASE)
+# Before version 10 nothing told the end.
+_TOP = re.compile(rb"-- (?:(MySQL|MariaDB) dump (?!\d\.)|(PostgreSQL) database dump\s*$)")
+_BOTTOM = re.compile(rb"-- (?:Dump completed|PostgreSQL database dump complete)")
 _DELIMITER = re.compile(rb"DELIMITER[ \t]+(\S+)[^\n]*\n", re.IGNORECASE)
 _COLUMNS = re.compile(rb"\s*(" + _NAMES + rb")")
 _INTO_VALUES = re.compile(
@@ -76,11 +82,12 @@ _QUOTED = {
 
 
 class Damaged(Exception):
-    """The text is not as a dump is, from the line ``line`` on."""
+    """The text is not as a dump is, from the line ``line`` on; ``is_cut``: it ends there."""
 
-    def __init__(self, line: int, reason: str) -> None:
+    def __init__(self, line: int, reason: str, *, is_cut: bool = False) -> None:
         super().__init__(reason)
         self.line = line
+        self.is_cut = is_cut
 
 
 class Readable(Protocol):
@@ -117,13 +124,16 @@ class SqlText:
     """A dump while it is read from its beginning to its end.
 
     :ivar names: the character set that the text is in, as far as it says.
-    :ivar is_whole: whether the end that a dump's own beginning promises has been seen.
+    :ivar maker: whose dump it says it is, empty if it does not.
+    :ivar is_whole: whether the end that a dump's own beginning promises has been seen; None: it
+        promises none.
     """
 
     file: Readable
     dialect: str
     names: str = ""
-    is_whole: bool = True
+    maker: str = ""
+    is_whole: bool | None = None
     _data: bytes = b""
     _at: int = 0
     _line: int = 1
@@ -152,6 +162,10 @@ class SqlText:
                 continue
             if found := _SET_NAMES.match(self._data, self._at):
                 self.names = found[1].decode().lower()
+            elif _FIRST.match(self._data, self._at):
+                self.is_whole = False
+            elif _LAST.match(self._data, self._at):
+                self.is_whole = True
             elif found := _HEAD.match(self._data, self._at):
                 *schema, name = _identifiers(found["name"])
                 what = next(w for w in ("insert", "create", "copy", "use") if found[w])
@@ -164,8 +178,8 @@ class SqlText:
                 if self._taken:
                     continue
             self.pass_statement()
-        if not self.is_whole:
-            raise Damaged(self.line, "the dump ends before the line that says it is complete")
+        if self.is_whole is False:
+            raise self._cut("before the line that says it is complete")
 
     def definition(self) -> list[Column]:
         """Return the columns of the table whose CREATE has just begun.
@@ -206,15 +220,17 @@ class SqlText:
             + rb"\s*\)",
             re.DOTALL,
         )
+        any_row = re.compile(rb"\(\s*%b(?:\s*,\s*%b)*+\s*\)" % (value, value), re.DOTALL)
         comma: re.Match[bytes] | None = None
         while True:
             while (match := pattern.match(self._data, self._at)) is None:
                 if blanks := _BLANKS.match(self._data, self._at):
                     self._at = blanks.end()
                 elif len(self._data) - self._at > _ROW_MAX or not self._more():
-                    cut = self._at_end and self._data[self._at : self._at + 1] in {b"", b"("}
-                    reason = "the dump ends within a row" if cut else "a row of other values"
-                    raise Damaged(self.line, reason)
+                    begins = self._data[self._at : self._at + 1] in {b"", b"("}
+                    if begins and self._at_end and not any_row.match(self._data, self._at):
+                        raise self._cut("within a row")
+                    raise Damaged(self.line, "a row of other values")
             line = self.line
             self._at = match.end()
             yield line, match.groups()
@@ -248,7 +264,7 @@ class SqlText:
             end = self._data.find(b"\n", self._at)
             while end < 0:
                 if len(self._data) - self._at > _ROW_MAX or not self._more():
-                    raise Damaged(number, "the dump ends within the rows of a table")
+                    raise self._cut("within the rows of a table")
                 end = self._data.find(b"\n", self._at)
             line = self._data[self._at : end]
             self._at = end + 1
@@ -272,7 +288,7 @@ class SqlText:
                 return
             if not character:
                 if not self._more():
-                    raise Damaged(self.line, "the dump ends within a statement")
+                    raise self._cut("within a statement")
             elif character in quotes:
                 self._pass_quote(character[0])
             elif character == b"$" and (tag := self._dollar()):
@@ -311,9 +327,10 @@ class SqlText:
 
     def _note(self, comment: bytes) -> None:
         """Note whether a dump that says where it begins also says where it ends."""
-        if re.match(rb"-- (?:(?:MySQL|MariaDB) dump |PostgreSQL database dump\s*$)", comment):
+        if match := _TOP.match(comment):
+            self.maker = self.maker or (match[1] or match[2]).decode()
             self.is_whole = False
-        elif re.match(rb"-- (?:Dump completed|PostgreSQL database dump complete)", comment):
+        elif _BOTTOM.match(comment):
             self.is_whole = True
 
     def _passed_delimiter(self) -> bool:
@@ -343,7 +360,7 @@ class SqlText:
                 self._at += 1
                 return
             if not self._more():
-                raise Damaged(self.line, "the dump ends within a quoted text")
+                raise self._cut("within a quoted text")
 
     def _pass_copied(self) -> None:
         self.copied_head()
@@ -358,13 +375,13 @@ class SqlText:
                 return
             self._at = max(len(self._data) - 3, self._at)
             if not self._more():
-                raise Damaged(self.line, "the dump ends within the rows of a table")
+                raise self._cut("within the rows of a table")
 
     def _pass_to(self, end: bytes) -> None:
         while (found := self._data.find(end, self._at)) < 0:
             self._at = max(len(self._data) - len(end) + 1, self._at)
             if not self._more():
-                raise Damaged(self.line, f"the dump ends before {end.decode()}")
+                raise self._cut(f"before {end.decode()}")
         self._at = found + len(end)
 
     def _dollar(self) -> bytes:
@@ -372,6 +389,9 @@ class SqlText:
         self._need(_AHEAD)
         match = None if self._escapes else _DOLLAR.match(self._data, self._at)
         return match[0] if match else b""
+
+    def _cut(self, where: str) -> Damaged:
+        return Damaged(self.line, f"the dump ends {where}", is_cut=True)
 
     def _count_lines(self) -> None:
         self._line += self._data.count(b"\n", self._counted_to, self._at)
@@ -407,8 +427,9 @@ class SqlText:
 _ONE_IDENTIFIER = re.compile(_IDENTIFIER)
 _PADDED = re.compile(r"\s*(?:character|char|bpchar)\s*(?:\(|[,\s]|$)(?!\s*varying)", re.IGNORECASE)
 _CHARSET = re.compile(
-    r"(?:(?:CHARACTER SET|CHARSET)[ =]+|COLLATE[ =]+)(\w+?)(?:_\w+)?(?=[\s,)]|$)", re.IGNORECASE
+    r"(?:(?:CHARACTER SET|CHARSET)[ =]+|COLLATE[ =]+)(\w+?)(?:_\w+)?(?!\w)", re.IGNORECASE
 )
+_BYTES = re.compile(r"\s*(?:(?:var)?binary|(?:tiny|medium|long)?blob)\b", re.IGNORECASE)
 _NO_COLUMN = re.compile(
     r"(?:PRIMARY|KEY|UNIQUE|INDEX|CONSTRAINT|FOREIGN|CHECK|FULLTEXT|SPATIAL|EXCLUDE|LIKE|PERIOD)\b",
     re.IGNORECASE,
@@ -436,7 +457,8 @@ def _columns(definition: bytes) -> list[Column]:
             continue
         rest = part[len(match[0].decode()) :]
         padded = _PADDED.match(rest) is not None
-        columns.append(Column(_unquoted(match[0]), padded, _charset(rest) or default))
+        charset = "binary" if _BYTES.match(rest) else _charset(rest) or default
+        columns.append(Column(_unquoted(match[0]), padded, charset))
     return columns
 
 

@@ -27,6 +27,7 @@ from vpopsql.importer.tables.schema import (
     Table,
     unpack,
 )
+from vpopsql.model import from_database_text, to_database_text
 from vpopsql.qmail.lines import decode
 
 _FILE = "rows.db"
@@ -50,8 +51,11 @@ class Owner(NamedTuple):
 
 @functools.lru_cache(maxsize=65536)
 def owner_of(domain: bytes) -> str:
-    """Return the name under which a row is filed: lower case, without a CHAR column's blanks."""
-    return names.lower(decode(domain).rstrip(" "))
+    """Return the name under which a row is filed: lower case, without a CHAR column's blanks.
+
+    It is one that the file can hold; `Owner` has it as it was.
+    """
+    return to_database_text(names.lower(decode(domain).rstrip(" ")))
 
 
 def _open(path: Path) -> Connection:
@@ -179,7 +183,7 @@ class Staged:
             f" rows_{TABLES.index(table)} GROUP BY owner ORDER BY owner",
             (),
         )
-        return (Owner(*row) for row in found)
+        return (Owner(from_database_text(name), *numbers) for name, *numbers in found)
 
     def close(self) -> None:
         """Close the file in this process; asking opens it again."""
