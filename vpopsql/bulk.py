@@ -63,7 +63,7 @@ def _bound(
     for place, type_ in enumerate(types if values else ()):
         column = values[place]
         bind = type_.dialect_impl(dialect).bind_processor(dialect)
-        if bind and not (isinstance(type_, ExactText) and _is_plain(column)):
+        if bind and not (isinstance(type_, ExactText) and _is_plain(column)) and any(column):
             values[place] = tuple(map(bind, column))
     return zip(*values, strict=True)
 

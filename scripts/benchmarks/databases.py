@@ -32,6 +32,9 @@ class Databases(Protocol):
     def settle(self, url: str) -> None:
         """Do what the database would do by itself within a minute after a large import."""
 
+    def drop(self, url: str) -> None:
+        """Remove a database, before all of them are."""
+
 
 @contextlib.contextmanager
 def sqlite(directory: Path) -> Iterator[Databases]:
@@ -67,6 +70,11 @@ class _SQLite:
     def settle(self, url: str) -> None:
         """Leave it alone: nothing happens to it by itself."""
 
+    def drop(self, url: str) -> None:
+        path = Path(str(make_url(url).database))
+        for suffix in ("", "-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+
 
 class _PostgreSQL:
     def __init__(self, server_url: str) -> None:
@@ -84,6 +92,11 @@ class _PostgreSQL:
     def settle(self, url: str) -> None:
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("VACUUM ANALYZE")
+
+    def drop(self, url: str) -> None:
+        name = str(make_url(url).database)
+        self._names.remove(name)
+        self._execute("DROP DATABASE {} WITH (FORCE)", name)
 
     def drop_all(self) -> None:
         while self._names:

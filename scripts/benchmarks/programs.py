@@ -7,9 +7,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.benchmarks import BenchFailed
+from scripts.benchmarks.memory import MemorySampler
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -34,20 +36,40 @@ def run(settings: Mapping[str, str], *arguments: str | Path) -> float:
 
     :raises BenchFailed: it did not end well.
     """
+    return run_watched(settings, *arguments).seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a command took; memory in bytes, see `MemorySampler`."""
+
+    seconds: float
+    peak: int
+    peak_alone: int
+
+
+def run_watched(settings: Mapping[str, str], *arguments: str | Path) -> Usage:
+    """Run ``vpopsql ARGUMENTS`` and return how long it took, and how much memory.
+
+    :raises BenchFailed: it did not end well.
+    """
     begin = time.perf_counter()
-    done = subprocess.run(
+    process = subprocess.Popen(
         [*_VPOPSQL, *arguments],
         env=environment(settings),
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        check=False,
     )
-    seconds = time.perf_counter() - begin
-    if done.returncode not in (_DONE, _DONE_WITH_WARNINGS):
-        tail = (done.stdout + done.stderr)[-2000:]
-        raise BenchFailed(f"vpopsql {arguments[0]} ended with {done.returncode}:\n{tail}")
-    return seconds
+    with MemorySampler(process.pid) as sampler:
+        output, _ = process.communicate()
+        seconds = time.perf_counter() - begin
+    if process.returncode not in (_DONE, _DONE_WITH_WARNINGS):
+        raise BenchFailed(
+            f"vpopsql {arguments[0]} ended with {process.returncode}:\n{output[-2000:]}"
+        )
+    return Usage(seconds, sampler.peak, sampler.peak_alone)
 
 
 @contextlib.contextmanager

@@ -160,10 +160,10 @@ class MySQLDump(Dump):
 
     def finish(self) -> None:
         """Write the end."""
-        self._write("COMMIT;\n")
+        self._write("COMMIT;\n-- Dump completed\n")
 
     def _begin(self) -> None:
-        self._write("/*!40101 SET NAMES latin1 */;\n")
+        self._write("-- MySQL dump 10.19\n/*!40101 SET NAMES latin1 */;\n")
         # A commit for each statement would take longer than its rows.
         self._write("SET autocommit = 0;\n")
 
@@ -230,9 +230,11 @@ class PostgreSQLDump(Dump):
     """A dump as pg_dump makes it."""
 
     def finish(self) -> None:
-        """Write the end: nothing is needed."""
+        """Write the end."""
+        self._write("-- PostgreSQL database dump complete\n")
 
     def _begin(self) -> None:
+        self._write("-- PostgreSQL database dump\n\n")
         self._write("SET client_encoding = 'UTF8';\nSET standard_conforming_strings = on;\n")
 
     def _account_columns(self, *, with_domain: bool) -> str:

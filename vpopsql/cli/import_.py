@@ -15,6 +15,7 @@ import click
 from vpopsql.cli import COULD_NOT_RUN, load_config
 
 if TYPE_CHECKING:
+    from vpopsql.cli.progress import Progress
     from vpopsql.config import Config
     from vpopsql.db import Database
     from vpopsql.importer.codes import Code
@@ -261,24 +262,30 @@ def verify(ctx: click.Context, /, jobs: int, output: str, **values: Any) -> None
     nothing explains; 3 could not run, wrong usage included.
     """
     from vpopsql.cli.import_lines import proof_lines
+    from vpopsql.cli.progress import Progress
+    from vpopsql.importer.crew import collecting_seldom
     from vpopsql.importer.stored import read_settings
     from vpopsql.proof import prove
 
     config = load_config(ctx)
-    with _database(config) as database:
+    with (
+        collecting_seldom(),
+        closing(Progress()) as progress,
+        _database(config) as database,
+    ):
         with database.reader() as session:
             settings = read_settings(session)
         remembered = _remembered(settings)
         origin = _where_it_is_now(remembered, **values)
-        scanned = _read(config, origin, jobs)
-        with database.snapshot() as session, _progress("comparing") as show:
+        scanned = _read(config, origin, jobs, progress)
+        with database.snapshot() as session:
             proof = prove(
                 session,
                 origin,
                 config,
                 scanned,
                 name=remembered.name,
-                progress=lambda done, total, boxes: show(done, total, boxes, "mailboxes"),
+                progress=progress.of("comparing"),
             )
     if output == "json":
         click.echo(json.dumps(proof.as_dict()))
@@ -337,9 +344,11 @@ def _import(
 ) -> None:
     """Read, plan, apply if that is wanted and possible, say what happened, and exit."""
     from vpopsql.cli.import_lines import plan_lines
+    from vpopsql.cli.progress import Progress
     from vpopsql.importer.apply import REMEMBERED, apply_plan
     from vpopsql.importer.backend import Prefer
     from vpopsql.importer.codes import Severity
+    from vpopsql.importer.crew import collecting_seldom
     from vpopsql.importer.listing import as_objects
     from vpopsql.importer.origin import Dialect, Origin, Store
     from vpopsql.importer.plan import make_plan
@@ -359,23 +368,32 @@ def _import(
         prefer=Prefer(prefer),
     )
     origin = _with_password(origin, password_file)
-    with _database(config) as database:
-        scanned = _read(config, origin, options.jobs)
+    with (
+        collecting_seldom(),
+        closing(Progress()) as progress,
+        _database(config) as database,
+    ):
+        scanned = _read(config, origin, options.jobs, progress)
         with database.reader() as session:
             plan = make_plan(
-                session, scanned, origin.name, update=options.update, accepted=accepted
+                session,
+                scanned,
+                origin.name,
+                update=options.update,
+                accepted=accepted,
+                progress=progress.of("comparing"),
             )
             _require_as_much(read_settings(session), origin, update=options.update)
         applied = False
         try:
             if options.apply and not plan.rejected:
-                with _progress("writing") as show:
-                    apply_plan(
-                        database,
-                        plan,
-                        {REMEMBERED: origin.remembered()},
-                        lambda done, total: show(done, total, done, "mailboxes"),
-                    )
+                show = progress.of("writing")
+                apply_plan(
+                    database,
+                    plan,
+                    {REMEMBERED: origin.remembered()},
+                    lambda done, total: show(done, total, done),
+                )
                 applied = True
         finally:
             if options.plan is not None:
@@ -409,13 +427,10 @@ def _require_as_much(settings: dict[str, str], origin: "Origin", *, update: bool
         )
 
 
-def _read(config: "Config", origin: "Origin", jobs: int) -> "Scanned":
-    with _progress("reading") as show:
-        return origin.read(
-            config,
-            jobs=jobs,
-            progress=lambda done, total, boxes: show(done, total, boxes, "mailboxes"),
-        )
+def _read(config: "Config", origin: "Origin", jobs: int, progress: "Progress") -> "Scanned":
+    return origin.read(
+        config, jobs=jobs, progress=progress.of("reading"), copying=progress.of("copying", "rows")
+    )
 
 
 @contextmanager
@@ -426,14 +441,6 @@ def _database(config: "Config") -> "Iterator[Database]":
     with closing(Database(url, busy_timeout_s=timeout_s)) as database:
         database.require_schema()
         yield database
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int, int, str], None]]:
-    from vpopsql.cli.progress import Progress
-
-    with closing(Progress(what)) as progress:
-        yield progress.show
 
 
 def _lines(objects: Iterable[dict[str, Any]]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from typing import TextIO
 
 _WIDTH = 24
@@ -10,23 +11,32 @@ _MINUTE = 60
 
 
 class Progress:
-    """Draws a bar with the rate and the time left, on standard error if that is a terminal."""
+    """Draws a bar with the rate and the time left, on standard error if that is a terminal.
 
-    def __init__(self, what: str, stream: TextIO | None = None) -> None:
-        self._what = what
+    One after the other, several things may be shown; each has a rate and a time of its own.
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
-        self._begin = time.monotonic()
+        self._what = ""
+        self._begin = self._seen = time.monotonic()
         self._next = 0.0
         self._drawn = False
 
-    def show(self, done: int, total: int, items: int, unit: str) -> None:
+    def show(self, what: str, done: int, total: int, items: int, unit: str) -> None:
         """Draw.
 
+        :param what: is being done; it began when the thing before it was shown last.
         :param done: steps of ``total`` that are done: tell the time left.
         :param items: what people count, in ``unit``: tells the rate.
         """
+        if not self._stream.isatty():
+            return
         now = time.monotonic()
-        if not self._stream.isatty() or (now < self._next and done < total):
+        if what != self._what:
+            self._what, self._begin, self._next = what, self._seen, 0.0
+        self._seen = now
+        if now < self._next:
             return
         self._next = now + _EVERY_S
         self._drawn = True
@@ -36,9 +46,13 @@ class Progress:
         bar = "#" * filled + "." * (_WIDTH - filled)
         rate = items / passed if passed else 0
         minutes, seconds = divmod(round(left), _MINUTE)
-        line = f"{self._what} [{bar}] {items:,} {unit}, {rate:,.0f}/s, {minutes}:{seconds:02} left"
+        line = f"{what} [{bar}] {items:,} {unit}, {rate:,.0f}/s, {minutes}:{seconds:02} left"
         self._stream.write(f"\r{line}\x1b[K")
         self._stream.flush()
+
+    def of(self, what: str, unit: str = "mailboxes") -> Callable[[int, int, int], None]:
+        """Return what shows one thing: steps done, steps in all, and what people count."""
+        return lambda done, total, items: self.show(what, done, total, items, unit)
 
     def close(self) -> None:
         """Leave the terminal as it was."""

@@ -57,6 +57,12 @@ class Code(Kind):
         "nothing: it has no effect; the export leaves it out",
     )
 
+    HOMES_NOT_READ = (
+        "homes-not-read",
+        Severity.NOTE,
+        "no directory of an account was opened: no .qmail and lastauth in them is imported",
+        "import again without --no-homes, if accounts forward mail or last logins are wanted",
+    )
     DUPLICATE = (
         "duplicate",
         Severity.WARNING,

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 
 from vpopsql.importer import site
 from vpopsql.importer.codes import Code
+from vpopsql.importer.destinations import PlacedFile
 from vpopsql.importer.directory import Places, SymbolicLink, plain_path, relative_to
 from vpopsql.importer.evidence import Evidence
 from vpopsql.model import CatchAll, LineKind
@@ -40,16 +41,15 @@ class DeliveryReader:
         self._names = set(names)
         self._evidence = evidence
 
-    def check(self, file: site.DotQmailFile, home: str, shown: str, key: str = "") -> None:
+    def check(self, placed: PlacedFile, home: str) -> None:
         """Report the lines of a file that cannot do what they say.
 
         :param home: the directory the file is in, as the data call it.
-        :param shown: the file, or the table of its rows.
-        :param key: that of the rows.
         """
+        file = placed.file
         if home == self._directory and (lost := self._lost_list(file)):
             reason = f"it is part of the list {lost}, which has no dot-qmail file of its own"
-            self._evidence.find(Code.ORPHAN_LIST, shown, 0, "", reason, key=key)
+            self._find(Code.ORPHAN_LIST, placed, 0, "", reason)
         for number, line in enumerate(file.lines, 1):
             code = missing = None
             text = line.text.rstrip(_BLANKS)
@@ -62,8 +62,7 @@ class DeliveryReader:
             elif dotqmail.is_list_line(text):
                 code, missing = Code.ORPHAN_LIST, self._missing_argument(text)
             if code is not None and missing is not None:
-                reason = f"there is no {missing}"
-                self._evidence.find(code, shown, 0 if key else number, text, reason, key=key)
+                self._find(code, placed, number, text, f"there is no {missing}")
 
     def check_catchall(self, domain: site.Domain) -> None:
         """Report a catch-all that delivers into a Maildir that is not there."""
@@ -73,6 +72,10 @@ class DeliveryReader:
             if missing := self._missing_maildir(target, "./Maildir/"):
                 reason = f"there is no {missing}"
                 self._evidence.find(Code.NO_MAILDIR, shown, 1, target, reason)
+
+    def _find(self, code: Code, placed: PlacedFile, line: int, text: str, reason: str) -> None:
+        shown, key = placed.place
+        self._evidence.find(code, shown, 0 if key else line, text, reason, key=key)
 
     def _lost_list(self, file: site.DotQmailFile) -> str | None:
         """Return the name of the list that a file is part of if that has no file of its own."""

@@ -5,7 +5,7 @@ account, a dot-qmail file for the name or for what it begins with, and the catch
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from vpopsql import names
@@ -19,6 +19,28 @@ from vpopsql.qmail import dotqmail
 # With these nobody gets what is sent to unknown names.
 _NOBODY = {CatchAll.NONE, CatchAll.BOUNCE, CatchAll.DELETE}
 _DEFAULT = "default"
+
+
+class PlacedFile(NamedTuple):
+    """A dot-qmail file, and where it is.
+
+    There are a million and few are ever shown, so their places are put together when needed.
+    """
+
+    file: site.DotQmailFile
+    directory: str
+    """For people; the table if the file is rows of one."""
+    domain: str = ""
+    """The domain that the rows are of, if it is rows."""
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """What can be opened, and the key of its rows, if it is rows."""
+        name = self.file.name
+        if self.domain:
+            return self.directory, f"{name}@{self.domain}"
+        filename = dotqmail.filename_for(name) if name else ".qmail"
+        return f"{self.directory}/{filename}", ""
 
 
 class Forward(NamedTuple):
@@ -64,33 +86,28 @@ class ForwardReader:
         self._real = real
 
     def check(
-        self, domain: site.Domain, files: Iterable[tuple[site.DotQmailFile, str, str]]
+        self, domain: site.Domain, files: Iterable[PlacedFile]
     ) -> tuple[list[Forward], list[Forward]]:
-        """Return the domain's forwards to nobody of its own, and those to other domains.
-
-        :param files: each with the place to show and the key of its rows, if it is none.
-        """
-        own = None
-        lost, others = [], []
-        for forward in self._forwards(files):
-            if forward.domain != domain.name.name:
-                others.append(forward)
-                continue
-            own = own or Addresses(domain)
-            if not own.has(forward.local):
-                lost.append(forward)
-        return lost, others
-
-    def _forwards(self, files: Iterable[tuple[site.DotQmailFile, str, str]]) -> Iterator[Forward]:
-        for file, shown, key in files:
-            for number, line in enumerate(file.lines, 1):
+        """Return the domain's forwards to nobody of its own, and those to other domains."""
+        own = Addresses(domain)
+        lost: list[Forward] = []
+        others: list[Forward] = []
+        for placed in files:
+            for number, line in enumerate(placed.file.lines, 1):
                 if line.kind is not LineKind.FORWARD:
                     continue
                 address = dotqmail.forward_address(line.text) or ""
                 local, _, host = address.rpartition("@")
-                domain = self._real.get(names.lower(host))
-                if local and domain is not None:
-                    yield Forward(local, domain, address, shown, 0 if key else number, key)
+                name = self._real.get(host) or self._real.get(names.lower(host))
+                if not local or name is None:
+                    continue
+                is_own = name == domain.name.name
+                if is_own and own.has(local):
+                    continue
+                shown, key = placed.place
+                forward = Forward(local, name, address, shown, 0 if key else number, key)
+                (lost if is_own else others).append(forward)
+        return lost, others
 
 
 def find_lost(forwards: Iterable[Forward], evidence: Evidence) -> None:

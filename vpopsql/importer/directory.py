@@ -44,6 +44,7 @@ class Directory:
     def __init__(self, descriptor: int, shown: str, links: frozenset[str] = frozenset()) -> None:
         self._descriptor = descriptor
         self._links = links
+        self._entries: list[os.DirEntry[str]] | None = None
         self.shown = shown
 
     @classmethod
@@ -80,13 +81,15 @@ class Directory:
         return Directory(descriptor, shown)
 
     def entries(self) -> list["os.DirEntry[str]"]:
-        """Return what is in the directory, in no order."""
-        with os.scandir(self._descriptor) as found:
-            return list(found)
+        """Return what was in the directory when this was first asked, in no order."""
+        if self._entries is None:
+            with os.scandir(self._descriptor) as found:
+                self._entries = list(found)
+        return self._entries
 
     def names(self) -> set[str]:
-        """Return the names of what is in the directory."""
-        return {decode(os.fsencode(entry.name)) for entry in self.entries()}
+        """Return the names of what is in the directory; see `entries`."""
+        return set(map(name_of, self.entries()))
 
     def read(self, name: str) -> bytes:
         """Return the content of a regular file; see `read_with_mtime`."""
@@ -193,6 +196,12 @@ class Places:
         """Return what the data call ``path`` as people can open it."""
         below = relative_to(path, self.prefix)
         return f"{self.vpopmail.shown}/{below}" if below else f"{self._root}{path}"
+
+
+def name_of(entry: "os.DirEntry[str]") -> str:
+    """Return the name of what is in a directory as all other text is decoded."""
+    name = entry.name
+    return name if name.isascii() else decode(os.fsencode(name))
 
 
 def components(path: str) -> list[str]:

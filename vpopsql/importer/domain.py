@@ -10,6 +10,7 @@ from vpopsql.importer.accounts import AccountReader
 from vpopsql.importer.backend import Backend, Choices, Head
 from vpopsql.importer.codes import Code
 from vpopsql.importer.deliveries import DeliveryReader
+from vpopsql.importer.destinations import PlacedFile
 from vpopsql.importer.directory import Directory, Places, SymbolicLink, relative_to
 from vpopsql.importer.dotqmails import DotQmailReader, split_catchall
 from vpopsql.importer.evidence import Evidence
@@ -19,7 +20,7 @@ from vpopsql.importer.mailboxes import EPOCH, Home, HomeReader
 from vpopsql.importer.orphans import leave_rest
 from vpopsql.importer.writable import find_unwritable
 from vpopsql.model import CatchAll
-from vpopsql.qmail import assign, dotqmail
+from vpopsql.qmail import assign
 from vpopsql.qmail.lines import encode
 from vpopsql.qmail.vpasswd import VpasswdLine
 from vpopsql.quota import Quota
@@ -38,8 +39,8 @@ class Reading:
     evidence: Evidence = field(default_factory=Evidence)
     outside: list[Outside] = field(default_factory=list)
     """The accounts whose directories are not below the domain's."""
-    files: list[tuple[site.DotQmailFile, str, str]] = field(default_factory=list)
-    """All dot-qmail files, each with its place for people and, if it is rows, their key."""
+    files: list[PlacedFile] = field(default_factory=list)
+    """All dot-qmail files."""
 
 
 class DomainReader:
@@ -163,23 +164,24 @@ class DomainReader:
         reader.check_catchall(domain)
         homes = [domain.directory for _ in domain.files]
         homes += [mailbox.directory for mailbox in domain.mailboxes for _ in mailbox.files]
-        for home, (file, shown, key) in zip(homes, reading.files, strict=True):
-            reader.check(file, home, shown, key)
+        for home, placed in zip(homes, reading.files, strict=True):
+            reader.check(placed, home)
 
     def _placed(
         self, domain: site.Domain, aliases: tuple[site.DotQmailFile, ...]
-    ) -> Iterator[tuple[site.DotQmailFile, str, str]]:
-        rows = set(aliases)
+    ) -> Iterator[PlacedFile]:
+        rows = set(map(id, aliases))
+        place, name = self._backend.alias_place, domain.name.name
+        directory = self._places.shown(domain.directory) if self._places else ""
         for file in domain.files:
-            if file in rows:
-                yield file, self._backend.alias_place, f"{file.name}@{domain.name.name}"
-            elif self._places is not None:
-                yield file, self._places.shown(f"{domain.directory}/{_filename(file)}"), ""
+            if id(file) in rows:
+                yield PlacedFile(file, place, name)
+            else:
+                yield PlacedFile(file, directory)
         for mailbox in domain.mailboxes:
             for file in mailbox.files:
                 if self._places is not None:
-                    path = f"{mailbox.directory}/{_filename(file)}"
-                    yield file, self._places.shown(path), ""
+                    yield PlacedFile(file, self._places.shown(mailbox.directory))
 
     def _mailboxes(
         self,
@@ -233,10 +235,6 @@ def _find_miscounted(domain: site.Domain, directory: Directory, evidence: Eviden
     if directory.has(COUNTER) and not damaged:
         reason = f"it counts {domain.counter.control.cur_users} accounts, there are {accounts}"
         evidence.find(Code.MISCOUNTED, shown, 1, "", reason)
-
-
-def _filename(file: site.DotQmailFile) -> str:
-    return dotqmail.filename_for(file.name) if file.name else ".qmail"
 
 
 def _name(mailbox: site.Mailbox) -> str:

@@ -14,12 +14,13 @@ from vpopsql.importer.directory import (
     Places,
     SymbolicLink,
     is_plain,
+    name_of,
 )
 from vpopsql.importer.evidence import Evidence, Tally
 from vpopsql.importer.files import report_unreadable
 from vpopsql.model import CatchAll, LineKind
 from vpopsql.qmail import dotqmail
-from vpopsql.qmail.lines import decode, encode
+from vpopsql.qmail.lines import encode
 
 # No line of any file can hold some of these, and no address has one.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -60,9 +61,9 @@ class DotQmailReader:
         """Return the dot-qmail files among ``entries``, by name."""
         files = []
         for entry in entries:
-            filename = decode(os.fsencode(entry.name))
-            if not is_dot_qmail(filename):
+            if not is_dot_qmail(entry.name):
                 continue
+            filename = name_of(entry)
             shown = f"{directory.shown}/{filename}"
             name = "" if filename == ".qmail" else dotqmail.alias_of(filename)
             if name is None or name != names.lower(name):

@@ -158,7 +158,7 @@ def last_auth(
     :param timestamp: Unix seconds.
     """
     line = 0 if key else 1
-    if not _is_ip(text):
+    if not is_ip(text):
         evidence.find(Code.ODD_LASTAUTH, shown, line, text, "it is no IP address", key=key)
     try:
         at = datetime.fromtimestamp(timestamp, UTC)
@@ -169,7 +169,7 @@ def last_auth(
     return site.LastAuth(at, text)
 
 
-def _is_ip(text: str) -> bool:
+def is_ip(text: str) -> bool:
     """Say whether ``lastauth`` names an address; some programs write colons as underscores."""
     if _IPV4.fullmatch(text):  # nearly all of a million do: ten times as quick
         return True

@@ -19,6 +19,7 @@ from vpopsql.importer.evidence import Evidence
 from vpopsql.importer.scan import Progress, Scanned, Source, scan
 from vpopsql.importer.tables.backend import TablesBackend
 from vpopsql.importer.tables.source import Layout, stage
+from vpopsql.importer.tables.source import Progress as Copying
 
 # Where a server is and how to talk to it; what else a driver may take can be a password.
 _NO_SECRETS = {
@@ -109,9 +110,18 @@ class Origin:
             ),
         )
 
-    def read(self, config: Config, *, jobs: int = 1, progress: Progress | None = None) -> Scanned:
+    def read(
+        self,
+        config: Config,
+        *,
+        jobs: int = 1,
+        progress: Progress | None = None,
+        copying: Copying | None = None,
+    ) -> Scanned:
         """Read the whole site.
 
+        :param progress: is told while domains are read.
+        :param copying: is told before that, while rows are copied out of tables.
         :raises ImportFailed: something of it cannot be opened.
         """
         source, evidence = self.source(config), Evidence()
@@ -124,7 +134,7 @@ class Origin:
             if self.tables is None:
                 return scan(source, cdb_build, jobs=jobs, progress=progress, evidence=evidence)
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vpopsql-")))
-            staged = stage(self.tables, self.store.value, scratch, evidence, self.layout)
+            staged = stage(self.tables, self.store.value, scratch, evidence, self.layout, copying)
             stack.callback(staged.close)
 
             def tables(heads: Sequence[Head]) -> Backend:

@@ -20,7 +20,7 @@ from vpopsql.importer.evidence import Evidence
 from vpopsql.importer.frame import PLACE, Frame, Stance, compare_frame
 from vpopsql.importer.later import read_later
 from vpopsql.importer.report import Report
-from vpopsql.importer.scan import Scanned
+from vpopsql.importer.scan import Progress, Scanned
 from vpopsql.importer.spool import Entry
 from vpopsql.importer.states import SHOWN, Parts, State, no_parts
 
@@ -90,17 +90,19 @@ def make_plan(
     *,
     update: bool = False,
     accepted: Collection[Code] = (),
+    progress: Progress | None = None,
 ) -> Plan:
     """Compare what was read with what the database has. Reads only.
 
     :param update: whether what has changed in the source is carried over; else it is a conflict.
     :param accepted: codes of findings that the administrator takes as they are.
+    :param progress: is told while what the database has already is compared.
     """
     report = Report(accepted)
     for evidence in scanned.evidence():
         report.add(evidence)
     plan = Plan(scanned, origin, report, Evidence(), update)
-    _Comparison(session, plan).compare()
+    _Comparison(session, plan).compare(progress)
     report.add(plan.evidence)
     return plan
 
@@ -141,13 +143,18 @@ class _Comparison:
         self._wanted: dict[str, list[str]] = {}
         """Those that domains which are there need in addition."""
 
-    def compare(self) -> None:
+    def compare(self, progress: Progress | None) -> None:
         plan, entries, later = self._plan, self._spool.entries, self._later
         domains = plan.parts["domains"]  # shown first
         there = stored.domain_ids(self._session, entries)
+        done = mailboxes = 0
         for batch in in_batches(entry for name, entry in entries.items() if name in there):
             for theirs in stored.read_domains(self._session, batch):
                 self._judge_known(theirs)
+                done += 1
+                mailboxes += entries[theirs.name.name].counts["mailboxes"]
+            if progress:
+                progress(done, len(there), mailboxes)
         self._judge_gone()
         self._judge_clashes()
         self._count_known(there)

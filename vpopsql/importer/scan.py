@@ -19,7 +19,7 @@ from typing import NamedTuple, Self
 from vpopsql import names
 from vpopsql.errors import ImportFailed
 from vpopsql.importer import site
-from vpopsql.importer.backend import Backend, Choices, Head
+from vpopsql.importer.backend import Backend, Choices, Head, Shared
 from vpopsql.importer.codes import Code, Severity
 from vpopsql.importer.compiled import compare_users
 from vpopsql.importer.crew import work_in_order
@@ -162,6 +162,7 @@ def scan(
         )
         if vpopmail:
             found = _with_tree(found, vpopmail, assigned, evidence)
+            _note_unread(source.choices, vpopmail, evidence)
             domains = f"{vpopmail_dir}/domains"
             below = (relative_to(line.directory, domains) for line in assigned.real.values())
             leave_in_vpopmail(vpopmail, filter(None, below), evidence)
@@ -170,17 +171,7 @@ def scan(
     real = assigned.resolved()
     heads = _heads(assigned, in_more)
     backend = make_backend(heads)
-    shared_rows = backend.shared(heads, evidence)
-    for address, domain in shared_rows.ip_mappings.items():
-        if found.ip_mappings.get(address, domain) != domain:
-            place = f"{source.vpopmail}/etc/ip_alias_map"
-            reason = f"the table maps {address} to {domain}, which counts"
-            evidence.find(Code.DUPLICATE, place, 0, address, reason)
-    found = replace(
-        found,
-        ip_mappings={**found.ip_mappings, **shared_rows.ip_mappings},
-        counter=shared_rows.counter or found.counter,
-    )
+    found = _with_rows(found, backend.shared(heads, evidence), source, evidence)
     directories = {head.directory: head.name.name for head in heads}
     make = partial(_Worker, source, backend, vpopmail_dir, directories, real)
     outside = []
@@ -203,6 +194,27 @@ def scan(
     find_unwritable_in_frame(found, evidence)
     with_homes = source.vpopmail is not None and source.choices.read_homes
     return Scanned(found, spool, evidence, with_homes=with_homes)
+
+
+def _with_rows(found: site.Site, rows: Shared, source: Source, evidence: Evidence) -> site.Site:
+    """Return the site with what a back end's tables have of it; they count, not the files."""
+    for address, domain in rows.ip_mappings.items():
+        if found.ip_mappings.get(address, domain) != domain:
+            place = f"{source.vpopmail}/etc/ip_alias_map"
+            reason = f"the table maps {address} to {domain}, which counts"
+            evidence.find(Code.DUPLICATE, place, 0, address, reason)
+    return replace(
+        found,
+        ip_mappings={**found.ip_mappings, **rows.ip_mappings},
+        counter=rows.counter or found.counter,
+    )
+
+
+def _note_unread(choices: Choices, vpopmail: Directory, evidence: Evidence) -> None:
+    """Say what is not looked at: it may be there."""
+    if not choices.read_homes:
+        reason = "no account's directory was opened"
+        evidence.find(Code.HOMES_NOT_READ, f"{vpopmail.shown}/domains", 0, "", reason)
 
 
 class _Read(NamedTuple):

@@ -19,6 +19,7 @@ from vpopsql.qmail.lines import encode, join_lines
 
 _ASSIGN = "users/assign"
 _SEPARATOR = re.compile(r"[:\n\0]")
+_UNFIT_NAME = re.compile(r"[/:\n\0]")
 _UNPLAIN = re.compile(r"/\.?\.?/")
 _NOT_RENDERED = {CatchAll.NONE, CatchAll.DOTQMAIL}
 
@@ -73,6 +74,8 @@ class _Writer:
             self.counter(directory, domain.counter)
 
     def _dotqmails(self, home: str, files: tuple[site.DotQmailFile, ...]) -> None:
+        if _are_surely_writable(files):
+            return
         for file in files:
             with self._trying(f"{home}/.qmail-{file.name}"):
                 if file.name:
@@ -119,6 +122,14 @@ def _is_surely_writable(mailbox: site.Mailbox) -> bool:
     )
     plain = mailbox.directory.startswith("/") and not _UNPLAIN.search(mailbox.directory + "/")
     return plain and bool(mailbox.name) and not _SEPARATOR.search("".join(fields))
+
+
+def _are_surely_writable(files: tuple[site.DotQmailFile, ...]) -> bool:
+    """Say whether no name or line of dot-qmail files has a character that is not in every file."""
+    names = "".join([file.name for file in files])
+    text = "".join([line.text for file in files for line in file.lines])
+    plain = names.isascii() and text.isascii()
+    return plain and "\n" not in text and not _UNFIT_NAME.search(names)
 
 
 def _check_path(path: str) -> None:

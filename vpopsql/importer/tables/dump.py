@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
 
 from vpopsql.errors import ImportFailed
@@ -92,6 +93,7 @@ class DumpReader:
     damage: Damaged | None = None
     """The first place that could not be read."""
     _text: SqlText = field(init=False)
+    _file: FileIO = field(init=False)
     _database: str = ""
     _is_cut: bool = False
     _origins: dict[str, str] = field(default_factory=dict)
@@ -101,8 +103,8 @@ class DumpReader:
 
         :raises ImportFailed: it cannot be opened, or says too little to be understood.
         """
-        with _opened(self.path) as file:
-            self._text = SqlText(file, self.dialect)
+        with _opened(self.path) as (self._file, text):
+            self._text = SqlText(text, self.dialect)
             try:
                 for statement in self._text.statements():
                     self._statement(statement)
@@ -116,6 +118,12 @@ class DumpReader:
                 self._report(Damaged(self._text.line, f"the compressed file is damaged: {error}"))
             except OSError as error:
                 raise ImportFailed(f"cannot read {self.path}: {error.strerror}") from error
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """How many bytes of the file have been read, and how many there are."""
+        done = self._file.tell()
+        return done, max(done, self.path.stat().st_size)
 
     def _statement(self, statement: Statement) -> None:
         if self._text.maker and (self._text.maker == "PostgreSQL") != (self.dialect == PGSQL):
@@ -239,18 +247,22 @@ def _filed(
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Readable]:
+def _opened(path: Path) -> Iterator[tuple[FileIO, Readable]]:
+    """Give the file, and what reads the text in it."""
     try:
-        with path.open("rb") as file:
+        file = path.open("rb", buffering=0)
+    except OSError as error:
+        raise ImportFailed(f"cannot open {path}: {error.strerror}") from error
+    with file:
+        try:
             begin = file.read(max(map(len, _OTHER_FORMATS)))
+            file.seek(0)
+        except OSError as error:
+            raise ImportFailed(f"cannot open {path}: {error.strerror}") from error
         for magic, advice in _OTHER_FORMATS.items():
             if begin.startswith(magic):
                 raise ImportFailed(f"{path} is no plain text: {advice}")
-        opened = gzip.open(path) if begin.startswith(_GZIP) else path.open("rb", buffering=0)  # noqa: SIM115 - closed below
-    except OSError as error:
-        raise ImportFailed(f"cannot open {path}: {error.strerror}") from error
-    with opened:
-        yield opened
+        yield file, gzip.GzipFile(fileobj=file) if begin.startswith(_GZIP) else file
 
 
 # --- values -----------------------------------------------------------------------------------

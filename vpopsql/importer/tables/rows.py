@@ -1,11 +1,11 @@
 """What single rows say, as values of a site; who asks decides what becomes of the doubts."""
 
 import functools
-import ipaddress
 from datetime import UTC, datetime
 
 from vpopsql import names
 from vpopsql.importer import site
+from vpopsql.importer.mailboxes import is_ip
 from vpopsql.importer.tables.schema import DIR_CONTROL, LIMITS
 from vpopsql.importer.tables.staging import Row
 from vpopsql.qmail import limits as limits_file
@@ -161,11 +161,7 @@ def last_auth(row: Row) -> tuple[str, site.LastAuth, tuple[str, str] | None]:
     user, remote_ip, timestamp = row.fields
     address = (remote_ip or "").rstrip(" ")
     text = timestamp or ""
-    doubt = None
-    try:
-        ipaddress.ip_address(address.replace("_", ":"))  # some programs write colons like that
-    except ValueError:
-        doubt = (address, "it is no IP address")
+    doubt = None if is_ip(address) else (address, "it is no IP address")
     seconds = whole_number(text)
     try:
         at = _EPOCH if seconds is None else datetime.fromtimestamp(seconds, UTC)

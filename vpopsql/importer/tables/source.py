@@ -1,6 +1,6 @@
 """From what the user names, a URL or a dump, to staged rows; which tables there are and why."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 
@@ -28,6 +28,10 @@ LEFT_COLUMNS = "columns that are not imported"
 _NOT_MISSED = (ACCOUNTS, DOMAIN_ACCOUNTS, ALIASDOMAINS, IP_ALIAS_MAP)
 
 
+Progress = Callable[[int, int, int], None]
+"""Is told how much of how much has been read, and how many rows that were."""
+
+
 class Layout(StrEnum):
     """Where a site has its accounts."""
 
@@ -43,25 +47,32 @@ def stage(
     directory: Path,
     evidence: Evidence,
     layout: Layout = Layout.AUTO,
+    progress: Progress | None = None,
 ) -> Staged:
     """Copy the rows of a site's tables into a scratch file in ``directory``.
 
     :param source: the URL of a running database, or the path of a dump (``.gz`` if compressed).
     :param database: `schema.MYSQL` or `schema.PGSQL`.
     :param directory: for the caller to make, private to this user, and to remove.
+    :param progress: is told while rows are copied.
     :raises ImportFailed: the source cannot be opened or read, or has no accounts' table.
     """
     with Staging(directory) as staging:
         if "://" in source:
-            found = _from_database(source, database, staging, evidence, layout)
+            found = _from_database(source, database, staging, evidence, layout, progress)
         else:
-            found = _from_dump(Path(source), database, staging, evidence, layout)
+            found = _from_dump(Path(source), database, staging, evidence, layout, progress)
         staging.finish()
     return found
 
 
 def _from_database(
-    url: str, database: str, staging: Staging, evidence: Evidence, layout: Layout
+    url: str,
+    database: str,
+    staging: Staging,
+    evidence: Evidence,
+    layout: Layout,
+    progress: Progress | None,
 ) -> Staged:
     live = LiveDatabase(url, database)
     try:
@@ -74,6 +85,9 @@ def _from_database(
         if unsafe:
             reason = f"{len(unsafe)} tables may change while they are read: {_some(unsafe)}"
             evidence.find(Code.NO_SNAPSHOT, live.name, 0, "", reason)
+        if progress:
+            expected = live.estimate(kinds)
+            staging.watch = lambda rows: progress(rows, max(rows, expected), rows)
         for name, table in kinds.items():
             live.copy(name, table, staging)
     finally:
@@ -82,9 +96,16 @@ def _from_database(
 
 
 def _from_dump(
-    path: Path, database: str, staging: Staging, evidence: Evidence, layout: Layout
+    path: Path,
+    database: str,
+    staging: Staging,
+    evidence: Evidence,
+    layout: Layout,
+    progress: Progress | None,
 ) -> Staged:
     reader = DumpReader(path, database, staging, evidence)
+    if progress:
+        staging.watch = lambda rows: progress(*reader.position, rows)
     reader.copy()
     columns = {name: [column.name for column in found] for name, found in reader.tables.items()}
     kinds = _kinds(columns)

@@ -7,7 +7,7 @@ in, and its removal, are the caller's.
 
 import functools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +27,7 @@ from vpopsql.importer.tables.schema import (
     Table,
     unpack,
 )
+from vpopsql.model import from_database_text, to_database_text
 from vpopsql.qmail.lines import decode
 
 _FILE = "rows.db"
@@ -50,8 +51,11 @@ class Owner(NamedTuple):
 
 @functools.lru_cache(maxsize=65536)
 def owner_of(domain: bytes) -> str:
-    """Return the name under which a row is filed: lower case, without a CHAR column's blanks."""
-    return names.lower(decode(domain).rstrip(" "))
+    """Return the name under which a row is filed: lower case, without a CHAR column's blanks.
+
+    It is one that the file can hold; `Owner` has it as it was.
+    """
+    return to_database_text(names.lower(decode(domain).rstrip(" ")))
 
 
 def _open(path: Path) -> Connection:
@@ -89,11 +93,17 @@ class Staging:
             )
             self._statements[table.name] = f"INSERT INTO rows_{number} VALUES (?, ?, ?)"  # noqa: S608 - our own names
         self._connection.exec_driver_sql("BEGIN")
+        self._number = 0
+        self.watch: Callable[[int], None] | None = None
+        """Is told how many rows there are, now and then."""
 
     def add(self, table: Table, rows: list[tuple[str, int, bytes]]) -> None:
         """Add rows: whose each is (see `owner_of`), its line, and the row itself, packed."""
         if rows:
             self._connection.exec_driver_sql(self._statements[table.name], rows)
+            self._number += len(rows)
+            if self.watch:
+                self.watch(self._number)
 
     def finish(self) -> None:
         """Make everything quick to find; nothing can be added any more."""
@@ -173,7 +183,7 @@ class Staged:
             f" rows_{TABLES.index(table)} GROUP BY owner ORDER BY owner",
             (),
         )
-        return (Owner(*row) for row in found)
+        return (Owner(from_database_text(name), *numbers) for name, *numbers in found)
 
     def close(self) -> None:
         """Close the file in this process; asking opens it again."""

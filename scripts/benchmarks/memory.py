@@ -1,0 +1,63 @@
+"""How much memory a command takes, its child processes included, seen from outside.
+
+Pages that processes share count once: it is the sum of their PSS, which the kernel works out.
+"""
+
+import threading
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+_EVERY_S = 0.1
+_KIB = 1024
+
+
+class MemorySampler:
+    """Watches a process and its descendants while the block runs.
+
+    :ivar peak: the most bytes that all of them had at once.
+    :ivar peak_alone: the most that the process itself had.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self.peak = self.peak_alone = 0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._done.wait(_EVERY_S):
+            alone = _pss(self._pid)
+            everybody = alone + sum(map(_pss, _descendants(self._pid)))
+            self.peak_alone = max(self.peak_alone, alone)
+            self.peak = max(self.peak, everybody)
+
+
+def _descendants(pid: int) -> list[int]:
+    found: list[int] = []
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):  # it has ended
+            found += map(int, children.read_text().split())
+    return found + [each for child in found for each in _descendants(child)]
+
+
+def _pss(pid: int) -> int:
+    with suppress(OSError):  # it has ended
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * _KIB
+    return 0
