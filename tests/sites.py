@@ -17,13 +17,11 @@ SOURCE = "tree /somewhere"
 
 def scan_tree(root: Path, choices: Choices | None = None, *, jobs: int = 1) -> Scanned:
     """Read the tree below ``root``."""
+    choices = choices or Choices(store_clear_text=True)
     source = Source(
-        vpopmail=root / "home/vpopmail",
-        qmail=root / "var/qmail",
-        root=str(root),
-        choices=choices or Choices(store_clear_text=True),
+        vpopmail=root / "home/vpopmail", qmail=root / "var/qmail", root=str(root), choices=choices
     )
-    return scan(source, lambda _: CdbBuild(), jobs=jobs)
+    return scan(source, lambda _: CdbBuild(choices.prefer), jobs=jobs)
 
 
 def import_tree(

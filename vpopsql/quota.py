@@ -23,6 +23,10 @@ _DIGITS_MAX = len(str(QUOTA_MAX))
 # Quirk: whatever follows is ignored, so "1G" is one byte.
 _PART = re.compile(r"[ \t]*(?P<number>[0-9]+)(?P<unit>[KkMmC]?)")
 _FACTOR = {"": 1, "K": 1024, "M": 1024 * 1024}
+_WHOLE_PART = re.compile(r"[ \t]*[0-9]+(?:[KkMm]?[Bb]?[Ss]?|C)")
+
+TEXT_MAX = 20
+"""Characters of a quota that vpopmail's tables have room for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,33 @@ class Quota:
         if self.messages:
             parts.append(f"{self.messages}C")
         return ",".join(parts) or NO_QUOTA
+
+
+def find_doubt(text: str) -> str | None:
+    """Return why a ``pw_shell`` is not taken for what it looks like, None if it is.
+
+    Blanks around it do not count: a column of fixed width has them.
+    """
+    text = text.strip(" ")
+    if len(text) > TEXT_MAX:
+        return f"vpopmail's tables hold {TEXT_MAX} characters"
+    if text in {"", NO_QUOTA}:
+        return None
+    sizes = counts = 0
+    for part in text.split(","):
+        found = _PART.match(part)
+        if found is None:
+            return "it does not begin with a number"
+        if not _WHOLE_PART.fullmatch(part):
+            return "what follows the number is not read"
+        factor = _FACTOR.get(found["unit"].upper(), 1)
+        if int(found["number"]) * factor > QUOTA_MAX:
+            return "the number is too large"
+        counts += found["unit"] == "C"
+        sizes += found["unit"] != "C"
+    if sizes > 1 or counts > 1:
+        return "of two sizes or two counts the last one holds"
+    return None
 
 
 def _bounded(digits: str) -> int:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from vpopsql.importer.codes import Code, Severity, reference
+from vpopsql.importer.codes import Code, Severity
+from vpopsql.importer.codes_page import reference
 
 DOCUMENT = Path(__file__).parents[2] / "docs/import-codes.md"
 

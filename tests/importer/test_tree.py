@@ -187,7 +187,8 @@ def test_json_says_the_same_as_the_table(database_url: str, unpack: Unpack) -> N
     assert summary["parts"]["domains"]["new"] == 10
     assert sum(summary["parts"]["domains"].values()) == 10
     assert summary["maildirs"] == 270
-    assert [line["code"] for line in lines if line["type"] == "finding"] == ["relayed", "link"]
+    codes = [line["code"] for line in lines if line["type"] == "finding"]
+    assert codes == ["relayed", "link", "no-maildir"]
     assert {line["adds_up"] for line in lines if line["type"] == "source"} == {True}
     assert len([line for line in lines if line["type"] == "domain"]) == 10
 

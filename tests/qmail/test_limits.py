@@ -3,8 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpopsql.qmail import limits
-from vpopsql.qmail.limits import DEFAULTS, SETTINGS
-from vpopsql.qmail.lines import Malformed
+from vpopsql.qmail.limits import DEFAULTS, SETTINGS, Doubt, Doubtful
 
 big = st.integers(0, 2**63 - 1)
 maxima = st.integers(-1, 2**63 - 1)
@@ -84,50 +83,121 @@ def test_list_permissions_are_found_where_older_versions_packed_them() -> None:
 
 @given(st.fixed_dictionaries(ranges))
 def test_any_limits_read_as_themselves(values: dict[str, int | bool]) -> None:
-    assert limits.parse(limits.render(values)) == (values, [])
+    read, doubts = limits.parse(limits.render(values))
+
+    packed = values["perm_maillist_users"] or values["perm_maillist_moderators"]
+    assert read == values
+    assert [each.doubt for each in doubts] == ([Doubt.PACKED] if packed else [])
 
 
 @given(st.binary() | st.from_regex(rb"((max|quota|perm_quota|delete_spam|[a: \t#0-9-])*\n)*"))
 def test_any_bytes_give_limits_that_can_be_written(data: bytes) -> None:
-    values, malformed = limits.parse(data)
+    values, doubts = limits.parse(data)
 
-    assert limits.parse(limits.render(values)) == (values, [])
-    assert len(malformed) <= data.count(b"\n") + 1
+    assert limits.parse(limits.render(values))[0] == values
+    assert {each.number for each in doubts} <= set(range(data.count(b"\n") + 2))
 
 
 @pytest.mark.parametrize(
-    "line, reason",
+    "line, key, value",
     [
-        (b"maxpopaccounts: many", "no number"),
-        (b"maxpopaccounts", "no number"),
-        (b"maxpopaccounts: 5x", "no number"),
-        (b"maxpopaccounts: -2", "no number"),
-        (b"quota -1", "no number"),
-        (b"quota 1 2", "no number"),
-        (b"perm_account 8", "no number"),
-        (b"perm_quota 512", "no number"),
-        (b"max_popaccounts 5", "unknown"),
-        (b"perm_maillist_users 5", "unknown"),
-        (b"rubbish", "unknown"),
-        (b":", "unknown"),
-        (b"\0", "unknown"),
+        (b"maxpopaccounts: many", "max_popaccounts", 0),
+        (b"maxpopaccounts: 5x", "max_popaccounts", 5),
+        (b"maxpopaccounts: 5 6", "max_popaccounts", 5),
+        (b"maxpopaccounts: -2", "max_popaccounts", -1),
+        (b"maxpopaccounts: 99999999999999999999", "max_popaccounts", 2**63 - 1),
+        (b"quota -1", "disk_quota", 0),
+        (b"quota 1 2", "disk_quota", 1),
+        (b"default_quota " + b"9" * 1000, "default_quota", 2**63 - 1),
+        (b"perm_account 8", "perm_account", 0),
+        (b"perm_account 13", "perm_account", 5),
+        (b"perm_quota 513", "perm_quota", 1),
+        (b"perm_quota -", "perm_quota", 0),
     ],
 )
-def test_a_line_of_no_use_is_reported_and_changes_nothing(line: bytes, reason: str) -> None:
-    values, (malformed,) = limits.parse(b"# comment\n" + line + b"\n")
+def test_a_value_is_what_vpopmail_makes_of_it(line: bytes, key: str, value: int) -> None:
+    values, (doubtful,) = limits.parse(b"# comment\n" + line + b"\n")
+
+    assert values == {**DEFAULTS, key: value}
+    assert (doubtful.number, doubtful.doubt) == (2, Doubt.ODD_VALUE)
+    assert doubtful.reason.startswith("it is taken for ")
+
+
+@pytest.mark.parametrize("line", [b"maxaliases\t+5", b"maxaliases: 005", b": maxaliases :5 \t"])
+def test_spellings_of_a_number_are_no_doubt(line: bytes) -> None:
+    assert limits.parse(line) == ({**DEFAULTS, "max_aliases": 5}, [])
+
+
+@pytest.mark.parametrize(
+    "line, doubt",
+    [
+        (b"maxpopaccounts", Doubt.NO_VALUE),
+        (b"quota: \t", Doubt.NO_VALUE),
+        (b"max_popaccounts 5", Doubt.UNKNOWN_KEY),
+        (b"perm_maillist_users 5", Doubt.UNKNOWN_KEY),
+        (b"rubbish", Doubt.UNKNOWN_KEY),
+        (b":", Doubt.UNKNOWN_KEY),
+    ],
+)
+def test_a_line_of_no_use_is_reported_and_changes_nothing(line: bytes, doubt: Doubt) -> None:
+    values, (doubtful,) = limits.parse(b"# comment\n" + line + b"\n")
 
     assert values == DEFAULTS
-    assert malformed.number == 2
-    assert reason in malformed.reason
+    assert (doubtful.number, doubtful.doubt) == (2, doubt)
+
+
+def test_packed_permissions_are_taken_apart_and_reported() -> None:
+    values, (doubtful,) = limits.parse(b"perm_quota: 273\n")
+
+    assert [values[key] for key in SETTINGS if key.startswith("perm_")][4:8] == [0, 2, 4, 1]
+    assert doubtful == Doubtful(
+        1,
+        "perm_quota: 273",
+        Doubt.PACKED,
+        "it is taken apart: 1 for quotas, 2 for list users, 4 for list moderators",
+    )
+
+
+def test_what_stands_behind_2048_bytes_is_not_read() -> None:
+    fits = b"#".ljust(2048 - len("maxaliases 1\n") - 1) + b"\nmaxaliases 1\n"
+
+    values, doubts = limits.parse(fits)
+    more_values, (doubtful,) = limits.parse(fits + b"maxforwards 1\n")
+
+    assert (values["max_aliases"], doubts) == (1, [])
+    assert more_values == values
+    reason = "the file has 2062 bytes; vpopmail reads nothing behind 2048 bytes"
+    assert doubtful == Doubtful(2, "", Doubt.UNREAD, reason)
+
+
+def test_a_line_that_passes_2048_bytes_is_read_as_far_as_it_goes() -> None:
+    data = b"#".ljust(2048 - len("\nmaxaliases 1")) + b"\nmaxaliases 10\nmaxforwards 1\n"
+
+    values, (doubtful,) = limits.parse(data)
+
+    assert (values["max_aliases"], values["max_forwards"]) == (1, -1)
+    assert (doubtful.number, doubtful.doubt) == (2, Doubt.UNREAD)
+
+
+@pytest.mark.parametrize(
+    "before, number", [(b"", 0), (b"maxaliases 1\n", 1), (b"maxaliases 1", 1)]
+)
+def test_a_nul_ends_the_file(before: bytes, number: int) -> None:
+    values, (doubtful,) = limits.parse(before + b"\0maxforwards 1\n")
+
+    assert values["max_forwards"] == -1
+    reason = f"there is a NUL; vpopmail reads nothing behind {len(before)} bytes"
+    assert doubtful == Doubtful(number, "", Doubt.UNREAD, reason)
 
 
 def test_of_a_repeated_key_the_last_one_holds_and_the_others_are_reported() -> None:
-    values, malformed = limits.parse(b"maxaliases 1\nmaxaliases\t2\nmaxaliases:3\n")
+    values, doubts = limits.parse(b"maxaliases x\nmaxaliases\t2\nmaxaliases:3\nmaxaliases\n")
 
     assert values["max_aliases"] == 3
-    assert malformed == [
-        Malformed(1, "maxaliases 1", "line 2 says it again and wins"),
-        Malformed(2, "maxaliases\t2", "line 3 says it again and wins"),
+    assert doubts == [
+        Doubtful(1, "maxaliases x", Doubt.REPEATED, "line 2 says it again and wins"),
+        Doubtful(2, "maxaliases\t2", Doubt.REPEATED, "line 3 says it again and wins"),
+        Doubtful(4, "maxaliases", Doubt.NO_VALUE, "its key has no value"),
     ]
 
 

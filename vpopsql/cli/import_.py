@@ -180,15 +180,23 @@ _PASSWORD_FILE = click.option(
 
 @import_.command()
 @_path("--vpopmail", _VPOPMAIL, required=True)
+@click.option(
+    "--prefer",
+    type=click.Choice(["vpasswd", "cdb"]),
+    default="vpasswd",
+    show_default=True,
+    help="Which of the two counts where vpasswd and vpasswd.cdb of a domain differ. vpopmail makes"
+    " the cdb anew from vpasswd at each change; until then logins see the cdb.",
+)
 @_importing
 @click.pass_context
-def tree(ctx: click.Context, /, vpopmail: Path, options: _Options) -> None:
+def tree(ctx: click.Context, /, vpopmail: Path, prefer: str, options: _Options) -> None:
     """Import a tree of vpopmail's cdb build: domains, accounts, dot-qmail files, limits.
 
     Exit codes: 0 clean, 1 with warnings, 2 with rejects (nothing is written), 3 could not run,
     wrong usage included. What is accepted with --accept does not count.
     """
-    _import(ctx, options, "tree", vpopmail=vpopmail)
+    _import(ctx, options, "tree", vpopmail=vpopmail, prefer=prefer)
 
 
 @import_.command()
@@ -325,10 +333,12 @@ def _import(
     url: str | None = None,
     layout: str = "auto",
     password_file: TextIO | None = None,
+    prefer: str = "vpasswd",
 ) -> None:
     """Read, plan, apply if that is wanted and possible, say what happened, and exit."""
     from vpopsql.cli.import_lines import plan_lines
     from vpopsql.importer.apply import REMEMBERED, apply_plan
+    from vpopsql.importer.backend import Prefer
     from vpopsql.importer.codes import Severity
     from vpopsql.importer.listing import as_objects
     from vpopsql.importer.origin import Dialect, Origin, Store
@@ -346,6 +356,7 @@ def _import(
         layout=Layout(layout),
         dialect=Dialect(options.dialect),
         read_homes=options.homes,
+        prefer=Prefer(prefer),
     )
     origin = _with_password(origin, password_file)
     with _database(config) as database:

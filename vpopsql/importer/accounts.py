@@ -5,6 +5,8 @@ A line is used, used with a warning, or left out; each is counted in the listing
 
 import functools
 import operator
+import re
+from collections.abc import Mapping
 from dataclasses import replace
 
 from vpopsql import names
@@ -17,10 +19,12 @@ from vpopsql.model import Flag
 from vpopsql.passwords import scheme_of
 from vpopsql.qmail.lines import Malformed
 from vpopsql.qmail.vpasswd import VpasswdLine
+from vpopsql.quota import NO_QUOTA, Quota, find_doubt
 
 _INT_MAX = 2**31 - 1  # what a column for uids holds
 _KNOWN_FLAGS = functools.reduce(operator.or_, Flag).value
 _NO_NAMES = {".", ".."}
+_LIKE_A_QUOTA = re.compile(r"[-+0-9., KMGTPBSC]{1,60}|NOQUOTA.{0,3}", re.IGNORECASE)
 _HASH_SIGNS = {"$", "{"}
 
 
@@ -33,11 +37,25 @@ class AccountReader:
         self._choices = choices
         self._evidence = evidence
         self._mapped = 0
+        self._are_rows = False
         self.homes = DomainHomes(homes, head.directory)
 
     def usable(self, listing: Listing) -> list[VpasswdLine]:
         """Return the lines that are accounts, with names in lower case."""
-        seen: dict[str, int] = {}
+        seen: dict[str, int | str] = {}
+        usable = self._of_one_place(listing, seen)
+        if listing.also is not None:
+            seen = dict.fromkeys(seen, listing.tally.kind)
+            usable += self._of_one_place(listing.also, seen)
+        return usable
+
+    def _of_one_place(self, listing: Listing, seen: dict[str, int | str]) -> list[VpasswdLine]:
+        """Return the accounts that one file or table lists.
+
+        :param seen: where each account was found before: its line, or the file.
+        """
+        self._mapped = 0
+        self._are_rows = listing.are_rows
         checked = (self._line(line, seen, listing) for line in listing.records)
         usable = [line for line in checked if line is not None]
         shown = listing.tally.place
@@ -45,12 +63,12 @@ class AccountReader:
         if self._mapped:
             reason = f"{self._mapped} accounts have flags that mean something else in vpopmail"
             self._evidence.find(Code.MAPPED_FLAGS, shown, 0, "", reason)
-        self._report_hashes(usable, shown)
+        self._find_odd_values(usable, shown)
         self._report_clear_texts(usable, shown)
         return usable
 
     def _line(
-        self, line: VpasswdLine | Malformed, seen: dict[str, int], listing: Listing
+        self, line: VpasswdLine | Malformed, seen: dict[str, int | str], listing: Listing
     ) -> VpasswdLine | None:
         tally, find = listing.tally, self._evidence.find
         shown = tally.place
@@ -95,7 +113,7 @@ class AccountReader:
         name, number = read.name, line.number
 
         def find(code: Code, text: str, reason: str) -> None:
-            self._evidence.find(code, shown, number, text, reason, key=key)
+            self._find(code, read, shown, text, reason)
 
         if name != line.name:
             find(Code.UPPER_CASE, line.name, f"imported as {name}")
@@ -119,20 +137,27 @@ class AccountReader:
         self._evidence.find(Code.CARRIAGE_RETURNS, shown, ending[0].number, "", reason)
         return [_without_carriage_return(line) for line in lines]
 
-    def _report_hashes(self, lines: list[VpasswdLine], shown: str) -> None:
-        """Say how many hashes our logins read differently than vpopmail's, or not at all."""
-        unknown = prefixed = 0
+    def _find_odd_values(self, lines: list[VpasswdLine], shown: str) -> None:
+        """Report hashes and quotas that are read differently than by vpopmail, or as they look."""
+        prefixed = 0
         for line in lines:
-            if scheme_of(line.password_hash) == "unknown":
-                unknown += 1
-            elif line.password_hash.startswith("{"):
+            password_hash = line.password_hash
+            if scheme_of(password_hash) == "unknown":
+                reason = f"the password hash of {line.name} is of no known kind"
+                self._find(Code.UNKNOWN_HASH, line, shown, "", reason)
+            elif password_hash.startswith("{"):
                 prefixed += 1
+            if doubt := _quota_doubt(line.quota_text):
+                text, reason = doubt
+                reason = f"the quota of {line.name} is taken for {reason}"
+                self._find(Code.ODD_QUOTA, line, shown, text, reason)
         if prefixed:
             reason = f"{prefixed} password hashes have a prefix such as {{CRYPT}}"
             self._evidence.find(Code.HASH_PREFIX, shown, 0, "", reason)
-        if unknown:
-            reason = f"{unknown} password hashes are of no known kind"
-            self._evidence.find(Code.UNKNOWN_HASH, shown, 0, "", reason)
+
+    def _find(self, code: Code, line: VpasswdLine, shown: str, text: str, reason: str) -> None:
+        key = self._key(line.name) if self._are_rows else ""
+        self._evidence.find(code, shown, line.number, text, reason, key=key)
 
     def _report_clear_texts(self, lines: list[VpasswdLine], shown: str) -> None:
         count = sum(bool(line.clear_text) for line in lines)
@@ -142,16 +167,34 @@ class AccountReader:
             self._evidence.find(Code.CLEAR_TEXT, shown, 0, "", reason)
 
 
+# Most accounts of a site share a few quotas.
+@functools.lru_cache(maxsize=4096)
+def _quota_doubt(text: str) -> tuple[str, str] | None:
+    """Return what may be shown of a quota, and what it is taken for and why; None if it is sound.
+
+    In a line that lacks a field a password stands in its place.
+    """
+    doubt = find_doubt(text)
+    if doubt is None:
+        return None
+    taken = Quota.parse(text).render()
+    taken = "no limit" if taken == NO_QUOTA else taken
+    shown = text if _LIKE_A_QUOTA.fullmatch(text) else f"({len(text)} characters)"
+    return shown, f"{taken}: {doubt}"
+
+
 def _problem(
-    line: VpasswdLine, name: str, home: str | None, seen: dict[str, int]
+    line: VpasswdLine, name: str, home: str | None, seen: Mapping[str, int | str]
 ) -> tuple[Code, str, str] | None:
     """Return why a line cannot be imported: code, text to be shown, reason; None if it can."""
     hidden = without_secrets(f"{line.name}:…")
     if not names.is_user_name(line.name) or not _NO_NAMES.isdisjoint(line.name.split("/")):
         return Code.BAD_NAME, hidden, "no name that vpopmail can have"
     if name in seen:
-        where = f"line {seen[name]}" if seen[name] else "another row"
-        return Code.SAME_USER, line.name, f"{where} has this user already"
+        other = seen[name]
+        where = other if isinstance(other, str) else f"line {other}" if other else "another row"
+        case = "" if line.name == name else f" as {name}, which is the same to vpopmail"
+        return Code.SAME_USER, line.name, f"{where} has this user already{case}"
     if line.apop_uid > _INT_MAX:
         return Code.MALFORMED, hidden, "its uid is too large"
     if not 0 <= line.flags <= _INT_MAX:

@@ -6,6 +6,7 @@ reads the rest and says everything there is to say about its lines or rows; what
 wherever it comes from (names, flags, hashes, directories) is judged by who asks.
 """
 
+import enum
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -15,6 +16,15 @@ from vpopsql.importer.directory import Directory
 from vpopsql.importer.evidence import Evidence, Tally
 from vpopsql.qmail.lines import Malformed
 from vpopsql.qmail.vpasswd import VpasswdLine
+
+
+class Prefer(enum.StrEnum):
+    """Which of a domain's two lists of accounts is believed where they differ."""
+
+    VPASSWD = "vpasswd"
+    """The text: vpopmail makes the cdb anew from it at the next change."""
+    CDB = "cdb"
+    """The cdb: what logins and deliveries have used so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +37,8 @@ class Choices:
     """Whether the homes of accounts are opened, for lastauth and dot-qmail files."""
     is_indimail: bool = False
     """Whether the flags of accounts are indimail's."""
+    prefer: Prefer = Prefer.VPASSWD
+    """What counts where vpasswd and vpasswd.cdb differ."""
     catchall: str = "bounce"
     """What becomes of mail for unknown names where there is no tree to tell, see `CatchAll`."""
 
@@ -56,6 +68,8 @@ class Listing:
     are_rows: bool = False
     """Whether a record is known by its name: a database has no lines, and a line of a dump may
     have thousands of rows."""
+    also: "Listing | None" = None
+    """Accounts that come from another place than the others."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,15 +3,11 @@
 from collections.abc import Collection, Sequence
 
 from vpopsql.importer import site
-from vpopsql.importer.backend import Head, Listing, Shared
-from vpopsql.importer.codes import Code
+from vpopsql.importer.account_files import read_accounts
+from vpopsql.importer.backend import Head, Listing, Prefer, Shared
 from vpopsql.importer.directory import Directory
 from vpopsql.importer.evidence import Evidence
-from vpopsql.importer.files import LIMITS, read_counter, read_file, read_limits
-from vpopsql.qmail import vpasswd
-
-VPASSWD = "vpasswd"
-VPASSWD_CDB = "vpasswd.cdb"
+from vpopsql.importer.files import LIMITS, read_counter, read_limits
 
 
 class CdbBuild:
@@ -20,33 +16,15 @@ class CdbBuild:
     in_tree = True
     alias_place = ""
 
+    def __init__(self, prefer: Prefer = Prefer.VPASSWD) -> None:
+        self._prefer = prefer
+
     def accounts(
         self, head: Head, directory: Directory | None, evidence: Evidence
     ) -> Listing | None:
         """Return the lines of vpasswd, or of its cdb; None when there is neither."""
         del head
-        if directory is None:
-            return None
-        present = directory.names()
-        name = next((name for name in (VPASSWD, VPASSWD_CDB) if name in present), None)
-        shown = f"{directory.shown}/{name or VPASSWD}"
-        if name is None:
-            reason = "the domain has neither vpasswd nor vpasswd.cdb"
-            evidence.find(Code.MISSING, shown, 0, "", reason)
-            return None
-        data = read_file(evidence, directory, name)
-        if data is None:
-            return None
-        if name == VPASSWD_CDB:
-            reason = "vpasswd is missing; the accounts are from its cdb"
-            evidence.find(Code.CDB_ONLY, shown, 0, "", reason)
-            records = vpasswd.parse_cdb(data)
-        else:
-            records = vpasswd.parse(data)
-        tally = evidence.tally(name, shown)
-        tally.files = 1
-        tally.lines = len(records)
-        return Listing(tally, records)
+        return None if directory is None else read_accounts(directory, self._prefer, evidence)
 
     def aliases(
         self, head: Head, files: Collection[str], evidence: Evidence

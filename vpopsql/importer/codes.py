@@ -1,46 +1,12 @@
 """The kinds of findings of an import: how bad each is, what it means, what to do about it."""
 
-import enum
-from typing import Self
+from vpopsql.importer.severity import Kind, Severity
+
+__all__ = ["Code", "Severity"]
 
 
-class Severity(enum.IntEnum):
-    """How bad a finding is."""
-
-    NOTE = 0
-    """Good to know; nothing to do."""
-    WARNING = 1
-    """Imported, but not quite as it stands there, or with something left out."""
-    REJECT = 2
-    """Not importable; nothing of the site is imported while there is one, unless accepted."""
-
-
-class Code(enum.Enum):
-    """The kinds of findings: code, severity, what it means, what to do; of rejects `if_accepted`.
-
-    The value of each is its code, which is what users see and give to ``--accept``.
-    """
-
-    severity: Severity
-    """How bad it is."""
-    meaning: str
-    """What is the case."""
-    advice: str
-    """What to do about it."""
-    if_accepted: str
-    """What becomes of it if the administrator takes it as it is; empty unless it is a reject."""
-
-    def __new__(
-        cls, code: str, severity: Severity, meaning: str, advice: str, if_accepted: str = ""
-    ) -> Self:
-        """Make a code whose value is its text."""
-        made = object.__new__(cls)
-        made._value_ = code
-        made.severity = severity
-        made.meaning = meaning
-        made.advice = advice
-        made.if_accepted = if_accepted
-        return made
+class Code(Kind):
+    """All kinds of findings, see `Kind` for what each says of itself."""
 
     NO_LASTAUTH = (
         "no-lastauth",
@@ -71,6 +37,18 @@ class Code(enum.Enum):
         Severity.NOTE,
         "accounts have flags of indimail's that vpopmail knows by other bits",
         "nothing: they are imported, and written by the export, as vpopmail's",
+    )
+    UNSORTED = (
+        "unsorted",
+        Severity.NOTE,
+        "the lines of `vpasswd` are not in the order of their names",
+        "nothing: the export writes them in that order, as vpopmail does",
+    )
+    MISCOUNTED = (
+        "miscounted",
+        Severity.NOTE,
+        "`.dir-control` does not count as many accounts as there are",
+        "nothing: the count is not exact in vpopmail either; it is imported as it is",
     )
     SAYS_NOTHING = (
         "says-nothing",
@@ -242,6 +220,18 @@ class Code(enum.Enum):
         "a line forwards mail to an address of this site that nobody has",
         "correct or remove the line: it is imported, and its mail bounces or is deleted as before",
     )
+    NO_FINAL_NEWLINE = (
+        "no-final-newline",
+        Severity.WARNING,
+        "the last line of `vpasswd` is an account, but has no newline: its end may be missing",
+        "compare quota and password with a backup: the line is imported as it stands there",
+    )
+    LONG_LINE = (
+        "long-line",
+        Severity.WARNING,
+        "a line of `vpasswd` has more than 299 bytes, newline included",
+        "nothing: but vpopmail's own tools stop here and do not show the accounts behind it",
+    )
     BLANK_LINE = (
         "blank-line",
         Severity.WARNING,
@@ -278,11 +268,71 @@ class Code(enum.Enum):
         "the directory of an account is missing",
         "restore the directory if it had mail: the account is imported without it",
     )
+    UNSAFE_HOME = (
+        "unsafe-home",
+        Severity.WARNING,
+        "the directory of a domain or account is sticky, or writable for everybody",
+        "take the bits away (chmod o-w,-t): qmail defers mail for such a directory",
+    )
+    ORPHAN_HOME = (
+        "orphan-home",
+        Severity.WARNING,
+        "a directory has a Maildir or lastauth, but belongs to no account that is imported",
+        "look for mail in it: it stays where it is, and nothing delivers to it",
+    )
+    ORPHAN_LIST = (
+        "orphan-list",
+        Severity.WARNING,
+        "a dot-qmail file is part of a mailing list whose directory or own file is missing",
+        "remove what is left of the list, or restore it: the file is imported as it is",
+    )
+    ORPHAN_ROBOT = (
+        "orphan-robot",
+        Severity.WARNING,
+        "a dot-qmail file runs an autoresponder whose message or directory is missing",
+        "restore or remove it: the file is imported as it is, and mail for it fails",
+    )
+    NO_MAILDIR = (
+        "no-maildir",
+        Severity.WARNING,
+        "a dot-qmail file delivers into a Maildir that is not there",
+        "make or remove it: the file is imported as it is, and mail for it waits",
+    )
+    ODD_QUOTA = (
+        "odd-quota",
+        Severity.WARNING,
+        "vpopmail takes the quota of an account for something else than it looks like",
+        "set the quota anew if it is not meant like that: the text is kept as it is",
+    )
     UNKNOWN_SETTING = (
         "unknown-setting",
         Severity.WARNING,
         "a line of a limits file sets something that vpopmail does not know",
         "nothing: vpopmail ignores the line; it is kept in the file's text",
+    )
+    LIMIT_WITHOUT_VALUE = (
+        "limit-without-value",
+        Severity.WARNING,
+        "a key of a limits file has no value behind it",
+        "check the domain's limits: without a value vpopmail leaves the limit at its default",
+    )
+    PACKED_PERMISSIONS = (
+        "packed-permissions",
+        Severity.WARNING,
+        "`perm_quota` in a limits file holds permissions for lists as well",
+        "check what the domain's administrators may do: vpopmail itself does not find them there",
+    )
+    UNREAD_LIMITS = (
+        "unread-limits",
+        Severity.WARNING,
+        "a limits file goes on where vpopmail stops: behind 2048 bytes, or a NUL",
+        "shorten the file if the rest is meant to count: it has no effect, and is not imported",
+    )
+    DAMAGED_COUNTER = (
+        "damaged-counter",
+        Severity.WARNING,
+        "`.dir-control` is not of its form",
+        "nothing: it is imported as if it were missing, which only decides where new accounts go",
     )
     ODD_LASTAUTH = (
         "odd-lastauth",
@@ -365,7 +415,7 @@ class Code(enum.Enum):
     ODD_LIMIT = (
         "odd-limit",
         Severity.WARNING,
-        "a column of `limits` or `dir_control` is no number, or none that it can have",
+        "a limit, or a column of `dir_control`, is no number, or none that it can have",
         "check the domain's limits: the value is imported as vpopmail understands it",
     )
     UNRELIABLE_PERMISSIONS = (
@@ -422,6 +472,13 @@ class Code(enum.Enum):
         "a line or row is not of the form that its file or table has",
         "repair or remove the line",
         "the line or row is left out, and the account or domain with it if it is one's",
+    )
+    CUT_OFF = (
+        "cut-off",
+        Severity.REJECT,
+        "the last line of `vpasswd` is no account and has no newline: the file is cut off",
+        "restore the file from a backup, or the account from vpasswd.cdb, see --prefer",
+        "the line is left out, and the account with it",
     )
     BAD_NAME = (
         "bad-name",
@@ -493,6 +550,13 @@ class Code(enum.Enum):
         "put the real one in its place, or import a copy made with `cp -RL`: no link is followed",
         "what it leads to is left out: with a domain's directory or vpasswd, the domain",
     )
+    LINKED_DOMAIN = (
+        "linked-domain",
+        Severity.REJECT,
+        "the directory of a domain is a symbolic link, as some made alias domains by hand",
+        "name an alias domain in users/assign; else put the directory in place of the link",
+        "the domain is left out",
+    )
     MISSING = (
         "missing",
         Severity.REJECT,
@@ -535,39 +599,3 @@ class Code(enum.Enum):
         "make the dump again: what stands behind this place is missing",
         "what stands behind this place is left out",
     )
-
-    def __str__(self) -> str:
-        return str(self.value)
-
-
-def reference() -> str:
-    """Return docs/import-codes.md's tables: every code, what it means, what to do."""
-    lines: list[str] = []
-    for severity in sorted(Severity, reverse=True):
-        is_reject = severity is Severity.REJECT
-        columns = ["code", "what is the case", "what to do", *["if accepted"] * is_reject]
-        lines += [f"## {severity.name.capitalize()}s", "", _DOCUMENTED[severity], ""]
-        lines += [_row(columns), _row(["---"] * len(columns))]
-        for code in Code:
-            if code.severity is severity:
-                cells = [f"`{code}`", code.meaning, code.advice, code.if_accepted]
-                lines.append(_row(cells[: len(columns)]))
-        lines.append("")
-    return "\n".join(lines)
-
-
-_DOCUMENTED = {
-    Severity.REJECT: (
-        "Not importable. While there is one that is not accepted, nothing of the site is\n"
-        "imported and the exit code is 2."
-    ),
-    Severity.WARNING: (
-        "Imported, but not quite as it stands there, or with something left out. While there is\n"
-        "one that is not accepted, and no reject, the exit code is 1."
-    ),
-    Severity.NOTE: "Good to know; nothing to do. Notes do not change the exit code.",
-}
-
-
-def _row(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"

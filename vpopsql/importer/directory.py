@@ -10,6 +10,7 @@ stays open while all that is wanted of it is read, which is what makes 100,000 h
 import os
 import stat
 from collections.abc import Iterable
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -22,7 +23,12 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class SymbolicLink(OSError):
-    """A path has a symbolic link in it; ``filename`` is the link."""
+    """A path has a symbolic link in it; ``filename`` is the link.
+
+    :ivar target: where it leads.
+    """
+
+    target = ""
 
 
 class NoRegularFile(OSError):
@@ -132,6 +138,18 @@ class Directory:
             return False
         return stat.S_ISREG(status.st_mode)
 
+    def has(self, name: str) -> bool:
+        """Say whether there is anything of this name, be it a link that leads nowhere."""
+        try:
+            os.stat(encode(name), dir_fd=self._descriptor, follow_symlinks=False)
+        except OSError:
+            return False
+        return True
+
+    def mode(self) -> int:
+        """Return the permission bits of the directory."""
+        return stat.S_IMODE(os.fstat(self._descriptor).st_mode)
+
     def close(self) -> None:
         """Let go of the directory."""
         os.close(self._descriptor)
@@ -213,5 +231,8 @@ def _explained(error: OSError, name: str, directory: int, shown: str) -> OSError
     except OSError:
         return type(error)(error.errno, error.strerror, shown)
     if stat.S_ISLNK(status.st_mode):
-        return SymbolicLink(error.errno, "a symbolic link", shown)
+        link = SymbolicLink(error.errno, "a symbolic link", shown)
+        with suppress(OSError):
+            link.target = decode(os.readlink(encode(name), dir_fd=directory))
+        return link
     return type(error)(error.errno, error.strerror, shown)

@@ -1,35 +1,33 @@
 """Reading one domain: its accounts from a back end, dot-qmail files and homes from the tree."""
 
 import functools
+import posixpath
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from vpopsql.importer import site
 from vpopsql.importer.accounts import AccountReader
 from vpopsql.importer.backend import Backend, Choices, Head
-from vpopsql.importer.cdb_build import VPASSWD, VPASSWD_CDB
-from vpopsql.importer.directory import Directory, Places, relative_to
-from vpopsql.importer.dotqmails import DotQmailReader, is_dot_qmail, split_catchall
+from vpopsql.importer.codes import Code
+from vpopsql.importer.deliveries import DeliveryReader
+from vpopsql.importer.directory import Directory, Places, SymbolicLink, relative_to
+from vpopsql.importer.dotqmails import DotQmailReader, split_catchall
 from vpopsql.importer.evidence import Evidence
-from vpopsql.importer.files import COUNTER, FREE_BUCKETS, LIMITS, LOCK, report_unreadable
+from vpopsql.importer.files import COUNTER, find_unsafe, report_unreadable
 from vpopsql.importer.homes import Homes, Outside
 from vpopsql.importer.mailboxes import EPOCH, Home, HomeReader
+from vpopsql.importer.orphans import leave_rest
 from vpopsql.importer.writable import find_unwritable
 from vpopsql.model import CatchAll
-from vpopsql.qmail import dotqmail
+from vpopsql.qmail import assign, dotqmail
 from vpopsql.qmail.lines import encode
 from vpopsql.qmail.vpasswd import VpasswdLine
 from vpopsql.quota import Quota
-
-if TYPE_CHECKING:
-    import os
 
 NEVER = "0.0.0.0"  # noqa: S104 - what vpopmail notes as the address of no login
 _UNKNOWN_LOGIN = site.LastAuth(EPOCH, NEVER)
 # Most accounts of a site share a few quotas.
 _parse_quota = functools.lru_cache(maxsize=4096)(Quota.parse)
-_READ = {VPASSWD, LIMITS, COUNTER, FREE_BUCKETS}
 
 
 @dataclass(slots=True)
@@ -81,10 +79,34 @@ class DomainReader:
         if self._places is None:
             return None
         try:
-            return self._places.open(head.directory)
+            directory = self._places.open(head.directory)
+        except SymbolicLink as error:
+            if error.filename == self._places.shown(head.directory):
+                self._find_linked(head, self._places, error, evidence)
+            else:
+                report_unreadable(evidence, error, f"the directory of {head.name.name}")
+            return None
         except OSError as error:
             report_unreadable(evidence, error, f"the directory of {head.name.name}")
             return None
+        find_unsafe(evidence, directory)
+        return directory
+
+    def _find_linked(
+        self, head: Head, places: Places, error: SymbolicLink, evidence: Evidence
+    ) -> None:
+        """Report a link in place of a domain's directory, and what it may be meant for."""
+        target = posixpath.join(posixpath.dirname(head.directory), error.target)
+        below = relative_to(target, places.vpopmail.shown)
+        target = posixpath.normpath(target if below is None else f"{places.prefix}/{below}")
+        if self._homes.owner(target) == target:
+            other, name = self._homes.domain(target), head.name.name
+            line = assign.domain_line(name, other, head.uid, head.gid, target)
+            reason = f"it leads to {other}: as an alias domain of that it has the line {line}"
+        else:
+            reason = "it leads to no directory of a domain in users/assign"
+        place, text = str(error.filename), f"-> {error.target}"
+        evidence.find(Code.LINKED_DOMAIN, place, 0, text, reason)
 
     def _read(self, head: Head, directory: Directory | None, reading: Reading) -> None:
         evidence = reading.evidence
@@ -107,7 +129,7 @@ class DomainReader:
             tally = evidence.tally("domains' .qmail*", directory.shown)
             found = DotQmailReader(self._places, evidence).read(directory, entries, tally)
             catchall, target, files = split_catchall(found, self._vpopmail_dir)
-            _leave_rest(head, directory, entries, lines, evidence)
+            leave_rest(head, directory, entries, lines, evidence)
         aliases = self._backend.aliases(head, {file.name for file in files}, evidence)
         if aliases:
             files = tuple(sorted([*files, *aliases], key=lambda file: encode(file.name)))
@@ -126,10 +148,23 @@ class DomainReader:
         )
         reading.outside = accounts.homes.outside
         reading.files = [*self._placed(reading.domain, aliases)]
+        if self._places and directory:
+            if self._backend.in_tree:
+                _find_miscounted(reading.domain, directory, evidence)
+            self._check_deliveries(reading, reading.domain, self._places)
         if find_unwritable(reading.domain, self._vpopmail_dir, evidence):
             reading.domain = None
             for tally in evidence.tallies:
                 tally.reject_all()
+
+    def _check_deliveries(self, reading: Reading, domain: site.Domain, places: Places) -> None:
+        names = [file.name for file in domain.files]
+        reader = DeliveryReader(places, domain.directory, names, reading.evidence)
+        reader.check_catchall(domain)
+        homes = [domain.directory for _ in domain.files]
+        homes += [mailbox.directory for mailbox in domain.mailboxes for _ in mailbox.files]
+        for home, (file, shown, key) in zip(homes, reading.files, strict=True):
+            reader.check(file, home, shown, key)
 
     def _placed(
         self, domain: site.Domain, aliases: tuple[site.DotQmailFile, ...]
@@ -188,46 +223,21 @@ class DomainReader:
         )
 
 
+def _find_miscounted(domain: site.Domain, directory: Directory, evidence: Evidence) -> None:
+    """Report a counter file that does not count as many accounts as there are."""
+    accounts = len(domain.mailboxes)
+    if domain.counter is None or domain.counter.control.cur_users == accounts:
+        return
+    shown = f"{directory.shown}/{COUNTER}"
+    damaged = any(each.code is Code.DAMAGED_COUNTER for each in evidence.findings)
+    if directory.has(COUNTER) and not damaged:
+        reason = f"it counts {domain.counter.control.cur_users} accounts, there are {accounts}"
+        evidence.find(Code.MISCOUNTED, shown, 1, "", reason)
+
+
 def _filename(file: site.DotQmailFile) -> str:
     return dotqmail.filename_for(file.name) if file.name else ".qmail"
 
 
 def _name(mailbox: site.Mailbox) -> str:
     return mailbox.name
-
-
-def _leave_rest(
-    head: Head,
-    directory: Directory,
-    entries: "list[os.DirEntry[str]]",
-    lines: Iterable[VpasswdLine],
-    evidence: Evidence,
-) -> None:
-    """List what is in the domain's directory and its buckets and belongs to no account."""
-    homes: set[str] = set()
-    buckets: set[str] = set()
-    for line in lines:
-        home = relative_to(line.directory, head.directory)
-        if home is not None:
-            homes.add(home)
-            bucket = home.rpartition("/")[0]
-            while bucket and bucket not in buckets:
-                buckets.add(bucket)
-                bucket = bucket.rpartition("/")[0]
-    for entry in entries:
-        name = entry.name
-        if name in homes or name in buckets or name in _READ or is_dot_qmail(name):
-            continue
-        derived = name == VPASSWD_CDB or name.endswith(LOCK)
-        what = "made anew by the export" if derived else "in domain directories"
-        evidence.leave(what, f"{directory.shown}/{name}")
-    for bucket in sorted(buckets):
-        try:
-            with directory.enter(bucket) as opened:
-                inside = opened.entries()
-        except OSError:
-            continue  # reported with the homes in it
-        for entry in inside:
-            path_here = f"{bucket}/{entry.name}"
-            if path_here not in homes and path_here not in buckets:
-                evidence.leave("in domain directories", f"{directory.shown}/{path_here}")

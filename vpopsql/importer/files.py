@@ -1,15 +1,26 @@
 """Reading one file and saying why not; the small files that site and domains both have."""
 
+import stat
+
 from vpopsql.importer import site
 from vpopsql.importer.codes import Code
 from vpopsql.importer.directory import Directory, SymbolicLink
 from vpopsql.importer.evidence import Evidence
 from vpopsql.qmail import dircontrol, limits
-from vpopsql.qmail.lines import Comment, Malformed, decode, encode, split_lines
+from vpopsql.qmail.lines import Comment, Malformed, decode, split_lines
 
 LIMITS = ".qmailadmin-limits"
 COUNTER = ".dir-control"
 FREE_BUCKETS = ".dir_control_free"
+_LIMIT_CODES = {
+    limits.Doubt.UNKNOWN_KEY: Code.UNKNOWN_SETTING,
+    limits.Doubt.NO_VALUE: Code.LIMIT_WITHOUT_VALUE,
+    limits.Doubt.ODD_VALUE: Code.ODD_LIMIT,
+    limits.Doubt.PACKED: Code.PACKED_PERMISSIONS,
+    limits.Doubt.REPEATED: Code.DUPLICATE,
+    limits.Doubt.UNREAD: Code.UNREAD_LIMITS,
+}
+
 LOCK = ".lock"
 """What the names of lock files end with."""
 
@@ -38,11 +49,22 @@ def report_unreadable(evidence: Evidence, error: OSError, what: str) -> None:
     """Record why something that is needed could not be read."""
     shown = str(error.filename)
     if isinstance(error, SymbolicLink):
-        evidence.find(Code.LINKED, shown, 0, "", f"{what} is a symbolic link")
+        text = f"-> {error.target}" if error.target else ""
+        evidence.find(Code.LINKED, shown, 0, text, f"{what} is a symbolic link")
     elif isinstance(error, FileNotFoundError | NotADirectoryError):
         evidence.find(Code.MISSING, shown, 0, "", f"{what} is missing")
     else:
         evidence.find(Code.UNREADABLE, shown, 0, "", f"{what}: {error.strerror}")
+
+
+def find_unsafe(evidence: Evidence, directory: Directory) -> None:
+    """Report a directory that qmail does not deliver from."""
+    mode = directory.mode()
+    if mode & (stat.S_IWOTH | stat.S_ISVTX):
+        sticky = "sticky" if mode & stat.S_ISVTX else ""
+        writable = "writable for everybody" if mode & stat.S_IWOTH else ""
+        reason = f"it is {' and '.join(filter(None, (sticky, writable)))}"
+        evidence.find(Code.UNSAFE_HOME, directory.shown, 0, f"{mode:04o}", reason)
 
 
 def read_limits(evidence: Evidence, directory: Directory, name: str) -> site.Limits | None:
@@ -51,30 +73,23 @@ def read_limits(evidence: Evidence, directory: Directory, name: str) -> site.Lim
     if data is None:
         return None
     shown = f"{directory.shown}/{name}"
-    values, malformed = limits.parse(data)
+    values, doubts = limits.parse(data)
     tally = evidence.tally(name, shown)
     lines = split_lines(data)
     tally.files = 1
     tally.lines = len(lines)
-    tally.merged = sum(text.startswith("#") or not text.strip(" \t") for _, text in lines)
-    for line in malformed:
-        alone = limits.parse(encode(line.text))[1]
-        if not alone:
-            tally.merged += 1
-            evidence.find(Code.DUPLICATE, shown, line.number, line.text, line.reason)
-        elif _has_known_key(line.text):
-            evidence.malformed(tally, shown, line)
-        else:
+    merged = {number for number, text in lines if text.startswith("#") or not text.strip(" \t")}
+    for each in doubts:
+        evidence.find(_LIMIT_CODES[each.doubt], shown, each.number, each.text, each.reason)
+        if each.doubt in {limits.Doubt.NO_VALUE, limits.Doubt.REPEATED}:
+            merged.add(each.number)
+        elif each.doubt is limits.Doubt.UNKNOWN_KEY:
             tally.foreign += 1
-            evidence.find(Code.UNKNOWN_SETTING, shown, line.number, line.text, line.reason)
-    tally.imported = tally.lines - tally.merged - tally.foreign - tally.rejected
+        elif each.doubt is limits.Doubt.UNREAD:
+            merged.update(range(each.number + 1, len(lines) + 1))
+    tally.merged = len(merged)
+    tally.imported = tally.lines - tally.merged - tally.foreign
     return site.Limits(values, decode(data))
-
-
-def _has_known_key(text: str) -> bool:
-    """Say whether only the value of a limits line is at fault."""
-    key = text.replace(":", " ").split(maxsplit=1)[0]
-    return not limits.parse(encode(f"{key} 0"))[1]
 
 
 def read_counter(
@@ -92,8 +107,10 @@ def read_counter(
         tally.lines = len(split_lines(data))
         parsed = dircontrol.parse(data)
         if isinstance(parsed, Malformed):
-            evidence.find(Code.MALFORMED, tally.place, parsed.number, parsed.text, parsed.reason)
-            tally.rejected = tally.lines
+            where = f"line {parsed.number}: " if parsed.text else ""
+            reason = f"{where}{parsed.reason}; a new one takes its place"
+            evidence.find(Code.DAMAGED_COUNTER, tally.place, 0, parsed.text, reason)
+            tally.merged = tally.lines
         else:
             control = parsed
             tally.imported = tally.lines

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from vpopsql import names
-from vpopsql.importer.cdb_build import VPASSWD, VPASSWD_CDB
+from vpopsql.importer.account_files import VPASSWD, VPASSWD_CDB
 from vpopsql.importer.codes import Code
 from vpopsql.importer.directory import Directory, SymbolicLink, components
 from vpopsql.importer.evidence import Evidence

@@ -17,7 +17,7 @@ from vpopsql.importer.codes import Code
 from vpopsql.importer.directory import Directory, Places, components, relative_to
 from vpopsql.importer.dotqmails import DotQmailReader, is_dot_qmail
 from vpopsql.importer.evidence import Evidence
-from vpopsql.importer.files import report_unreadable
+from vpopsql.importer.files import find_unsafe, report_unreadable
 from vpopsql.qmail.lines import decode
 from vpopsql.qmail.vpasswd import VpasswdLine
 
@@ -64,9 +64,11 @@ class HomeReader:
         for line, parent, path in self._opened(lines):
             try:
                 home = self._home(parent, path)
-            except (FileNotFoundError, NotADirectoryError):
+            except (FileNotFoundError, NotADirectoryError) as error:
                 shown = f"{self._directory.shown}: {line.name}"
-                reason = f"the directory of {line.name} is missing"
+                is_file = isinstance(error, NotADirectoryError)
+                what = "no directory, but a file" if is_file else "missing"
+                reason = f"the directory of {line.name} is {what}"
                 self._evidence.find(Code.NO_HOME, shown, 0, line.directory, reason)
                 home = Home()
             except OSError as error:
@@ -112,6 +114,7 @@ class HomeReader:
 
     def _home(self, parent: Directory | None, path: str) -> Home:
         with self._places.open(path) if parent is None else parent.enter(path) as directory:
+            find_unsafe(self._evidence, directory)
             dot_qmails = []
             found = None
             for entry in directory.entries():

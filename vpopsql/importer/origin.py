@@ -13,7 +13,7 @@ from sqlalchemy.exc import ArgumentError
 
 from vpopsql.config import Config
 from vpopsql.errors import ImportFailed
-from vpopsql.importer.backend import Backend, Choices, Head
+from vpopsql.importer.backend import Backend, Choices, Head, Prefer
 from vpopsql.importer.cdb_build import CdbBuild
 from vpopsql.importer.evidence import Evidence
 from vpopsql.importer.scan import Progress, Scanned, Source, scan
@@ -68,6 +68,7 @@ class Origin:
     layout: Layout = Layout.AUTO
     dialect: Dialect = Dialect.VPOPMAIL
     read_homes: bool = True
+    prefer: Prefer = Prefer.VPASSWD
 
     @property
     def name(self) -> str:
@@ -103,6 +104,7 @@ class Origin:
                 store_clear_text=config.passwords.store_clear_text,
                 read_homes=self.read_homes,
                 is_indimail=self.dialect is Dialect.INDIMAIL,
+                prefer=self.prefer,
                 catchall=config.domains.catchall,
             ),
         )
@@ -113,9 +115,14 @@ class Origin:
         :raises ImportFailed: something of it cannot be opened.
         """
         source, evidence = self.source(config), Evidence()
+
+        def cdb_build(heads: Sequence[Head]) -> Backend:
+            del heads
+            return CdbBuild(source.choices.prefer)
+
         with ExitStack() as stack:
             if self.tables is None:
-                return scan(source, _cdb_build, jobs=jobs, progress=progress, evidence=evidence)
+                return scan(source, cdb_build, jobs=jobs, progress=progress, evidence=evidence)
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vpopsql-")))
             staged = stage(self.tables, self.store.value, scratch, evidence, self.layout)
             stack.callback(staged.close)
@@ -142,6 +149,7 @@ def recall(text: str) -> Origin:
             layout=Layout(values["layout"]),
             dialect=Dialect(values["dialect"]),
             read_homes=values["read_homes"],
+            prefer=Prefer(values["prefer"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ImportFailed(
@@ -161,8 +169,3 @@ def with_password(origin: Origin, password: str) -> Origin:
     except (ArgumentError, ValueError):
         return origin  # refused, with a reason, when it is opened
     return replace(origin, tables=url.render_as_string(hide_password=False))
-
-
-def _cdb_build(heads: Sequence[Head]) -> Backend:
-    del heads
-    return CdbBuild()

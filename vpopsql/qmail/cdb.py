@@ -23,10 +23,12 @@ _SIZE_MAX = 2**32 - 1
 def read(data: bytes) -> list[tuple[bytes, bytes]]:
     """Return the records of a cdb in file order, duplicate keys included.
 
-    :raises ValueError: the file is damaged; the text names the offset.
+    :raises ValueError: the file is damaged, or its tables, by which records are looked up, are
+        not those of its records; the text names the offset.
     """
-    end = min(_table(data, number)[0] for number in range(_TABLES))
+    end, listed = _listed(data)
     records = []
+    positions = []
     position = _HEADER_SIZE
     while position < end:
         key_size, data_size = _pair(data, position, end)
@@ -35,7 +37,11 @@ def read(data: bytes) -> list[tuple[bytes, bytes]]:
         if data_at + data_size > end:
             raise ValueError(f"cdb damaged at offset {position}: the record passes its end")
         records.append((data[key_at:data_at], data[data_at : data_at + data_size]))
+        positions.append(position)
         position = data_at + data_size
+    # A file whose last blocks never reached the disk may have zeros in their place.
+    if wrong := listed.symmetric_difference(positions):
+        raise ValueError(f"cdb damaged at offset {min(wrong)}: its tables have other records")
     return records
 
 
@@ -131,6 +137,15 @@ def _hashes(keys: list[bytes]) -> list[int]:
             for index, (hashed,) in zip(group, struct.iter_unpack("<Q", result), strict=True):
                 hashes[index] = hashed
     return hashes
+
+
+def _listed(data: bytes) -> tuple[int, set[int]]:
+    """Return where the records end, and the positions of those that the tables have."""
+    tables = [_table(data, number) for number in range(_TABLES)]
+    slots = array("I", b"".join([data[start : start + n * _PAIR.size] for start, n in tables]))
+    if sys.byteorder == "big":
+        slots.byteswap()
+    return min(start for start, _ in tables), set(slots[1::2]) - {0}
 
 
 def _table(data: bytes, number: int) -> tuple[int, int]:

@@ -57,10 +57,12 @@ def parse_cdb(data: bytes) -> list[VpasswdLine | Malformed]:
         records = cdb.read(data)
     except ValueError as error:
         return [Malformed(0, "", str(error))]
-    return [
-        _parse_line(number, decode(name + b":" + rest))
-        for number, (name, rest) in enumerate(records, 1)
-    ]
+    return [parse_record(number, *record) for number, record in enumerate(records, 1)]
+
+
+def parse_record(number: int, name: bytes, rest: bytes) -> VpasswdLine | Malformed:
+    """Return the mailbox of a cdb's record."""
+    return _parse_line(number, decode(name + b":" + rest))
 
 
 def render_line(line: VpasswdLine) -> str:

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from vpopsql import names
 from vpopsql.importer import files, site
+from vpopsql.importer.account_files import VPASSWD
 from vpopsql.importer.backend import Head, Listing, Shared
-from vpopsql.importer.cdb_build import VPASSWD
 from vpopsql.importer.codes import Code
 from vpopsql.importer.directory import Directory, plain_path, relative_to
 from vpopsql.importer.evidence import Evidence, Tally, may_be_shown
