@@ -415,7 +415,7 @@ DAMAGE: dict[str, tuple[Callable[[Changing], object], set[Code], list[str]]] = {
     "a line that is no account": (
         lambda site: site.damage(VPASSWD, b"bob:$6$", b"bob$6$"),
         {Code.MALFORMED},
-        ["malformed"],
+        ["malformed", "in-cdb-only"],
     ),
     "a line that says nothing": (
         lambda site: site.append(IP_MAP, b"# a comment"),
@@ -522,8 +522,8 @@ DAMAGE: dict[str, tuple[Callable[[Changing], object], set[Code], list[str]]] = {
     ),
     "a broken counter": (
         lambda site: site.write(f"{DOMAIN[1:]}/.dir-control", b"x\ny\n"),
-        {Code.MALFORMED},
-        ["malformed"],
+        set(),
+        ["damaged-counter"],
     ),
     "a list of free buckets alone": (
         lambda site: site.write(f"{DOMAIN[1:]}/.dir_control_free", site.take(COUNTER)),

@@ -339,7 +339,7 @@ def test_the_command_reads_plans_applies_and_proves(
     assert [each.exit_code for each in (planned, applied, again, proved)] == [1, 1, 1, 0]
     assert "Imported: 10 domains with 270 mailboxes" in applied.output
     assert "Nothing to do: the database has all of it already." in again.output
-    assert "0 files unexplained" in proved.output
+    assert "0 files that differ for no known reason" in proved.output
     written = "".join(
         [
             *(each.output for each in (planned, applied, again, proved)),
@@ -458,7 +458,7 @@ def test_an_update_carries_over_what_has_changed_in_the_tables(
     proved = sqlsites.run(database_url, sample.root, "verify")
 
     assert [each.exit_code for each in (refused, updated, proved)] == [2, 1, 0]
-    assert " 2 domains were updated, 0 removed." in updated.output
+    assert " Updated: 2 domains; removed: 0." in updated.output
     with database.reader() as session:
         assert session.scalar(select(Mailbox.comment).where(Mailbox.name == "a1")) == "new"
 
@@ -488,7 +488,7 @@ def test_a_site_without_its_tree_is_imported_and_proved(
     summary = json.loads(applied.output.splitlines()[-1])
     assert summary["parts"]["mailboxes"]["new"] == 270
     assert summary["lines_add_up"] is True
-    assert "0 files unexplained" in proved.output
+    assert "0 files that differ for no known reason" in proved.output
 
 
 # --- one moment -------------------------------------------------------------------------------

@@ -204,7 +204,7 @@ def test_the_command_reads_plans_applies_and_proves(
     assert [each.exit_code for each in (planned, applied, again, proved)] == [1, 1, 1, 0]
     assert "Imported: 10 domains with 270 mailboxes" in applied.output
     assert "Nothing to do: the database has all of it already." in again.output
-    assert "0 files unexplained" in proved.output
+    assert "0 files that differ for no known reason" in proved.output
     shown = "".join(each.output for each in (planned, applied, again, proved))
     written = shown + sqlsites.everything(database)
     assert "onlypw" not in shown

@@ -294,8 +294,10 @@ class _Comparison:
     def _clashes(self, wanted: dict[str, list[str]]) -> dict[str, list[str]]:
         """Return which names and directories domains need in vain."""
         needed = [text for each in wanted.values() for text in each]
-        taken = stored.taken_names(self._session, needed)
-        taken |= stored.directory_ids(self._session, needed).keys()
+        directories = [text for text in needed if text.startswith("/")]
+        names = [text for text in needed if not text.startswith("/")]
+        taken = stored.taken_names(self._session, names)
+        taken |= stored.directory_ids(self._session, directories).keys()
         taken -= {text for each in self._released.values() for text in each}
         return {
             name: clashes

@@ -91,7 +91,7 @@ class _Text(NamedTuple):
 class SourceFiles:
     """The files of the source by site path.
 
-    :param in_tree: whether all of them count, or what is in tables is to be read there.
+    :param in_tree: whether all that the source has is in files.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class SourceFiles:
         self._in_tree = in_tree
 
     def is_in_tables(self, path: str) -> bool:
-        """Say whether the source has a table for what is in this file."""
+        """Say whether the source may have a table for what is in this file."""
         name = path.rpartition("/")[2]
         in_table = name in _OURS_IN_DOMAIN or name == "ip_alias_map" or is_dot_qmail(name)
         return in_table and not self._in_tree and not path.startswith(f"{self._qmail_dir}/")
@@ -111,8 +111,6 @@ class SourceFiles:
     def read(self, path: str) -> _Text:
         """Return a file."""
         folder, _, name = path.rpartition("/")
-        if self.is_in_tables(path) and not is_dot_qmail(name):
-            return _Text(path, None, is_there=False)
         directory = self._opened.directory(folder, self._vpopmail_dir)
         if directory is None:
             return _Text(path, None, is_there=False)
@@ -140,8 +138,7 @@ class SourceFiles:
         if directory is None:
             return []
         with directory:
-            paths = [f"{folder}/{name}" for name in directory.names() if is_wanted(name)]
-        return [path for path in paths if is_dot_qmail(path.rpartition("/")[2]) or self._in_tree]
+            return [f"{folder}/{name}" for name in directory.names() if is_wanted(name)]
 
 
 class FileComparison:
@@ -183,17 +180,24 @@ class FileComparison:
             return self._new(path, text.shown)
         if text.content is not None and text.content == wanted:
             return Kind.IDENTICAL
-        if wanted is None and (code := self._leaves_out(text.shown)):
+        if code := self._of_whole_file(name, text.shown, wanted):
             return self._proof.explain(text.shown, 0, str(code))
         if wanted is None and (name in _OURS_IN_DOMAIN or is_dot_qmail(name)):
             return self._as_a_whole(text.shown)
-        if name in _COUNTERS and (found := self._findings(text.shown)):
-            return self._proof.explain(text.shown, 0, str(found[0].code))
         if name in _TEXTS:
             return self._cdb(text, wanted, f"{folder}/{_TEXTS[name]}")
         if isinstance(text.content, bytes) and not isinstance(wanted, Link):
             return self._lines(name, text.shown, text.content, wanted or b"")
         return self._as_a_whole(text.shown)
+
+    def _of_whole_file(self, name: str, shown: str, wanted: Content) -> Code | None:
+        """Return the code of a finding that says what becomes of the file, None if none does."""
+        codes = [finding.code for finding in self._findings(shown)]
+        if Code.UNREAD_FILE in codes:
+            return Code.UNREAD_FILE
+        if codes and name in _COUNTERS:
+            return codes[0]
+        return self._leaves_out(shown) if wanted is None else None
 
     def _findings(self, shown: str) -> Sequence[Finding]:
         return [*self._of_site.get(shown, ()), *self._of_domain.get(shown, ())]
