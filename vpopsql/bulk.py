@@ -63,7 +63,8 @@ def _bound(
     for place, type_ in enumerate(types if values else ()):
         column = values[place]
         bind = type_.dialect_impl(dialect).bind_processor(dialect)
-        if bind and not (isinstance(type_, ExactText) and _is_plain(column)) and any(column):
+        is_null = column.count(None) == len(column)
+        if bind and not is_null and not (isinstance(type_, ExactText) and _is_plain(column)):
             values[place] = tuple(map(bind, column))
     return zip(*values, strict=True)
 
