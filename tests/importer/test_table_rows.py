@@ -81,7 +81,9 @@ def read(
 ) -> tuple[site.Site, Evidence]:
     """Read the site with two accounts and what the statements add; nothing may be lost."""
     dump = root / "dump.sql"
-    dump.write_bytes((TABLES + POSTMASTER + JOE + "".join(statements) + END).encode())
+    dump.write_bytes(
+        (TABLES + POSTMASTER + JOE + "".join(statements) + END).encode(errors="surrogateescape")
+    )
     found, evidence = support.read_tables(
         Store.MYSQL, str(dump), root, read_homes=False, dialect=dialect
     )
@@ -511,6 +513,7 @@ def test_addresses_are_mapped_to_real_domains(root: Path) -> None:
     [
         (ip("192.0.2.1", "gone.net"), "unknown-domain", "192.0.2.1", (1, 0, 0, 1)),
         (ip("192.0.2.1", ""), "unknown-domain", "192.0.2.1", (1, 0, 0, 1)),
+        (ip("192.0.2.1", "caf\udce9.net"), "unknown-domain", "192.0.2.1", (1, 0, 0, 1)),
         (ip("localhost"), "malformed", "localhost", (1, 0, 0, 1)),
         (ip("#"), "malformed", "#", (1, 0, 0, 1)),
         (ip(""), "malformed", "", (1, 0, 0, 1)),

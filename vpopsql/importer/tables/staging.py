@@ -172,7 +172,7 @@ class Staged:
         """Return the rows that are filed under a name, in the order they were read."""
         found = self._ask(
             f"SELECT line, data FROM rows_{TABLES.index(table)} WHERE owner = ? ORDER BY rowid",  # noqa: S608 - our own names
-            (owner,),
+            (to_database_text(owner),),
         )
         return [Row(line, unpack(data)) for line, data in found]
 
