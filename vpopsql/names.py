@@ -33,7 +33,7 @@ def lower(text: str) -> str:
 
     qmail compares names this way; `str.lower` would also fold letters that qmail tells apart.
     """
-    return text.translate(_ASCII_LOWER)
+    return text.lower() if text.isascii() else text.translate(_ASCII_LOWER)
 
 
 def sort_key(name: str) -> str:

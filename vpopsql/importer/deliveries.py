@@ -18,6 +18,7 @@ from vpopsql.importer.evidence import Evidence
 from vpopsql.model import CatchAll, LineKind
 from vpopsql.qmail import dotqmail
 
+_QUOTING = frozenset("\"'\\")
 _BLANKS = " \t"
 _COMPANION = re.compile(
     r"(.+?)-(?:digest-.+|(?:accept|reject|return|confirm)-default|owner|default)", re.DOTALL
@@ -101,7 +102,7 @@ class DeliveryReader:
     def _missing_argument(self, text: str) -> str | None:
         """Return the first file or directory that a program is given and does not find."""
         try:
-            _, *arguments = shlex.split(text.removeprefix("|"))
+            _, *arguments = _words(text.removeprefix("|"))
         except ValueError:
             return None  # only a shell knows
         paths = (path for argument in arguments if (path := self._ours(argument)) is not None)
@@ -126,6 +127,16 @@ class DeliveryReader:
             return False
         except OSError:
             return True  # not to be known
+
+
+def _words(text: str) -> list[str]:
+    """Return the words of a shell's command.
+
+    :raises ValueError: a quotation has no end.
+    """
+    if text.isascii() and text.isprintable() and _QUOTING.isdisjoint(text):
+        return text.split()  # ten times as quick, and nearly always
+    return shlex.split(text)
 
 
 def _before_dashes(name: str) -> Iterator[str]:

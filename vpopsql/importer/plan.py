@@ -24,7 +24,7 @@ from vpopsql.importer.scan import Progress, Scanned
 from vpopsql.importer.spool import Entry
 from vpopsql.importer.states import SHOWN, Parts, State, no_parts
 
-_MAILBOXES_AT_ONCE = 5_000
+_MAILBOXES_AT_ONCE = 10_000
 
 # What the parts of a site are called, of the counts of a domain and of the kinds of changes.
 _PARTS = {"aliases": "alias domains", "mailboxes": "mailboxes", "dotqmail_files": "dotqmail files"}

@@ -10,9 +10,9 @@ import tempfile
 import weakref
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO
 
-from vpopsql.importer import site
+from vpopsql.importer import packing, site
 from vpopsql.importer.evidence import Evidence
 
 
@@ -30,11 +30,7 @@ class Entry:
 def pack(domain: site.Domain) -> tuple[Entry, bytes]:
     """Return a domain as the spool takes it; workers do this for their parent."""
     names = tuple(name.name for name in domain.names)
-    return Entry(names[0], names, domain.directory, domain.counts()), _dump(domain)
-
-
-def _dump(value: object) -> bytes:
-    return pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
+    return Entry(names[0], names, domain.directory, domain.counts()), packing.pack(domain)
 
 
 class Spool(Collection[site.Domain]):
@@ -70,12 +66,11 @@ class Spool(Collection[site.Domain]):
 
     def put_evidence(self, name: str, evidence: Evidence) -> None:
         """Add what was found in a domain, whether or not it can be imported."""
-        self._evidence[name] = self._write(_dump(evidence))
+        self._evidence[name] = self._write(pickle.dumps(evidence, pickle.HIGHEST_PROTOCOL))
 
     def get(self, name: str) -> site.Domain:
         """Return one domain."""
-        domain: site.Domain = self._read(*self._places[name])
-        return domain
+        return packing.unpack(self._read(*self._places[name]))
 
     def is_complete(self, name: str) -> bool:
         """Say whether everything of a domain could be read."""
@@ -95,7 +90,8 @@ class Spool(Collection[site.Domain]):
 
     def evidence_of(self, name: str) -> Evidence:
         """Return what was found in one domain."""
-        evidence: Evidence = self._read(*self._evidence[name])
+        data = self._read(*self._evidence[name])
+        evidence: Evidence = pickle.loads(data)  # noqa: S301 - written by this very process
         return evidence
 
     def __iter__(self) -> Iterator[site.Domain]:
@@ -113,6 +109,6 @@ class Spool(Collection[site.Domain]):
         position, self._end = self._end, self._end + len(data)
         return position, len(data)
 
-    def _read(self, position: int, size: int) -> Any:  # noqa: ANN401 - what was written
+    def _read(self, position: int, size: int) -> bytes:
         self._file.seek(position)
-        return pickle.loads(self._file.read(size))  # noqa: S301 - written by this very process
+        return self._file.read(size)
