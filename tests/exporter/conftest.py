@@ -9,7 +9,7 @@ from tests import sites
 from vpopsql.config import Config, Export, Paths
 from vpopsql.db import Database
 from vpopsql.exporter.apply import Applied, apply
-from vpopsql.exporter.generations import DIRECTORY as GENERATIONS
+from vpopsql.exporter.generations import DIRECTORY
 from vpopsql.importer.backend import Choices
 
 
@@ -56,5 +56,5 @@ def files_below(root: Path) -> dict[str, bytes]:
             str(path.readlink()).encode() if path.is_symlink() else path.read_bytes()
         )
         for path in sorted(root.rglob("*"))
-        if (path.is_symlink() or path.is_file()) and GENERATIONS not in path.parts
+        if (path.is_symlink() or path.is_file()) and DIRECTORY not in path.parts
     }

@@ -16,12 +16,13 @@ import pytest
 from sqlalchemy import delete, select, update
 
 from tests import factories
-from tests.exporter.conftest import GENERATIONS, files_below
+from tests.exporter.conftest import files_below
 from vpopsql import tree
 from vpopsql.config import Config, Paths
 from vpopsql.db import Database
 from vpopsql.errors import ExportFailed
 from vpopsql.exporter.apply import Applied, apply, follow
+from vpopsql.exporter.generations import DIRECTORY as GENERATIONS
 from vpopsql.exporter.projector import Projector
 from vpopsql.model import (
     Domain,
@@ -645,6 +646,7 @@ import sys
 from vpopsql.config import Config, Paths
 from vpopsql.db import Database
 from vpopsql.exporter.apply import apply
+from vpopsql.exporter.generations import DIRECTORY as GENERATIONS
 from vpopsql.exporter import render
 database = Database(sys.argv[1])
 print("ready", flush=True)

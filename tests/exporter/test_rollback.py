@@ -9,11 +9,12 @@ import pytest
 from sqlalchemy import delete
 
 from tests import factories
-from tests.exporter.conftest import GENERATIONS, files_below
+from tests.exporter.conftest import files_below
 from vpopsql.config import Config, Paths
 from vpopsql.db import Database
 from vpopsql.errors import ExportFailed
 from vpopsql.exporter.apply import Applied
+from vpopsql.exporter.generations import DIRECTORY as GENERATIONS
 from vpopsql.exporter.plan import Change
 from vpopsql.exporter.rollback import generations, plan_back, roll_back
 from vpopsql.model import DomainName, DotQmailFile
