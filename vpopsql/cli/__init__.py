@@ -27,6 +27,7 @@ _COMMANDS = {
     "config": ("vpopsql.cli.config", "show_config"),
     "db": ("vpopsql.cli.db", "db"),
     "export": ("vpopsql.cli.export", "export"),
+    "hosts": ("vpopsql.cli.hosts", "hosts"),
     "import": ("vpopsql.cli.import_", "import_"),
     "serve": ("vpopsql.cli.serve", "serve"),
     "trash": ("vpopsql.cli.trash", "trash"),

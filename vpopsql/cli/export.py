@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from vpopsql.cli import load_config
+from vpopsql.cli.follow import follow
+from vpopsql.cli.hooks import hooks, tell
 
 if TYPE_CHECKING:
     from vpopsql.exporter.apply import Applied
@@ -34,6 +36,10 @@ def _format(*choices: str) -> Callable[[F], F]:
 @click.group()
 def export() -> None:
     """Write the files that qmail and vpopmail read."""
+
+
+export.add_command(follow)
+export.add_command(hooks)
 
 
 @export.command()
@@ -83,13 +89,15 @@ def apply(ctx: click.Context, output: str, planned: str | None) -> None:
     try:
         database.require_schema()
         applied = exporter.apply(database, config, planned=planned)
+        failures = tell(database, config)
     finally:
         database.close()
     if output == "json":
         _print_json(_described(applied))
-        return
-    _print_applied(applied)
-    click.echo(f"{_counted(applied)}; at revision {applied.revision}")
+    else:
+        _print_applied(applied)
+        click.echo(f"{_counted(applied)}; at revision {applied.revision}")
+    ctx.exit(1 if failures else 0)
 
 
 @export.command()
