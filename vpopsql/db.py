@@ -168,8 +168,8 @@ class Database:
         :raises DatabaseUnavailable: the connection failed.
         """
         with _outages(self.url):
-            held = self._read_engine.raw_connection()
-            connection: Any = held.driver_connection
+            held = self._read_engine.connect()
+            connection: Any = held.connection.driver_connection
             held.detach()
         with contextlib.closing(held):
             yield (

@@ -39,7 +39,7 @@ from vpopsql.exporter import hosts, position
 from vpopsql.exporter.apply import Applied, apply, explained, follow, relay
 from vpopsql.exporter.hooks import Courier, CourierThread
 from vpopsql.exporter.position import Position
-from vpopsql.exporter.removals import removed_since
+from vpopsql.exporter.removals import owners_of, removed_since
 from vpopsql.model import HostRole, Revision
 from vpopsql.touched import Touched
 from vpopsql.tree import Tree
@@ -122,6 +122,8 @@ class Follower:
         self._adopts = adopts
         self._shown: set[int] = set()
         """Revisions that the files show, later than some that they may not."""
+        self._has_whole = False
+        """Whether all files show those, and none that is older is known to be missing."""
         self.is_settled = True
         """Whether no revision can come to light that is older than where the host stands."""
 
@@ -154,8 +156,10 @@ class Follower:
         with self._database.snapshot() as session:
             due = self._due(session, stands, mark)
             at = session.scalar(select(Revision.at).where(Revision.id == mark.revision))
-        applied = self._carry_out(due, is_known=stands is not None or self._adopts)
+        is_known = stands is not None or self._has_whole or self._adopts
+        applied = self._carry_out(due, is_known=is_known)
         self.is_settled = mark.is_settled
+        self._has_whole = not mark.is_settled and (self._has_whole or due.touched is None)
         if mark.is_settled:
             self._shown = {each for each in self._shown | due.revisions if each > mark.revision}
             new = Position(self._role, mark.revision, at, mark.audit)
@@ -178,12 +182,14 @@ class Follower:
         return revision
 
     def _due(self, session: Session, stands: Position | None, mark: Mark) -> _Due:
+        if self._has_whole:
+            stands = Position(self._role, 0, None, 0)
         since = 0 if stands is None else stands.revision
         query = select(Revision.id, Revision.domain, Revision.topic).where(Revision.id > since)
         rows = session.execute(query).all()
         ids = frozenset(row.id for row in rows)
         topics = {row.topic for row in rows if row.id not in self._shown}
-        if stands is None or stands.role is not self._role or not _is_known(session, stands, mark):
+        if stands is None or not (self._has_whole or self._is_known(session, stands, mark)):
             return _Due(ids, None, has_deletions=True)
         new = [row for row in rows if row.id not in self._shown]
         # Three sets, as they are added to.
@@ -202,6 +208,7 @@ class Follower:
             return None
         if due.touched is None:
             applied = apply(self._database, self._config, is_known=is_known, is_recorded=False)
+            self._remove_left_behind()
         elif due.touched:
             applied = follow(self._database, self._config, due.touched)
         else:
@@ -211,13 +218,23 @@ class Follower:
                 trash.finish(session, self._tree)
         return applied
 
+    def _remove_left_behind(self) -> None:
+        """Remove files whose rows were deleted while nobody knew where this host stands."""
+        with self._database.reader() as session:
+            paths = {path for path in removed_since(session, 0) if self._tree.exists(path)}
+            domains = owners_of(session, paths)
+        if domains:
+            touched = Touched(dotqmail=domains, limits=set(domains), removed=paths)
+            follow(self._database, self._config, touched)
 
-def _is_known(session: Session, stands: Position, mark: Mark) -> bool:
-    """Tell whether the database has the revision that a host stands at."""
-    if stands.revision == 0:
-        return mark.revision == 0
-    at = session.scalar(select(Revision.at).where(Revision.id == stands.revision))
-    return at is not None and at == stands.at
+    def _is_known(self, session: Session, stands: Position, mark: Mark) -> bool:
+        """Tell whether the database has the revision that the host stands at, in this role."""
+        if stands.role is not self._role:
+            return False
+        if stands.revision == 0:
+            return mark.revision == 0
+        at = session.scalar(select(Revision.at).where(Revision.id == stands.revision))
+        return at is not None and at == stands.at
 
 
 class Service:
@@ -280,13 +297,14 @@ class Service:
                 return
 
     def _trouble_with(self, error: VpopsqlError | OSError) -> None:
-        is_outage = isinstance(error, DatabaseUnavailable | DatabaseRefused | SchemaError)
-        if is_outage:
+        if isinstance(error, DatabaseUnavailable | DatabaseRefused | SchemaError):
+            # Its words change while a server goes down and comes up; it is one outage.
+            event = trouble = "database away, files stay"
             self._database.forget_connections()
         else:
+            event, trouble = "files behind", str(error)
             with contextlib.suppress(VpopsqlError, OSError):
-                self._follower.report(str(error))
-        if (said := str(error)) != self._trouble:
-            event = "database away, files stay" if is_outage else "files behind"
-            self._log.error(event, error=said)
-        self._trouble = said
+                self._follower.report(trouble)
+        log = self._log.debug if trouble == self._trouble else self._log.error
+        log(event, error=str(error))
+        self._trouble = trouble

@@ -10,7 +10,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from vpopsql.exporter import render
-from vpopsql.model import AuditEntry, Domain, DomainName, from_database_text
+from vpopsql.model import AuditEntry, Domain, DomainName, Mailbox, from_database_text
 from vpopsql.qmail import dotqmail
 
 
@@ -44,6 +44,22 @@ def removed_since(session: Session, audit: int) -> set[str]:
     return files | {
         f"{directories[domain]}/{f}" for domain, f in in_domains if domain in directories
     }
+
+
+def owners_of(session: Session, paths: Iterable[str]) -> set[str]:
+    """Return the domains in whose directories, or in whose mailboxes' homes, files are."""
+    homes = {path.rpartition("/")[0] for path in paths}
+    spelled = [spelling for home in homes for spelling in (home, f"{home}/")]
+    query = (
+        select(DomainName.name)
+        .join(Domain, Domain.id == DomainName.domain_id)
+        .outerjoin(Mailbox, Mailbox.domain_id == Domain.id)
+        .where(
+            ~DomainName.is_alias,
+            or_(Domain.directory.in_(spelled), Mailbox.directory.in_(spelled)),
+        )
+    )
+    return set(session.scalars(query)) if spelled else set()
 
 
 def _path_of(name: str, lines: list[str | None] | None) -> set[str]:
