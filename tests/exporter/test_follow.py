@@ -299,9 +299,7 @@ def test_a_damaged_note_of_where_it_stands_is_none(
 
 @pytest.fixture
 def late(site: Site) -> Iterator[sa.Connection]:
-    """A connection that has written a revision and not committed it."""
-    if site.database.is_sqlite:
-        pytest.skip("SQLite has one writer at a time")
+    """A connection that has written a revision and not committed it; SQLite has one writer."""
     engine = sa.create_engine(site.database.url)
     with contextlib.closing(engine.connect()) as connection:
         connection.execute(
@@ -312,6 +310,7 @@ def late(site: Site) -> Iterator[sa.Connection]:
     engine.dispose()
 
 
+@pytest.mark.parametrize("_backend", ["postgresql"], indirect=True)
 def test_a_revision_that_comes_to_light_after_a_newer_one_is_followed(
     site: Site, follower: Follow, talk: Talk, late: sa.Connection, root: Path, tmp_path: Path
 ) -> None:
@@ -330,6 +329,7 @@ def test_a_revision_that_comes_to_light_after_a_newer_one_is_followed(
     assert files(root)["/home/vpopmail/domains/example.com/.qmail-info2"] == b"joe@example.com\n"
 
 
+@pytest.mark.parametrize("_backend", ["postgresql"], indirect=True)
 def test_it_is_followed_by_one_that_was_started_anew_as_well(
     follower: Follow, talk: Talk, late: sa.Connection, root: Path
 ) -> None:
@@ -343,6 +343,7 @@ def test_it_is_followed_by_one_that_was_started_anew_as_well(
     assert b":Late:" in files(root)["/home/vpopmail/domains/test.com/vpasswd"]
 
 
+@pytest.mark.parametrize("_backend", ["postgresql"], indirect=True)
 def test_what_is_shown_already_is_not_written_again_while_an_older_one_is_awaited(
     follower: Follow, talk: Talk, late: sa.Connection
 ) -> None:

@@ -273,11 +273,10 @@ def test_once_is_for_cron(database: Database, start: Start, tmp_path: Path) -> N
     assert_equal(database, tmp_path)
 
 
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
 def test_a_database_that_is_away_is_said_once(
     database: Database, start: Start, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    if database.is_sqlite:
-        pytest.skip("a file is not stopped")
     server = request.getfixturevalue("server")
     mail = start("mail")
     eventually(lambda: are_up_to_date(database, "mail"), "it has not begun")
@@ -304,11 +303,10 @@ def is_reachable(database: Database) -> bool:
     return False
 
 
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_a_backup_that_was_put_in_the_place_of_the_database_is_followed(
     database: Database, start: Start, tmp_path: Path
 ) -> None:
-    if not database.is_sqlite:
-        pytest.skip("PostgreSQL has no one file")
     mail = start("mail")
     eventually(lambda: are_up_to_date(database, "mail"), "it has not begun")
     backup = tmp_path / "backup.db"

@@ -1,5 +1,6 @@
 """``vpopsql export``: the files that qmail and vpopmail read."""
 
+import contextlib
 import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -110,6 +111,7 @@ def rollback(ctx: click.Context, generation: int | None, output: str, *, dry_run
 
     The database is not asked and not changed: the next `apply` brings the files back to it.
     """
+    from vpopsql.db import Database
     from vpopsql.exporter import rollback as exporter
 
     config = load_config(ctx)
@@ -125,12 +127,14 @@ def rollback(ctx: click.Context, generation: int | None, output: str, *, dry_run
     number, applied = exporter.roll_back(config, generation)
     if output == "json":
         _print_json({"generation": number} | _described(applied))
-        return
-    _print_applied(applied)
-    click.echo(
-        f"{_counted(applied)}, back at generation {number}. The database says otherwise still:"
-        " see `vpopsql export plan`"
-    )
+    else:
+        _print_applied(applied)
+        click.echo(
+            f"{_counted(applied)}, back at generation {number}. The database says otherwise"
+            " still: see `vpopsql export plan`"
+        )
+    with contextlib.closing(Database(config.database.url)) as database:
+        ctx.exit(1 if tell(database, config) else 0)
 
 
 @export.command()

@@ -69,13 +69,17 @@ def run(ctx: click.Context) -> None:
 def tell(database: "Database", config: "Config") -> list[str]:
     """Run the hooks that something waits for; say what went wrong, and return it.
 
-    :raises DatabaseUnavailable, DatabaseRefused, ExportFailed: see `Courier.deliver`.
+    :raises ExportFailed: the outbox cannot be read or written.
     """
     if not config.hooks.commands:
         return []
+    from vpopsql.errors import DatabaseRefused, DatabaseUnavailable
     from vpopsql.exporter.hooks import Courier
 
-    failures = Courier(database, config).deliver_patiently()
+    try:
+        failures = Courier(database, config).deliver_patiently()
+    except (DatabaseUnavailable, DatabaseRefused) as error:
+        failures = [f"hooks wait: {error}"]
     for failure in failures:
         click.echo(_printable(f"{failure}; see `vpopsql export hooks list`"), err=True)
     return failures

@@ -18,7 +18,7 @@ import contextlib
 import os
 import select as select_
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import structlog
@@ -37,7 +37,7 @@ from vpopsql.errors import (
 )
 from vpopsql.exporter import hosts, position
 from vpopsql.exporter.apply import Applied, apply, explained, follow, relay
-from vpopsql.exporter.hooks import Courier, CourierThread
+from vpopsql.exporter.hooks import Courier, hooks_in_background
 from vpopsql.exporter.position import Position
 from vpopsql.exporter.removals import owners_of, removed_since
 from vpopsql.model import HostRole, Revision
@@ -124,6 +124,8 @@ class Follower:
         """Revisions that the files show, later than some that they may not."""
         self._has_whole = False
         """Whether all files show those, and none that is older is known to be missing."""
+        self.revision = 0
+        """Where the host stands; 0: not known."""
         self.is_settled = True
         """Whether no revision can come to light that is older than where the host stands."""
 
@@ -166,6 +168,7 @@ class Follower:
             if new != stands:
                 with explained(self._config.paths):
                     position.write(self._tree, self._config.paths, new)
+            self.revision = new.revision
         else:
             self._shown |= due.revisions
         return applied
@@ -246,40 +249,36 @@ class Service:
         self._settings = config.follow
         self._log = structlog.get_logger("vpopsql.follow")
         self._trouble: str | None = None
+        self._reported: int | None = None
         self._report_by = 0.0
 
     def run(self, stop: Stop, courier: Courier) -> None:
         """Keep the host up to date until ``stop``, and its hooks informed."""
-        hooks = CourierThread(courier) if courier.is_needed else None
         delay_s = RETRY_FIRST_S
-        try:
+        with hooks_in_background(courier) as tell:
             while not stop.wait():
                 try:
                     with self._database.watch(stop.descriptor, self._settings.poll_s) as watch:
                         self._database.require_schema()
                         while not stop.wait():
-                            self._pass(hooks)
+                            self._pass(tell)
                             delay_s = RETRY_FIRST_S
                             self._wait(watch, stop)
                 except (VpopsqlError, OSError) as error:
                     self._trouble_with(error)
                     stop.wait(delay_s)
                     delay_s = min(2 * delay_s, RETRY_LONGEST_S)
-        finally:
-            if hooks:
-                hooks.stop()
 
-    def _pass(self, hooks: CourierThread | None) -> None:
+    def _pass(self, tell: Callable[[], object]) -> None:
         applied = self._follower.catch_up()
-        if applied is not None:
-            if hooks:
-                # Also for what others have written on this host.
-                hooks.wake()
-            if applied.extra:
-                self._log.warning("files without rows", count=len(applied.extra))
+        if applied is not None and applied.extra:
+            self._log.warning("files without rows", count=len(applied.extra))
         is_over = self._trouble is not None
-        if applied is not None or is_over or time.monotonic() >= self._report_by:
-            revision = self._follower.report()
+        is_due = time.monotonic() >= self._report_by or self._follower.revision != self._reported
+        if applied is not None or is_over or is_due:
+            # Every now and then, for what others have written on this host.
+            tell()
+            self._reported = revision = self._follower.report()
             self._report_by = time.monotonic() + self._settings.report_s
             changed = 0 if applied is None else len(applied.changed)
             log = self._log.info if changed or is_over else self._log.debug

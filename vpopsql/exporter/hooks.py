@@ -8,6 +8,7 @@ each hook hears of every change at least once, in order, and a failing one holds
 Standard output is discarded; the end of standard error is shown if the hook fails.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -247,3 +248,16 @@ class CourierThread:
         except Exception as error:  # noqa: BLE001 - the thread goes on, and says what it was
             self._log.exception("hooks broke")
             return [repr(error)]
+
+
+@contextlib.contextmanager
+def hooks_in_background(courier: Courier) -> Iterator[Callable[[], object]]:
+    """Deliver in the background while the block runs; give what to call when files changed."""
+    if not courier.is_needed:
+        yield lambda: None
+        return
+    thread = CourierThread(courier)
+    try:
+        yield thread.wake
+    finally:
+        thread.stop()
