@@ -42,15 +42,17 @@ class Listener:
 
     def wait(self, timeout_s: float) -> bool:
         """See `Watch.wait`."""
+        deadline = time.monotonic() + timeout_s
         with self._outages():
-            # What came with an answer is not to be seen at the socket any more.
-            if self._take():
-                return True
-            select.select([self._connection, self._interrupt], [], [], timeout_s)
-            return self._take()
-
-    def _take(self) -> bool:
-        return bool(list(self._connection.notifies(timeout=0)))
+            # Looked for first: what came with an answer is not to be seen at the socket any more.
+            while not list(self._connection.notifies(timeout=0)):
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return False
+                ready, _, _ = select.select([self._connection, self._interrupt], [], [], left)
+                if self._interrupt in ready:
+                    return False
+            return True
 
     @contextlib.contextmanager
     def _outages(self) -> Iterator[None]:

@@ -86,6 +86,34 @@ def test_a_change_of_a_mailbox_writes_the_files_of_its_domains_accounts_only(
     assert applied.changed == (f"{EXAMPLE}/vpasswd", f"{EXAMPLE}/vpasswd.cdb")
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("add_user joe@example.com pw",),
+        ("del_user bob@example.com",),
+        ("add_alias x@example.com a@b.example", "delete_alias x@example.com"),
+        ("add_alias x@example.com a@b.example", "remove_alias x@example.com a@b.example"),
+        ("set_limits example.com", "max_popaccounts 9", ".", "del_limits example.com"),
+        ("write_file alice@example.com/.qmail", "a@b.example", "."),
+        ("write_file example.com/.qmail-x", "a@b.example", ".", "rm_file example.com/.qmail-x"),
+    ],
+)
+@pytest.mark.parametrize("_backend", ["sqlite"], indirect=True)
+def test_what_concerns_one_domain_does_not_touch_the_files_of_the_site(
+    follower: Follow, talk: Talk, root: Path, lines: tuple[str, ...]
+) -> None:
+    follower().catch_up()
+    untouched = root / "var/qmail/users/cdb"
+    untouched.unlink()
+    answers = talk.ask(*lines)
+
+    applied = follower().catch_up()
+
+    assert {answer[:3] for answer in answers} == {"+OK"}
+    assert applied is not None
+    assert not untouched.exists()
+
+
 def test_many_changes_while_it_was_away_leave_the_files_that_an_export_would_write(
     site: Site, follower: Follow, talk: Talk, root: Path, tmp_path: Path
 ) -> None:
