@@ -169,14 +169,17 @@ class Database:
         """
         with _outages(self.url):
             held = self._read_engine.connect()
-            connection: Any = held.connection.driver_connection
-            held.detach()
-        with contextlib.closing(held):
+        connection: Any = held.connection.driver_connection
+        try:
             yield (
                 watch.FileWatch(connection, _sqlite_path(self.url), interrupt, poll_s)
                 if self.is_sqlite
                 else watch.Listener(connection, self.url, interrupt)
             )
+        finally:
+            # Never to be used for anything else, and perhaps broken.
+            held.invalidate()
+            held.close()
 
     def forget_connections(self) -> None:
         """Close the pooled connections; new ones are made when they are needed."""

@@ -28,6 +28,10 @@ from vpopsql.model import HostRole
 VPASSWD = [f"{EXAMPLE}/vpasswd", f"{EXAMPLE}/vpasswd.cdb"]
 
 
+on_sqlite = pytest.mark.parametrize("_backend", ["sqlite"], indirect=True)
+"""For what has nothing to do with the database."""
+
+
 class Hook:
     """A hook that writes down what it hears; it fails while a file of its own is there."""
 
@@ -127,6 +131,7 @@ def test_what_waits_is_heard_at_once(site: Site, talk: Talk, hook: Hook) -> None
     ]
 
 
+@on_sqlite
 def test_without_a_change_no_hook_runs(site: Site, hook: Hook) -> None:
     apply(site.database, site.config)
 
@@ -135,6 +140,7 @@ def test_without_a_change_no_hook_runs(site: Site, hook: Hook) -> None:
     assert hook.heard == []
 
 
+@on_sqlite
 def test_a_file_that_is_removed_is_a_change(site: Site, talk: Talk, hook: Hook) -> None:
     talk.ask("add_alias gone@example.com joe@example.com")
     courier(site).deliver()
@@ -161,6 +167,7 @@ def test_the_hooks_of_a_relay_hear_nothing_of_mailboxes(
     assert hook.heard[1]["objects"] == [{"type": "domain", "name": "new.example"}]
 
 
+@on_sqlite
 def test_a_hook_runs_while_nobody_holds_the_lock_of_the_site(
     site: Site, talk: Talk, tmp_path: Path
 ) -> None:
@@ -173,6 +180,7 @@ def test_a_hook_runs_while_nobody_holds_the_lock_of_the_site(
     assert failures == []
 
 
+@on_sqlite
 def test_a_hook_that_reads_nothing_is_fine(site: Site, talk: Talk) -> None:
     talk.ask("mod_user alice@example.com", "comment New", ".")
 
@@ -183,6 +191,7 @@ def test_a_hook_that_reads_nothing_is_fine(site: Site, talk: Talk) -> None:
 # --- that fail --------------------------------------------------------------------------------
 
 
+@on_sqlite
 def test_a_hook_that_fails_hears_it_again_with_what_has_come_since(
     site: Site, talk: Talk, hook: Hook
 ) -> None:
@@ -200,6 +209,7 @@ def test_a_hook_that_fails_hears_it_again_with_what_has_come_since(
     assert hook.heard[1]["files"] == [*VPASSWD, f"{EXAMPLE}/.qmail-info2"]
 
 
+@on_sqlite
 def test_it_does_not_hold_up_another_one(site: Site, talk: Talk, hook: Hook, other: Hook) -> None:
     hook.fail()
     talk.ask("mod_user alice@example.com", "comment New", ".")
@@ -211,6 +221,7 @@ def test_it_does_not_hold_up_another_one(site: Site, talk: Talk, hook: Hook, oth
     assert [len(each.events) for each in courier(site).waiting()] == [2, 0]
 
 
+@on_sqlite
 def test_a_hook_that_takes_too_long_is_ended_with_what_it_started(
     site: Site, talk: Talk, tmp_path: Path
 ) -> None:
@@ -225,6 +236,7 @@ def test_a_hook_that_takes_too_long_is_ended_with_what_it_started(
     assert not late.exists()
 
 
+@on_sqlite
 def test_a_hook_that_is_not_there_has_failed(site: Site, talk: Talk) -> None:
     talk.ask("mod_user alice@example.com", "comment New", ".")
 
@@ -234,6 +246,7 @@ def test_a_hook_that_is_not_there_has_failed(site: Site, talk: Talk) -> None:
     assert len(list(outbox(site).glob("*.json"))) == 1
 
 
+@on_sqlite
 def test_a_hook_that_is_configured_no_more_is_waited_for_no_more(
     site: Site, talk: Talk, hook: Hook, other: Hook
 ) -> None:
@@ -247,6 +260,7 @@ def test_a_hook_that_is_configured_no_more_is_waited_for_no_more(
     assert list(outbox(site).glob("*.json")) == []
 
 
+@on_sqlite
 def test_numbers_go_on_when_nothing_waits(site: Site, talk: Talk, other: Hook) -> None:
     talk.ask("mod_user alice@example.com", "comment New", ".")
     courier(site).deliver()
@@ -258,6 +272,7 @@ def test_numbers_go_on_when_nothing_waits(site: Site, talk: Talk, other: Hook) -
     assert [each["events"] for each in other.heard] == [[1, 1], [2, 2]]
 
 
+@on_sqlite
 def test_without_a_database_what_was_complete_is_heard(site: Site, talk: Talk, hook: Hook) -> None:
     hook.fail()
     talk.ask("mod_user alice@example.com", "comment New", ".")
@@ -273,6 +288,7 @@ def test_without_a_database_what_was_complete_is_heard(site: Site, talk: Talk, h
     assert [each["events"] for each in hook.heard[1:]] == [[1, 1], [2, 2]]
 
 
+@on_sqlite
 def test_in_the_background_a_hook_is_tried_until_it_works(
     site: Site, talk: Talk, hook: Hook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -316,7 +332,7 @@ def environment(config: Config, root: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("_backend", ["sqlite"], indirect=True)
+@on_sqlite
 @pytest.mark.parametrize("renames", [5, 20])
 def test_what_a_killed_apply_has_changed_is_heard_of(
     site: Site, hook: Hook, root: Path, tmp_path: Path, renames: int
@@ -338,6 +354,7 @@ def test_what_a_killed_apply_has_changed_is_heard_of(
     assert set(message["files"]) == expected
 
 
+@on_sqlite
 def test_a_change_that_cannot_be_written_down_is_not_made(
     site: Site, talk: Talk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -372,7 +389,7 @@ def run(site: Site) -> Run:
     return command
 
 
-@pytest.mark.parametrize("_backend", ["sqlite"], indirect=True)
+@on_sqlite
 def test_an_export_whose_hook_fails_says_so_and_what_waits_can_be_seen_and_told(
     site: Site, run: Run, hook: Hook
 ) -> None:
