@@ -1,6 +1,7 @@
 """One pass of a follower: what it writes, and what it does where it was away or lost."""
 
 import contextlib
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from sqlalchemy import delete, select, update
 from tests.daemon.conversations import EXAMPLE, POSTMASTER, SYSTEM, Site, Talk, make_site
 from tests.exporter.following import ACCEPTED, at, files, only, wanted
 from vpopsql.db import Database
-from vpopsql.errors import DatabaseUnavailable, ExportFailed
+from vpopsql.errors import DatabaseRefused, DatabaseUnavailable, ExportFailed
 from vpopsql.exporter import hosts
 from vpopsql.exporter.follower import Follower
 from vpopsql.model import Export, Host, HostRole, Mailbox, Revision
@@ -263,6 +264,50 @@ def test_they_go_where_the_administrator_says_so(
     follower(role, adopts=True).catch_up()
 
     assert "mine.example" not in names.read_text()
+
+
+RELAY_ROLE = """
+    CREATE ROLE {role} LOGIN;
+    GRANT SELECT ON domains, domain_names, foreign_lines, site_settings, ip_mappings, dir_counters,
+        default_limits, revisions, audit_log, schema_guard, alembic_version TO {role};
+    GRANT SELECT, INSERT, UPDATE ON hosts TO {role}
+    """
+
+
+@pytest.fixture
+def relay_url(site: Site) -> Iterator[sa.URL]:
+    """The database as the role of a relay may use it: as docs/follow.md has it."""
+    role = f"relay_{uuid.uuid4().hex}"
+    engine = sa.create_engine(site.database.url, isolation_level="AUTOCOMMIT")
+    with contextlib.closing(engine.connect()) as connection:
+        connection.execute(sa.text(RELAY_ROLE.format(role=role)))
+        yield site.database.url.set(username=role, password=None)
+        connection.execute(sa.text(f"DROP OWNED BY {role}; DROP ROLE {role}"))
+    engine.dispose()
+
+
+@pytest.mark.parametrize("_backend", ["postgresql"], indirect=True)
+def test_a_relay_needs_no_right_to_see_passwords(
+    site: Site, relay_url: sa.URL, root: Path
+) -> None:
+    database = Database(relay_url)
+    relay = Follower(database, at(root, site.config), "relay.example", HostRole.RELAY)
+
+    with contextlib.closing(database):
+        database.require_schema()
+        relay.catch_up()
+        relay.report()
+        with pytest.raises(DatabaseRefused, match="permission denied"), database.reader() as s:
+            s.scalars(select(Mailbox.password_hash)).all()
+
+    assert standing(site).behind == 0
+    assert list(files(root)) == ["/var/qmail/control/rcpthosts"]
+
+
+def test_the_role_of_relays_is_the_one_in_the_manual() -> None:
+    manual = (Path(__file__).parents[2] / "docs/follow.md").read_text(encoding="utf-8")
+
+    assert " ".join(RELAY_ROLE.format(role="vpopsql_relay").split()) in " ".join(manual.split())
 
 
 # --- hosts that are lost ----------------------------------------------------------------------
