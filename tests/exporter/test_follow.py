@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import delete, select, update
 
 from tests.daemon.conversations import EXAMPLE, POSTMASTER, SYSTEM, Site, Talk, make_site
+from tests.databases import Backend
 from tests.exporter.following import ACCEPTED, at, files, only, wanted
 from vpopsql.db import Database
 from vpopsql.errors import DatabaseRefused, DatabaseUnavailable, ExportFailed
@@ -264,6 +265,27 @@ def test_they_go_where_the_administrator_says_so(
     follower(role, adopts=True).catch_up()
 
     assert "mine.example" not in names.read_text()
+
+
+@pytest.fixture
+def mistaken(request: pytest.FixtureRequest) -> Iterator[Database]:
+    """A database of the same kind, with no rows."""
+    backend: Backend = request.getfixturevalue("_backend")
+    with contextlib.closing(Database(backend.create(migrated=True))) as made:
+        yield made
+
+
+@pytest.mark.parametrize("role", list(HostRole))
+def test_the_empty_database_of_a_mistaken_url_takes_no_names_away(
+    site: Site, follower: Follow, root: Path, mistaken: Database, role: HostRole
+) -> None:
+    follower(role).catch_up()
+    before = files(root)
+
+    with pytest.raises(ExportFailed, match="or check the database's URL"):
+        Follower(mistaken, at(root, site.config), "mx1.example", role, adopts=True).catch_up()
+
+    assert files(root) == before
 
 
 RELAY_ROLE = """

@@ -235,14 +235,19 @@ def _require(planned: str, comparison: Comparison) -> None:
 
 def _run(database: Database, apply_: "_Apply", *, is_known: bool = True) -> Applied:
     """Write the whole site's files, and remember that they are this database's from now on."""
-    known = select(SiteSetting.key).where(SiteSetting.key.in_([_FILES_ARE_OURS, "imported_at"]))
-    with database.reader() as session:
-        is_stranger = session.scalar(known.limit(1)) is None
-    applied = apply_.run(is_stranger=is_stranger or not is_known)
-    if is_stranger:
+    is_new = is_stranger(database)
+    applied = apply_.run(is_stranger=is_new or not is_known)
+    if is_new:
         with database.writer() as session:
             session.add(SiteSetting(key=_FILES_ARE_OURS, value=utc_now().isoformat()))
     return applied
+
+
+def is_stranger(database: Database) -> bool:
+    """Tell whether the database was neither filled from a site nor ever exported to one."""
+    known = select(SiteSetting.key).where(SiteSetting.key.in_([_FILES_ARE_OURS, "imported_at"]))
+    with database.reader() as session:
+        return session.scalar(known.limit(1)) is None
 
 
 def newest_export(database: Database) -> int | None:

@@ -36,7 +36,7 @@ from vpopsql.errors import (
     VpopsqlError,
 )
 from vpopsql.exporter import hosts, position
-from vpopsql.exporter.apply import Applied, apply, explained, follow, relay
+from vpopsql.exporter.apply import Applied, apply, explained, follow, is_stranger, relay
 from vpopsql.exporter.hooks import Courier, hooks_in_background
 from vpopsql.exporter.position import Position
 from vpopsql.exporter.removals import owners_of, removed_since
@@ -158,8 +158,7 @@ class Follower:
         with self._database.snapshot() as session:
             due = self._due(session, stands, mark)
             at = session.scalar(select(Revision.at).where(Revision.id == mark.revision))
-        is_known = stands is not None or self._has_whole or self._adopts
-        applied = self._carry_out(due, is_known=is_known)
+        applied = self._carry_out(due, may_drop=self._may_drop(stands, due))
         self.is_settled = mark.is_settled
         self._has_whole = not mark.is_settled and (self._has_whole or due.touched is None)
         if mark.is_settled:
@@ -187,14 +186,16 @@ class Follower:
     def _due(self, session: Session, stands: Position | None, mark: Mark) -> _Due:
         if self._has_whole:
             stands = Position(self._role, 0, None, 0)
-        since = 0 if stands is None else stands.revision
-        query = select(Revision.id, Revision.domain, Revision.topic).where(Revision.id > since)
-        rows = session.execute(query).all()
+        elif stands is None or not self._is_known(session, stands, mark):
+            # Only those count of which older ones may come to light.
+            since = mark.revision if mark.is_settled else 0
+            later = session.scalars(select(Revision.id).where(Revision.id > since))
+            return _Due(frozenset(later), None, has_deletions=True)
+        query = select(Revision.id, Revision.domain, Revision.topic)
+        rows = session.execute(query.where(Revision.id > stands.revision)).all()
         ids = frozenset(row.id for row in rows)
-        topics = {row.topic for row in rows if row.id not in self._shown}
-        if stands is None or not (self._has_whole or self._is_known(session, stands, mark)):
-            return _Due(ids, None, has_deletions=True)
         new = [row for row in rows if row.id not in self._shown]
+        topics = {row.topic for row in new}
         # Three sets, as they are added to.
         accounts, dotqmail, limits = (
             {row.domain for row in new if row.domain is not None} for _ in range(3)
@@ -204,13 +205,22 @@ class Follower:
             touched.removed = removed_since(session, stands.audit)
         return _Due(ids, touched, has_deletions=not topics.isdisjoint(_DELETIONS))
 
-    def _carry_out(self, due: _Due, *, is_known: bool) -> Applied | None:
+    def _may_drop(self, stands: Position | None, due: _Due) -> bool:
+        """Tell whether names that the database does not know may go from this host's files."""
+        if self._has_whole or due.touched is not None:
+            return True
+        if stands is None:
+            return self._adopts
+        # It is not where the host was before: perhaps a backup, perhaps a mistaken URL.
+        return not is_stranger(self._database)
+
+    def _carry_out(self, due: _Due, *, may_drop: bool) -> Applied | None:
         if self._role is HostRole.RELAY:
             if due.touched is None or due.touched.site:
-                return relay(self._database, self._config, is_known=is_known)
+                return relay(self._database, self._config, is_known=may_drop)
             return None
         if due.touched is None:
-            applied = apply(self._database, self._config, is_known=is_known, is_recorded=False)
+            applied = apply(self._database, self._config, is_known=may_drop, is_recorded=False)
             self._remove_left_behind()
         elif due.touched:
             applied = follow(self._database, self._config, due.touched)
