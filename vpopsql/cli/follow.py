@@ -38,7 +38,7 @@ def follow(ctx: click.Context, host: str | None, role: str, *, once: bool, adopt
     name = host or socket.gethostname()
     failures = run(config, name, role, once=once, adopt=adopt)
     for failure in failures:
-        click.echo(f"{failure}; it is tried again", err=True)
+        click.echo(f"{failure}; see `vpopsql export hooks list`", err=True)
     ctx.exit(1 if failures else 0)
 
 

@@ -187,13 +187,14 @@ def run(command: Command, message: bytes, timeout_s: float) -> str | None:
                 # With all that it has started.
                 os.killpg(hook.pid, signal.SIGKILL)
                 hook.wait()
-        return f"ended with status {status}: {_end_of(said)}" if status else None
+        return f"ended with status {status}{_end_of(said)}" if status else None
 
 
 def _end_of(file: BinaryIO) -> str:
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - _SHOWN_BYTES))
-    return decode(file.read()).strip()
+    said = decode(file.read()).strip()
+    return f": {said}" if said else ""
 
 
 class CourierThread:
