@@ -136,6 +136,12 @@ class Tree:
                 raise _os_error(errno.EFBIG)
             return data
 
+    @contextmanager
+    def opened(self, path: str) -> Iterator[BinaryIO]:
+        """Give a regular file to read from, for those who need little of a large one."""
+        with self._parent(path) as (parent, name), _open_file(name, parent) as file:
+            yield file
+
     def read_link(self, path: str) -> str:
         """Return where a symbolic link points; EINVAL if it is none."""
         with self._parent(path) as (parent, name):
