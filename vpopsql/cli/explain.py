@@ -1,6 +1,8 @@
 """``vpopsql explain``: what happens to mail for an address, and who may log in how."""
 
 import json
+import sys
+from typing import Any
 
 import click
 
@@ -10,19 +12,13 @@ from vpopsql.cli import COULD_NOT_RUN, load_config
 class _Explain(click.Command):
     """A command of which wrong usage is another exit code than a defect of the site."""
 
-    def make_context(
-        self,
-        info_name: str | None,
-        args: list[str],
-        parent: click.Context | None = None,
-        **extra: object,
-    ) -> click.Context:
-        """Parse the command line."""
+    def make_context(self, *args: Any, **options: Any) -> click.Context:  # noqa: ANN401 - click's
+        """Read the command's options."""
         try:
-            return super().make_context(info_name, args, parent, **extra)
+            return super().make_context(*args, **options)
         except click.UsageError as error:
-            error.exit_code = COULD_NOT_RUN
-            raise
+            error.show()
+            sys.exit(COULD_NOT_RUN)
 
 
 @click.command(cls=_Explain)

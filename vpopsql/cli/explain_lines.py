@@ -14,6 +14,7 @@ from vpopsql.explain.result import (
     Verdict,
 )
 from vpopsql.quota import Quota
+from vpopsql.services.limits import BUILT_IN
 
 _VERDICTS = {
     Verdict.DELIVERED: "delivered",
@@ -108,9 +109,11 @@ def _account(account: Account) -> Iterator[str]:
 
 def _limits(limits: Limits, domain: str) -> Iterator[str]:
     yield f"Limits of {domain} ({limits.source})"
-    for name, value in limits.settings.items():
-        if value != (-1 if name.startswith("max_") and name != "max_msgcount" else 0):
-            yield f"  {name:<27} {'yes' if value is True else value}"
+    held = {name: value for name, value in limits.settings.items() if value != BUILT_IN[name]}
+    for name, value in held.items():
+        yield f"  {name:<27} {'yes' if value is True else value}"
+    if not held:
+        yield "  none"
     yield from _files(limits.evidence, "  ")
 
 

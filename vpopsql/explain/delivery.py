@@ -165,7 +165,6 @@ def _run_vdelivermail(node: Node, name: Name, arguments: list[str], path: str) -
     if mailbox is not None:
         _to_mailbox(node, name, mailbox)
         return
-    node.is_unknown = True
     result = f"{name.real} has none"
     if not node.site.qmail_ext and (name.id, base) in node.facts.mailboxes and base != user:
         result += f"; built with --enable-qmail-ext, vpopmail would give it to {base}"
@@ -184,6 +183,7 @@ def _catch(node: Node, name: Name, what: str) -> None:
     address = str(node.address)
     says = f"what .qmail-default says about names that {name.real} does not have"
     source = Source("domains", name.real)
+    node.is_unknown = what in {"delete", "bounce-no-mailbox"}
     if what == "delete":
         node.step(StepKind.CATCHALL, says, "discarded: nobody gets it, nobody is told", source)
         node.end(DeliveryKind.DISCARD, address, "the domain deletes mail for names it has not")

@@ -120,6 +120,8 @@ class _Visit:
 
     node: Node
     via: tuple[Address, ...]
+    where: str = ""
+    """The line that led there."""
 
 
 class _Telling:
@@ -139,9 +141,9 @@ class _Telling:
         while waiting:
             visit = waiting.pop()
             if visit.node.address in self._told:
-                continue
-            further = self._tell_one(visit)
-            waiting += reversed(further)
+                self._tell_again(visit)
+            else:
+                waiting += reversed(self._tell_one(visit))
 
     def _tell_one(self, visit: _Visit) -> list[_Visit]:
         node, via = visit.node, visit.via
@@ -160,9 +162,7 @@ class _Telling:
             else:
                 if target.is_unknown and not target.is_foreign:
                     self._dangling(node, forward)
-                if forward.target in self._told:
-                    self._again(node, forward)
-                further.append(_Visit(target, (*via, forward.target)))
+                further.append(_Visit(target, (*via, forward.target), forward.where))
         return further
 
     def _add_steps(self, node: Node) -> None:
@@ -173,11 +173,10 @@ class _Telling:
             self._routed.add(node.address.domain)
         self.steps += [step for step in node.steps if not (known and step.kind in shared)]
 
-    def _again(self, node: Node, forward: Forward) -> None:
-        what = f"{forward.where} leads to {forward.target}"
-        self.steps.append(
-            Step(StepKind.AGAIN, node.address, what, "explained above, one copy more")
-        )
+    def _tell_again(self, visit: _Visit) -> None:
+        what = f"{visit.where} leads to {visit.node.address}"
+        result = "one more copy, with which the same happens as with the one above"
+        self.steps.append(Step(StepKind.AGAIN, visit.via[-2], what, result))
 
     def _loop(self, node: Node, forward: Forward, via: tuple[Address, ...]) -> None:
         circle = via[via.index(forward.target) :]

@@ -5,11 +5,12 @@ compared and never shown.
 """
 
 import mmap
+import os
 import stat
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from vpopsql import names
 from vpopsql.explain import routing
@@ -28,8 +29,9 @@ from vpopsql.explain.claims import (
     Routes,
 )
 from vpopsql.explain.result import Address, Defect, DefectCode, Evidence, Explanation, State
-from vpopsql.qmail import assign, cdb, control, maildirsize
+from vpopsql.qmail import assign, cdb, control, maildirsize, vpasswd
 from vpopsql.qmail.lines import decode, encode, split_lines
+from vpopsql.qmail.vpasswd import VpasswdLine
 from vpopsql.quota import Quota
 from vpopsql.tree import Tree, UnsafePath
 
@@ -45,6 +47,17 @@ _ADVICE = {
     DefectCode.UNSAFE_DIRECTORY: "chmod -t,o-w",
     DefectCode.OVER_QUOTA: "give the mailbox room, or a larger quota",
 }
+
+_LABELS = {
+    "password_hash": "hash",
+    "apop_uid": "kind",
+    "flags": "flags",
+    "comment": "comment",
+    "directory": "directory",
+    "quota_text": "quota",
+    "clear_text": "readable password",
+}
+"""What the fields of vpasswd are called when they differ; what is in them is not said."""
 
 _FIELDS = 7
 _HASH, _CLEAR_TEXT = 1, 7
@@ -91,29 +104,20 @@ class _Examiner:
         return tuple(found)
 
     def _answer(self, claim: Claim) -> Iterator[Evidence]:
-        match claim:
-            case Accepts():
-                yield from self._accepts(claim)
-            case NamesHost():
-                yield from self._names_host(claim)
-            case Routes():
-                yield from self._routes(claim)
-            case Assigns():
-                yield from self._assigns(claim)
-            case Contains():
-                yield from self._contains(claim)
-            case HasLine():
-                yield from self._has_line(claim)
-            case HasAccount():
-                yield from self._has_account(claim)
-            case IsDirectory():
-                yield from self._is_directory(claim)
-            case IsMaildir():
-                yield from self._is_maildir(claim)
-            case Measures():
-                yield from self._measures(claim)
-            case DefaultDelivery():
-                yield from self._default_delivery(claim)
+        answers: dict[type[Claim], Callable[[Any], Iterator[Evidence]]] = {
+            Accepts: self._accepts,
+            NamesHost: self._names_host,
+            Routes: self._routes,
+            Assigns: self._assigns,
+            Contains: self._contains,
+            HasLine: self._has_line,
+            HasAccount: self._has_account,
+            IsDirectory: self._is_directory,
+            IsMaildir: self._is_maildir,
+            Measures: self._measures,
+            DefaultDelivery: self._default_delivery,
+        }
+        return answers[type(claim)](claim)
 
     # --- qmail's control files ----------------------------------------------------------------
 
@@ -166,11 +170,11 @@ class _Examiner:
         return None
 
     def _names_host(self, claim: NamesHost) -> Iterator[Evidence]:
-        found, broken = self._try(claim.path, lambda: self._find_host(claim.path, [claim.host]))
-        if broken:
+        found = self._try(claim.path, lambda: self._find_host(claim.path, [claim.host]))
+        if isinstance(found, Evidence):
             # Without the file only the host's own name is local.
-            if claim.wanted or broken.state is not State.MISSING:
-                yield broken
+            if claim.wanted or found.state is not State.MISSING:
+                yield found
         elif found is not None and claim.wanted:
             yield Evidence(claim.path, State.AGREES, *found)
         elif found is not None:
@@ -188,9 +192,9 @@ class _Examiner:
                         last = number, decode(line.rstrip(b"\n \t"))
             return last
 
-        found, broken = self._try(claim.path, look)
-        if broken:
-            yield broken
+        found = self._try(claim.path, look)
+        if isinstance(found, Evidence):
+            yield found
         elif found is None:
             if claim.prepend is not None:
                 yield _drift(claim.path, State.MISSING, f"it does not name {claim.name}")
@@ -212,20 +216,17 @@ class _Examiner:
                         return number, decode(line.rstrip(b"\n"))
             return None
 
-        found, broken = self._try(claim.assign, look)
-        if broken:
-            yield broken
+        found = self._try(claim.assign, look)
+        if isinstance(found, Evidence):
+            yield found
         elif found is None:
             yield _drift(claim.assign, State.MISSING, f"there is no line {claim.line}")
         elif found[1] != claim.line:
             yield _drift(claim.assign, State.DIFFERS, f"it should be {claim.line}", *found)
         else:
             yield Evidence(claim.assign, State.AGREES, *found)
-        compiled, broken = self._try(claim.cdb, lambda: list(self._compiled(claim)))
-        if broken:
-            yield broken
-        else:
-            yield from compiled or ()
+        compiled = self._try(claim.cdb, lambda: list(self._compiled(claim)))
+        yield from [compiled] if isinstance(compiled, Evidence) else compiled
 
     def _compiled(self, claim: Assigns) -> Iterator[Evidence]:
         key, data = assign.cdb_record(claim.line)
@@ -291,43 +292,31 @@ class _Examiner:
             with self._mapped(f"{claim.path}.cdb") as records:
                 return cdb.get(records, encode(claim.name))
 
-        found, broken = self._try(claim.path, look)
-        if broken:
-            yield broken
+        found = self._try(claim.path, look)
+        if isinstance(found, Evidence):
+            yield found
         else:
             number, line = found or (None, None)
             yield _account(claim, claim.path, number, line)
-        record, broken = self._try(f"{claim.path}.cdb", look_up)
-        if broken:
-            yield broken
+        record = self._try(f"{claim.path}.cdb", look_up)
+        if isinstance(record, Evidence):
+            yield record
         else:
             line = None if record is None else start + record
             yield _account(claim, f"{claim.path}.cdb", None, line)
 
     def _is_directory(self, claim: IsDirectory) -> Iterator[Evidence]:
-        status, broken = self._try(
-            claim.path, lambda: self._tree.stat(claim.path), DefectCode.MISSING_DIRECTORY
-        )
-        if broken or status is None:
-            if broken:
-                yield broken
+        found = self._stat_directory(claim.path)
+        if isinstance(found, Evidence):
+            yield found
             return
-        mode = status.st_mode
-        owner = f"uid {status.st_uid}, gid {status.st_gid}, mode {stat.S_IMODE(mode):04o}"
-        if stat.S_ISLNK(mode):
-            reason = "it is a symbolic link, which is not followed"
-            yield Evidence(claim.path, State.UNREADABLE, reason=reason)
-        elif not stat.S_ISDIR(mode):
-            reason = "it is no directory"
-            yield Evidence(
-                claim.path, State.DIFFERS, None, owner, reason, DefectCode.MISSING_DIRECTORY
-            )
-        elif mode & (stat.S_ISVTX | stat.S_IWOTH) and claim.by_qmail:
+        mode = stat.S_IMODE(found.st_mode)
+        owner = f"uid {found.st_uid}, gid {found.st_gid}, mode {mode:04o}"
+        if mode & (stat.S_ISVTX | stat.S_IWOTH) and claim.by_qmail:
             reason = "it is sticky or writable by everybody: qmail-local defers"
-            yield Evidence(
-                claim.path, State.DIFFERS, None, owner, reason, DefectCode.UNSAFE_DIRECTORY
-            )
-        elif (status.st_uid, status.st_gid) != (claim.uid, claim.gid):
+            unsafe = DefectCode.UNSAFE_DIRECTORY
+            yield Evidence(claim.path, State.DIFFERS, None, owner, reason, unsafe)
+        elif (found.st_uid, found.st_gid) != (claim.uid, claim.gid):
             reason = f"it should belong to uid {claim.uid}, gid {claim.gid}"
             yield _drift(claim.path, State.DIFFERS, reason, None, owner)
         else:
@@ -335,19 +324,21 @@ class _Examiner:
 
     def _is_maildir(self, claim: IsMaildir) -> Iterator[Evidence]:
         for path in (claim.path, *(f"{claim.path}/{box}" for box in ("cur", "new", "tmp"))):
-            status, broken = self._try(
-                path, lambda path=path: self._tree.stat(path), DefectCode.MISSING_DIRECTORY
-            )
-            if broken:
-                yield broken
-                return
-            if status is not None and not stat.S_ISDIR(status.st_mode):
-                reason = "it is no directory"
-                yield Evidence(
-                    path, State.DIFFERS, None, None, reason, DefectCode.MISSING_DIRECTORY
-                )
+            found = self._stat_directory(path)
+            if isinstance(found, Evidence):
+                yield found
                 return
         yield Evidence(claim.path, State.AGREES)
+
+    def _stat_directory(self, path: str) -> os.stat_result | Evidence:
+        missing = DefectCode.MISSING_DIRECTORY
+        found = self._try(path, lambda: self._tree.stat(path), missing)
+        if isinstance(found, Evidence) or stat.S_ISDIR(found.st_mode):
+            return found
+        if stat.S_ISLNK(found.st_mode):
+            reason = "it is a symbolic link, which is not followed"
+            return Evidence(path, State.UNREADABLE, reason=reason)
+        return Evidence(path, State.DIFFERS, reason="it is no directory", defect=missing)
 
     def _measures(self, claim: Measures) -> Iterator[Evidence]:
         try:
@@ -388,14 +379,14 @@ class _Examiner:
 
     def _try(
         self, path: str, look: Callable[[], T], missing: DefectCode = DefectCode.DRIFT
-    ) -> tuple[T | None, Evidence | None]:
+    ) -> T | Evidence:
         """Return what was found, or what is to be said of a file that cannot be read."""
         try:
-            return look(), None
+            return look()
         except (FileNotFoundError, NotADirectoryError):
-            return None, Evidence(path, State.MISSING, reason="it is missing", defect=missing)
+            return Evidence(path, State.MISSING, reason="it is missing", defect=missing)
         except (OSError, UnsafePath, ValueError) as error:
-            return None, _unreadable(path, error)
+            return _unreadable(path, error)
 
     @contextmanager
     def _mapped(self, path: str) -> Iterator[bytes]:
@@ -432,9 +423,23 @@ def _account(claim: HasAccount, path: str, number: int | None, line: bytes | Non
     if line is None:
         return _drift(path, State.MISSING, f"it does not have {claim.name}", number)
     if line != claim.line:
-        reason = "the account is another one than in the database"
+        reason = f"the database has another {_differences(line, claim.line)}"
         return _drift(path, State.DIFFERS, reason, number, _masked(line))
     return Evidence(path, State.AGREES, number, _masked(line))
+
+
+def _differences(line: bytes, other: bytes) -> str:
+    """Return the names of the fields that two lines of vpasswd have different values in."""
+    ours, theirs = (vpasswd.parse(each)[0] for each in (other, line))
+    if isinstance(ours, VpasswdLine) and isinstance(theirs, VpasswdLine):
+        found = [
+            label
+            for attribute, label in _LABELS.items()
+            if getattr(ours, attribute) != getattr(theirs, attribute)
+        ]
+        if found:
+            return ", ".join(found)
+    return "line"
 
 
 def _masked(line: bytes) -> str:

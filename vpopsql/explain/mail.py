@@ -140,7 +140,7 @@ def _deliver_by_domain(node: Node, name: Name, found: Route) -> None:
     node.step(
         StepKind.ROUTE,
         f"qmail-send looks for {host} in locals and virtualdomains",
-        f"virtual, as {found.local or host}",
+        f"virtual, as {found.local}{'' if node.address.user else '…'}",
         Source("domain_names", host),
         [
             *_not_named(site, node.address),
@@ -220,4 +220,5 @@ def default_file(name: Name, site: Site) -> File | None:
         return None
     kind = dotqmail.CatchAllKind(name.catchall.value)
     what = dotqmail.CatchAll(kind, name.catchall_target or "")
-    return File("default", (dotqmail.render_catchall(what, site.vpopmail_dir),), True, None)
+    line = dotqmail.render_catchall(what, site.vpopmail_dir)
+    return File("default", (line,), final_newline=True, link_target=None)

@@ -208,11 +208,9 @@ def dotqmail_names(ext: str) -> list[str]:
     The name itself, then ``PART-default`` for each dash, the longest part first, and ``default``;
     for the empty name ``default`` alone.
     """
-    found = [ext] if ext else []
-    for position in range(len(ext), 0, -1):
-        if ext[position - 1] == "-":
-            found.append(f"{ext[:position]}default")
-    return [*found, "default"]
+    dashes = (place for place in range(len(ext), 0, -1) if ext[place - 1] == "-")
+    wildcards = [f"{ext[:place]}default" for place in dashes]
+    return [*([ext] if ext else []), *wildcards, "default"]
 
 
 def split_ext(user: str) -> tuple[str, str]:
