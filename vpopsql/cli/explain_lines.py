@@ -125,5 +125,6 @@ def _result(explanation: Explanation) -> Iterator[str]:
 
 def _delivery(delivery: Delivery) -> str:
     last = delivery.via[-1]
-    via = f", by way of {last}" if len(delivery.via) > 1 and str(last) != delivery.target else ""
+    said = str(last) in f"{delivery.target} {delivery.reason}"
+    via = "" if said or len(delivery.via) == 1 else f", by way of {last}"
     return f"{delivery.kind.value:<8} {delivery.target}: {delivery.reason}{via}"

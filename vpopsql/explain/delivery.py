@@ -9,6 +9,7 @@ import posixpath
 
 from vpopsql.explain import rows
 from vpopsql.explain.claims import (
+    Claim,
     Contains,
     DefaultDelivery,
     HasLine,
@@ -90,7 +91,10 @@ def follow_file(node: Node, name: Name, file: File, directory: str) -> None:
             node.defect(DefectCode.BAD_LINE, f"the first line of {path} is blank", advice)
             return
         result, then = _line(node, kind, line, where, directory)
-        node.step(StepKind.LINE, f"{where}: {line}", result, source, [HasLine(path, number, line)])
+        claims: list[Claim] = [HasLine(path, number, line)]
+        if kind is Kind.MAILDIR:
+            claims.append(IsMaildir(node.ends[-1].target.rstrip("/")))
+        node.step(StepKind.LINE, f"{where}: {line}", result, source, claims)
         if then is not None:
             _run_vdelivermail(node, name, then, path)
     if len(node.ends) + len(node.forwards) == ends:
@@ -220,9 +224,7 @@ def _to_mailbox(node: Node, name: Name, mailbox: Mailbox) -> None:
 
 def _to_home(node: Node, name: Name, home: str, mailbox: Mailbox | None) -> None:
     candidates = rows.own_dotqmail_names(node.address.user, qmail_ext=node.site.qmail_ext)
-    claims: list[Contains | IsDirectory | DefaultDelivery] = [
-        IsDirectory(home or "/", name.uid, name.gid)
-    ]
+    claims: list[Claim] = [IsDirectory(home or "/", name.uid, name.gid)]
     file = None
     for candidate in candidates:
         own = node.facts.own_files.get((mailbox.id, candidate)) if mailbox else None
@@ -253,7 +255,7 @@ def _follow_own_file(
     for number, line in enumerate(file.lines, 1):
         where = f"{path}, line {number}"
         source = Source("dotqmail_lines", f"{file_name(file.name)} in {home}, line {number}")
-        claims = [HasLine(path, number, line)]
+        claims: list[Claim] = [HasLine(path, number, line)]
         # Blanks at a line's end count here, so a Maildir with one behind it is none.
         kind = dotqmail.classify(line)
         if kind in {Kind.MAILDIR, Kind.MBOX} and not line.endswith("/"):
@@ -266,6 +268,7 @@ def _follow_own_file(
             return
         if kind is Kind.MAILDIR:
             box = posixpath.normpath(posixpath.join(home, line))
+            claims.append(IsMaildir(box))
             node.step(StepKind.LINE, f"{where}: {line}", f"delivered into {box}/", source, claims)
             if box == f"{home}/Maildir":
                 _to_maildir(node, name, home, mailbox)

@@ -55,7 +55,7 @@ _LABELS = {
     "comment": "comment",
     "directory": "directory",
     "quota_text": "quota",
-    "clear_text": "readable password",
+    "clear_text": "readable password, or none",
 }
 """What the fields of vpasswd are called when they differ; what is in them is not said."""
 
