@@ -116,13 +116,6 @@ class Facts:
         """Return what qmail-send makes of an address."""
         return routing.route(self.foreign, address, is_ours=address.domain in self.domains)
 
-    def domain_of(self, address: Address) -> Name | None:
-        """Return the domain that an address is delivered by, if it is one of ours."""
-        found = self.route(address)
-        if found.way is routing.Way.OURS:
-            return self.domains[address.domain]
-        return None
-
 
 @dataclass(frozen=True, slots=True)
 class Site:
@@ -188,7 +181,9 @@ def read(session: Session, addresses: Collection[Address], site: Site) -> Facts:
     _read_names(session, facts, {address.domain for address in addresses})
     _read_host_lines(session, facts, addresses)
     _read_assign_lines(session, facts, addresses)
-    ours = {address: name for address in addresses if (name := facts.domain_of(address))}
+    # Whoever gets the mail, the mailbox is there to log in to.
+    found = ((address, facts.domains.get(address.domain)) for address in addresses)
+    ours = {address: name for address, name in found if name}
     ids = {name.id for name in ours.values()}
     if not ids:
         return facts
