@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select, tuple_
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import ColumnElement, func, or_, select, type_coerce
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from vpopsql import model, names
 from vpopsql.explain import routing
@@ -267,13 +267,30 @@ def _read_assign_lines(session: Session, facts: Facts, addresses: Iterable[Addre
 def _read_foreign(
     session: Session, facts: Facts, files: Collection[str], keys: Collection[str]
 ) -> None:
+    # lower() forgets how the column's texts are escaped.
+    key = type_coerce(func.lower(ForeignLine.sort_key), ForeignLine.sort_key.type)
     query = (
         select(ForeignLine.file, ForeignLine.line)
-        .where(ForeignLine.file.in_(files), func.lower(ForeignLine.sort_key).in_(sorted(keys)))
+        .where(ForeignLine.file.in_(files), key.in_(sorted(keys)))
         .order_by(ForeignLine.file, ForeignLine.position)
     )
     for file, line in session.execute(query):
         facts.foreign[file].append(line)
+
+
+def _any_of(
+    domain_id: InstrumentedAttribute[int],
+    name: InstrumentedAttribute[str],
+    wanted: Iterable[tuple[int, str]],
+) -> ColumnElement[bool]:
+    """Return the condition for keys of two columns.
+
+    Not as pairs, ``(domain_id, name) IN``: with more than one SQLite then reads the whole table.
+    """
+    by_domain: defaultdict[int, list[str]] = defaultdict(list)
+    for id_, text in sorted(wanted):
+        by_domain[id_].append(text)
+    return or_(*((domain_id == id_) & name.in_(texts) for id_, texts in by_domain.items()))
 
 
 def _files(session: Session, condition: ColumnElement[bool]) -> Iterable[tuple[Any, File]]:
@@ -290,7 +307,8 @@ def _files(session: Session, condition: ColumnElement[bool]) -> Iterable[tuple[A
         )
         .outerjoin(DotQmailLine, DotQmailLine.file_id == model.DotQmailFile.id)
         .where(condition)
-        .order_by(model.DotQmailFile.id, DotQmailLine.position)
+        # Not by the file too, lest SQLite reads all of a domain to have them in order.
+        .order_by(DotQmailLine.position)
     )
     lines: defaultdict[int, list[str]] = defaultdict(list)
     found = {}
@@ -303,8 +321,8 @@ def _files(session: Session, condition: ColumnElement[bool]) -> Iterable[tuple[A
 
 
 def _read_files(session: Session, facts: Facts, wanted: Collection[tuple[int, str]]) -> None:
-    key = tuple_(model.DotQmailFile.domain_id, model.DotQmailFile.name)
-    condition = model.DotQmailFile.mailbox_id.is_(None) & key.in_(sorted(wanted))
+    key = _any_of(model.DotQmailFile.domain_id, model.DotQmailFile.name, wanted)
+    condition = model.DotQmailFile.mailbox_id.is_(None) & key
     for row, file in _files(session, condition):
         facts.files[row.domain_id, row.name] = file
 
@@ -335,8 +353,8 @@ def _last_part(path: str) -> str:
 
 def _read_mailboxes(session: Session, facts: Facts, wanted: Collection[tuple[int, str]]) -> None:
     columns = [getattr(model.Mailbox, name) for name in Mailbox.__dataclass_fields__]
-    key = tuple_(model.Mailbox.domain_id, model.Mailbox.name)
-    for row in session.execute(select(*columns).where(key.in_(sorted(wanted)))):
+    key = _any_of(model.Mailbox.domain_id, model.Mailbox.name, wanted)
+    for row in session.execute(select(*columns).where(key)):
         facts.mailboxes[row.domain_id, row.name] = Mailbox(*row)
 
 
