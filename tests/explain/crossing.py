@@ -35,7 +35,7 @@ ALIASES = {
     "list": ["|/usr/bin/ezmlm/ezmlm-send '/home/vpopmail/domains/example.com/list'"],
     "robot": ["|/usr/bin/autorespond 10000 5 /home/x/message /home/x"],
     "box": ["/home/vpopmail/domains/example.com/bob/Maildir/"],
-    "mbox": ["/var/tmp/mbox"],
+    "mbox": ["/var/mail/shared"],
     "shadowed": ["&alice@example.com"],
     "bare": ["&postmaster"],
     "again-default": ["| /home/vpopmail/bin/vdelivermail '' bounce-no-mailbox"],

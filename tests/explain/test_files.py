@@ -53,8 +53,10 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sample]:
 
 
 def evidence(found: Explanation) -> list[Evidence]:
-    own = [*found.steps, *filter(None, (found.account, found.limits))]
-    return [each for part in own for each in part.evidence]
+    of_steps = [each for step in found.steps for each in step.evidence]
+    of_account = found.account.evidence if found.account else ()
+    of_limits = found.limits.evidence if found.limits else ()
+    return [*of_steps, *of_account, *of_limits]
 
 
 def told(found: Explanation) -> set[tuple[str, str]]:

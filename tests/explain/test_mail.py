@@ -70,7 +70,7 @@ def wrong(found: Explanation) -> list[str]:
             [("program", "/usr/bin/autorespond 10000 5 /home/x/message /home/x")],
         ),
         ("box@example.com", "delivered", [("maildir", f"{HOME}/example.com/bob/Maildir/")]),
-        ("mbox@example.com", "delivered", [("mbox", "/var/tmp/mbox")]),
+        ("mbox@example.com", "delivered", [("mbox", "/var/mail/shared")]),
         ("bare@example.com", "delivered", [("system", "postmaster")]),
         ("carol@example.com", "delivered", [("remote", "carol@elsewhere.example")]),
         ("dave@example.com", "discarded", [("discard", f"{HOME}/example.com/dave/.qmail")]),
@@ -232,8 +232,10 @@ def test_a_line_of_users_assign_that_is_not_ours_goes_before_the_domains(
             "link@example.com",
             "bounced",
             "dangling-link",
-            f"{HOME}/example.com/.qmail-link is a link to /nowhere, which is no file: it is passed"
-            " over",
+            (
+                f"{HOME}/example.com/.qmail-link is a link to /nowhere, which is no file:"
+                " it is passed over"
+            ),
         ),
     ],
 )
@@ -304,7 +306,7 @@ def test_a_second_copy_is_not_explained_twice(crossed: Sample) -> None:
 def test_a_file_that_hides_a_mailbox_is_said_to(crossed: Sample) -> None:
     found = crossed.explain("shadowed@example.com")
 
-    assert [step.result for step in found.steps if step.kind == "dotqmail"][0] == (
+    assert next(step.result for step in found.steps if step.kind == "dotqmail") == (
         ".qmail-shadowed is found: it goes before the mailbox of the same name"
     )
 
@@ -312,7 +314,7 @@ def test_a_file_that_hides_a_mailbox_is_said_to(crossed: Sample) -> None:
 def test_the_files_are_looked_for_in_qmails_order(crossed: Sample) -> None:
     found = crossed.explain("sales-europe-x.y@example.com")
 
-    assert [step.what for step in found.steps if step.kind == "dotqmail"][0] == (
+    assert next(step.what for step in found.steps if step.kind == "dotqmail") == (
         "qmail-local looks for .qmail-sales-europe-x:y, .qmail-sales-europe-default,"
         f" .qmail-sales-default, .qmail-default in {HOME}/example.com"
     )
@@ -322,8 +324,11 @@ def test_limits_of_the_domain_filter_whoever_is_above_them(crossed: Sample) -> N
     found = crossed.explain("boss@limited.example")
 
     assert [step.result for step in found.steps if step.kind == "filter"] == [
-        "SpamAssassin is not asked (disable_spamassassin of domain_limits), spam is deleted"
-        " (delete_spam of domain_limits); maildrop is not run (disable_maildrop of domain_limits)"
+        (
+            "SpamAssassin is not asked (disable_spamassassin of domain_limits), spam is deleted"
+            " (delete_spam of domain_limits); maildrop is not run (disable_maildrop of"
+            " domain_limits)"
+        )
     ]
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from sqlalchemy import event
@@ -15,9 +16,9 @@ from vpopsql.explain.result import Explanation
 
 
 @contextmanager
-def statements(session: Session) -> Iterator[list[tuple[str, object]]]:
+def statements(session: Session) -> Iterator[list[tuple[str, Any]]]:
     """Note what a session sends."""
-    sent: list[tuple[str, object]] = []
+    sent: list[tuple[str, Any]] = []
 
     def note(
         connection: object, cursor: object, statement: str, parameters: object, *_: object
@@ -140,7 +141,7 @@ def test_names_of_any_bytes_are_asked_for(database: Database) -> None:
         found = explain(session, "Caf\udce9@example.com")
         other = explain(session, "'; DROP TABLE domains; --%_@example.com")
 
-    assert [step.result for step in found.steps if step.kind == "line"][0] == (
+    assert next(step.result for step in found.steps if step.kind == "line") == (
         "forwarded to alice@example.com"
     )
     assert [delivery.kind.value for delivery in other.deliveries] == ["bounce"]
