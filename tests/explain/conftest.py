@@ -26,12 +26,12 @@ class Sample:
     root: Path
 
     def explain(
-        self, text: str, *, read_files: bool = False, qmail_ext: bool = False
+        self, text: str, *, read_files: bool = False, build: rows.Build = rows.USUAL
     ) -> Explanation:
         """Return what the command would show."""
         paths = Paths(root=str(self.root))
         with self.database.snapshot() as session:
-            site = rows.read_site(session, paths.vpopmail, paths.qmail, qmail_ext=qmail_ext)
+            site = rows.read_site(session, paths.vpopmail, paths.qmail, build)
             found = explanation.explain(session, text, site)
         return files.examine(found, Tree(paths.root, paths.places)) if read_files else found
 

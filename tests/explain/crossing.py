@@ -59,6 +59,7 @@ FOREIGN = [
     ("control/virtualdomains", "lists.example:lists", "lists.example"),
     ("control/virtualdomains", "away@example.com:ezmlm", "away@example.com"),
     ("control/virtualdomains", "exempt@example.com:", "exempt@example.com"),
+    ("control/virtualdomains", "address.example:joe", "address.example"),
     ("users/assign", "=example.com-special:joe:1001:1001:/home/joe:::", "example.com-special"),
     ("users/assign", "+example.com-tickets-:otrs:1002:1002:/home/otrs:-::", "example.com-tickets"),
     ("users/assign", "+lists-:lists:1003:1003:/home/lists:-::", "lists"),
@@ -108,6 +109,9 @@ def populate(session: Session) -> None:
         factories.mailbox(session, odd, "alice")
         factories.alias(session, odd, "default", line)
     _limited(session)
+    shorter = factories.domain(session, "short", catchall=CatchAll.DELETE)
+    factories.mailbox(session, shorter, "er.example-joe")
+    factories.domain(session, "short-er.example")
     for position, (file, line, key) in enumerate(FOREIGN, 1):
         session.add(ForeignLine(file=file, position=position, line=line, sort_key=key))
     factories.ip_mapping(session, "192.0.2.1", main)

@@ -18,6 +18,8 @@ from vpopsql.explain.listing import VERSION, as_object
 from vpopsql.explain.result import DefectCode, DeliveryKind, State, StepKind, Verdict
 from vpopsql.model import Mailbox
 
+ON_SQLITE = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+
 DOCS = Path(__file__).parents[2] / "docs"
 SCHEMA = DOCS / "explain.schema.json"
 
@@ -138,6 +140,7 @@ def test_the_schema_is_of_the_version_that_is_written(schema: dict[str, Any]) ->
     assert schema["$id"].endswith(f":{VERSION}")
 
 
+@ON_SQLITE
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_what_is_written_as_json_is_valid(
     crossed: Sample, schema: dict[str, Any], address: str
@@ -186,6 +189,7 @@ def test_every_defect_is_explained_in_the_manual() -> None:
     ]
 
 
+@ON_SQLITE
 @pytest.mark.parametrize("output", ["text", "json"])
 def test_no_password_and_no_hash_is_ever_shown(small: Sample, output: str) -> None:
     with small.database.snapshot() as session:

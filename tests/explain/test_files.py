@@ -438,6 +438,7 @@ def test_what_vpopmail_wrote_agrees_with_what_was_imported(base: Sample, address
 
 
 @needs_owners
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     "address",
     [

@@ -176,7 +176,7 @@ def test_limits_are_the_domains_then_the_sites_then_none(database: Database) -> 
 
 def limits_of(database: Database, domain: str) -> tuple[str, bool, bool, int]:
     with database.snapshot() as session:
-        site = rows.read_site(session, "/home/vpopmail", "/var/qmail", qmail_ext=False)
+        site = rows.read_site(session, "/home/vpopmail", "/var/qmail")
         limits = explanation.explain(session, domain, site).limits
     assert limits is not None
     found = limits.settings
@@ -195,7 +195,7 @@ def test_the_last_logins_are_told_the_newest_first(database: Database) -> None:
         factories.last_auth(session, alice, factories.at(2026, 3, 4), "192.0.2.8", "pop3")
 
     with database.snapshot() as session:
-        site = rows.read_site(session, "/home/vpopmail", "/var/qmail", qmail_ext=False)
+        site = rows.read_site(session, "/home/vpopmail", "/var/qmail")
         account = explanation.explain(session, "alice@example.com", site).account
 
     assert account is not None

@@ -5,8 +5,10 @@ import pytest
 from tests.explain.conftest import Sample
 from vpopsql.errors import InvalidAddress
 from vpopsql.explain.result import Explanation
+from vpopsql.explain.rows import Build
 
 HOME = "/home/vpopmail/domains"
+QMAIL_EXT = Build(qmail_ext=True)
 ALICE = ("maildir", f"{HOME}/example.com/alice/Maildir/")
 
 
@@ -90,6 +92,7 @@ def wrong(found: Explanation) -> list[str]:
         ),
         ("judy@example.com", "delivered", [ALICE]),
         ("nobody@delete.example", "discarded", [("discard", "nobody@delete.example")]),
+        ("a%b@delete.example", "bounced", [("bounce", "a%b@delete.example")]),
         ("delete.example", "discarded", [("discard", "delete.example")]),
         ("example.org", "bounced", [("bounce", "example.org")]),
         ("nobody@address.example", "delivered", [ALICE]),
@@ -249,8 +252,19 @@ def test_what_nobody_can_have_meant_is_a_defect(
     assert found.exit_code == 2
 
 
+def test_an_address_that_begins_like_another_domain_is_that_domains(crossed: Sample) -> None:
+    found = crossed.explain("er.example-joe@short")
+
+    assert [(delivery.target, delivery.reason) for delivery in found.deliveries] == [
+        (
+            "short-er.example-joe",
+            "the files of short-er.example decide: its name begins like the address",
+        )
+    ]
+
+
 def test_an_extension_is_the_mailboxes_if_vpopmail_was_built_so(crossed: Sample) -> None:
-    found = crossed.explain("alice-ext@example.com", qmail_ext=True)
+    found = crossed.explain("alice-ext@example.com", build=QMAIL_EXT)
 
     assert ends(found) == [ALICE]
 
@@ -264,8 +278,8 @@ def test_it_is_said_what_an_extension_would_be_good_for(crossed: Sample) -> None
 
 
 def test_an_extension_has_a_file_of_its_own_in_the_mailbox(crossed: Sample) -> None:
-    found = crossed.explain("ext-x@example.com", qmail_ext=True)
-    other = crossed.explain("ext-y@example.com", qmail_ext=True)
+    found = crossed.explain("ext-x@example.com", build=QMAIL_EXT)
+    other = crossed.explain("ext-y@example.com", build=QMAIL_EXT)
 
     assert ends(found) == [("remote", "e@elsewhere.example")]
     assert ends(other) == [("maildir", f"{HOME}/example.com/ext/Maildir/")]

@@ -33,7 +33,7 @@ def statements(session: Session) -> Iterator[list[tuple[str, Any]]]:
 
 
 def explain(session: Session, address: str) -> Explanation:
-    site = rows.read_site(session, "/home/vpopmail", "/var/qmail", qmail_ext=True)
+    site = rows.read_site(session, "/home/vpopmail", "/var/qmail", rows.Build(qmail_ext=True))
     return explanation.explain(session, address, site)
 
 

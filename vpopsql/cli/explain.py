@@ -60,7 +60,8 @@ def explain(
     try:
         database.require_schema()
         with database.snapshot() as session:
-            site = rows.read_site(session, paths.vpopmail, paths.qmail, qmail_ext=qmail_ext)
+            build = rows.Build(qmail_ext=qmail_ext)
+            site = rows.read_site(session, paths.vpopmail, paths.qmail, build)
             found = explanation.explain(session, address, site)
     finally:
         database.close()

@@ -7,6 +7,7 @@ that ``V_OVERRIDE`` does not keep these off.
 
 import posixpath
 
+from vpopsql import names
 from vpopsql.explain import rows
 from vpopsql.explain.claims import (
     Claim,
@@ -162,15 +163,21 @@ def _run_vdelivermail(node: Node, name: Name, arguments: list[str], path: str) -
         )
         return
     user = node.address.user
+    if user and not names.is_user_name(user):
+        what = f"vdelivermail looks at the name {user}"
+        node.step(StepKind.MAILBOX, what, "no mailbox may be called so: bounced")
+        node.is_unknown = True
+        node.end(DeliveryKind.BOUNCE, str(node.address), "vdelivermail refuses the name")
+        return
     base = rows.split_ext(user)[0]
     mailbox = node.mailbox
-    if mailbox is None and node.site.qmail_ext:
+    if mailbox is None and node.site.build.qmail_ext:
         mailbox = node.facts.mailboxes.get((name.id, base))
     if mailbox is not None:
         _to_mailbox(node, name, mailbox)
         return
     result = f"{name.real} has none"
-    if not node.site.qmail_ext and (name.id, base) in node.facts.mailboxes and base != user:
+    if not node.site.build.qmail_ext and (name.id, base) in node.facts.mailboxes and base != user:
         result += f"; built with --enable-qmail-ext, vpopmail would give it to {base}"
     if user:
         node.step(
@@ -223,7 +230,7 @@ def _to_mailbox(node: Node, name: Name, mailbox: Mailbox) -> None:
 
 
 def _to_home(node: Node, name: Name, home: str, mailbox: Mailbox | None) -> None:
-    candidates = rows.own_dotqmail_names(node.address.user, qmail_ext=node.site.qmail_ext)
+    candidates = rows.own_dotqmail_names(node.address.user, qmail_ext=node.site.build.qmail_ext)
     claims: list[Claim] = [IsDirectory(home or "/", name.uid, name.gid)]
     file = None
     for candidate in candidates:

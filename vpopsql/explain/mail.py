@@ -5,13 +5,11 @@ What comes after, the lines of the file, is in `delivery`.
 
 import posixpath
 
-from vpopsql.explain import delivery, routing, rows
+from vpopsql.explain import assignment, delivery, routing, rows
 from vpopsql.explain.claims import (
     Accepts,
-    Assigns,
     Claim,
     Contains,
-    IsDirectory,
     NamesHost,
     Routes,
 )
@@ -20,8 +18,7 @@ from vpopsql.explain.result import Address, DefectCode, DeliveryKind, Source, St
 from vpopsql.explain.routing import Route, Way
 from vpopsql.explain.rows import Facts, File, Name, Site
 from vpopsql.model import CatchAll
-from vpopsql.qmail import assign, dotqmail
-from vpopsql.qmail.assign import Assignment
+from vpopsql.qmail import dotqmail
 
 
 def follow(site: Site, facts: Facts, address: Address, *, from_outside: bool) -> Node:
@@ -87,10 +84,11 @@ def _send_on(node: Node, found: Route) -> None:
     what = f"qmail-send looks for {address.domain} in locals and virtualdomains"
     result = "remote: sent to the domain's mail exchangers"
     source = None
+    claims = _not_named(node.site, address)
     if found.line:
         source = Source("foreign_lines", f"{routing.VIRTUALDOMAINS}: {found.line}")
         result = f"remote, by the exception {found.line}: sent to the domain's mail exchangers"
-    claims = _not_named(node.site, address)
+        claims.append(Routes(f"{node.site.qmail_dir}/{routing.VIRTUALDOMAINS}", found.name, ""))
     node.step(StepKind.ROUTE, what, result, source, claims)
     node.end(DeliveryKind.REMOTE, str(address), "another host delivers it")
 
@@ -112,27 +110,7 @@ def _deliver_by_system(node: Node, found: Route) -> None:
     node.step(
         StepKind.ROUTE, what, result, Source("foreign_lines", f"{file}: {found.line}"), claims
     )
-    line = routing.find_assignment(node.facts.foreign, found.local)
-    what = f"qmail-lspawn looks for {found.local} in users/cdb"
-    if line is None:
-        result = "no line is for it: qmail-getpw asks the system's users, then ~alias"
-        node.step(StepKind.ASSIGN, what, result)
-        node.end(DeliveryKind.SYSTEM, found.local, "a user of the system or of ~alias gets it")
-    else:
-        _assigned_elsewhere(node, found.local, what, line)
-
-
-def _assigned_elsewhere(node: Node, local: str, what: str, line: Assignment) -> None:
-    text = assign.render_line(line)
-    source = Source("foreign_lines", f"{routing.ASSIGN}: {text}")
-    result = f"found: {line.user} gets it, by the dot-qmail files in {line.directory}"
-    node.step(StepKind.ASSIGN, what, result, source, [_assigns(node.site, text, local)])
-    node.end(DeliveryKind.SYSTEM, local, f"{line.user} gets it, in {line.directory}")
-
-
-def _assigns(site: Site, line: str, local: str) -> Assigns:
-    path = f"{site.qmail_dir}/{routing.ASSIGN}"
-    return Assigns(path, f"{site.qmail_dir}/users/cdb", line, local)
+    assignment.find_system_user(node, found.local)
 
 
 def _deliver_by_domain(node: Node, name: Name, found: Route) -> None:
@@ -152,30 +130,8 @@ def _deliver_by_domain(node: Node, name: Name, found: Route) -> None:
         source = Source("domain_names", host)
         what = f"{host} is an alias domain"
         node.step(StepKind.DOMAIN, what, f"its mail is that of {name.real}", source)
-    if _is_assigned(node, name, found.local if node.address.user else ""):
+    if assignment.find_domain(node, name, found.local if node.address.user else ""):
         search(node, name)
-
-
-def _is_assigned(node: Node, name: Name, local: str) -> bool:
-    """Explain which line of users/assign an address is found by; False: a foreign one."""
-    what = f"qmail-lspawn looks for {local or f'{name.name}-…'} in users/cdb"
-    wildcard = f"{name.name}-"
-    foreign = local and routing.find_assignment(node.facts.foreign, local, len(wildcard) + 1)
-    if foreign:
-        _assigned_elsewhere(node, local, what, foreign)
-        return False
-    line = assign.domain_line(name.name, name.real, name.uid, name.gid, name.directory)
-    node.step(
-        StepKind.ASSIGN,
-        what,
-        f"found by the domain's line: uid {name.uid}, gid {name.gid}, directory {name.directory}",
-        Source("domains", name.real),
-        [
-            _assigns(node.site, line, local),
-            IsDirectory(name.directory.rstrip("/") or "/", name.uid, name.gid, by_qmail=True),
-        ],
-    )
-    return True
 
 
 def search(node: Node, name: Name) -> None:

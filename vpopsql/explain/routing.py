@@ -77,33 +77,45 @@ def route(foreign: Foreign, address: Address, *, is_ours: bool) -> Route:
 
     locals comes first; it never has our names, for an export leaves them out. Then virtualdomains
     is asked for the address, the domain, each suffix and the catch-all; an empty prepend makes
-    the address a remote one.
+    the address a remote one. Our own line for a domain stands behind a foreign one, and of two
+    lines qmail-send finds the later.
     """
     host = address.domain
     if not is_ours and (line := _hosts(foreign, LOCALS).get(host)):
         return Route(Way.LOCAL, address.user, host, line=line)
     virtual = _virtual(foreign)
     for name in (str(address), *host_patterns(host), ""):
-        if name in virtual and not (name == host and is_ours and virtual[name][0] == host):
+        if name == host and is_ours:
+            return Route(Way.OURS, f"{host}-{address.user}", host, host)
+        if name in virtual:
             prepend, line = virtual[name]
             if not prepend:
                 return Route(Way.REMOTE, "", name, line=line)
             return Route(Way.VIRTUAL, f"{prepend}-{address.user}", name, prepend, line)
-        if name == host and is_ours:
-            return Route(Way.OURS, f"{host}-{address.user}", host, host)
     return Route(Way.REMOTE, "")
 
 
-def assign_prefixes(local: str, longer_than: int = 0) -> Iterator[str]:
-    """Give what a wildcard line for ``local`` may begin with, the longest first."""
-    for length in range(len(local), longer_than - 1, -1):
+def assign_prefixes(local: str, least: int = 0) -> Iterator[str]:
+    """Give what a wildcard line for ``local`` may begin with, the longest first.
+
+    :param least: characters of the shortest one that is of interest.
+    """
+    for length in range(len(local), least - 1, -1):
         yield local[:length]
 
 
-def find_assignment(foreign: Foreign, local: str, longer_than: int = 0) -> Assignment | None:
+def domain_prefixes(local: str) -> Iterator[str]:
+    """Give the domains whose line of users/assign ``local`` may begin with, the longest first."""
+    for prefix in assign_prefixes(local):
+        if prefix.endswith("-"):
+            yield prefix[:-1]
+
+
+def find_assignment(foreign: Foreign, local: str, least: int = 0) -> Assignment | None:
     """Return the foreign line of users/assign that ``local`` is found by.
 
-    :param longer_than: characters of a wildcard that wins anyway: our own.
+    :param least: characters of the shortest wildcard that wins: our own is as long, and stands
+        behind a foreign one.
     """
     exact: dict[str, Assignment] = {}
     wildcards: dict[str, Assignment] = {}
@@ -114,7 +126,7 @@ def find_assignment(foreign: Foreign, local: str, longer_than: int = 0) -> Assig
                 chosen.setdefault(names.lower(line.local), line)
     if local in exact:
         return exact[local]
-    prefixes = assign_prefixes(local, longer_than)
+    prefixes = assign_prefixes(local, least)
     return next((wildcards[prefix] for prefix in prefixes if prefix in wildcards), None)
 
 

@@ -118,21 +118,36 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
+class Build:
+    """How the site's programs and files are made, which no row says."""
+
+    qmail_ext: bool = False
+    """Whether vpopmail was built with ``--enable-qmail-ext``."""
+    exact: bool = False
+    """Whether users/assign has exact lines for mailboxes; see the configuration's ``[export]``."""
+    exact_despite_quota: bool = False
+    assign_cdb: str = "cdb"
+    """The name of users/assign's cdb."""
+
+
+USUAL = Build()
+
+
+@dataclass(frozen=True, slots=True)
 class Site:
     """What the whole site's rows say, and how its programs were built."""
 
     vpopmail_dir: str
     qmail_dir: str
-    qmail_ext: bool
+    build: Build
     default_domain: str | None
     unfinished: bool
 
 
-def read_site(session: Session, vpopmail_dir: str, qmail_dir: str, *, qmail_ext: bool) -> Site:
+def read_site(session: Session, vpopmail_dir: str, qmail_dir: str, build: Build = USUAL) -> Site:
     """Return the facts of the site.
 
     :param vpopmail_dir: vpopmail's home, unless the database says otherwise.
-    :param qmail_ext: whether vpopmail was built with ``--enable-qmail-ext``.
     """
     wanted = ("vpopmail_dir", "default_domain", UNFINISHED_IMPORT)
     query = select(SiteSetting.key, SiteSetting.value).where(SiteSetting.key.in_(sorted(wanted)))
@@ -140,7 +155,7 @@ def read_site(session: Session, vpopmail_dir: str, qmail_dir: str, *, qmail_ext:
     return Site(
         vpopmail_dir=settings.get("vpopmail_dir", vpopmail_dir),
         qmail_dir=qmail_dir,
-        qmail_ext=qmail_ext,
+        build=build,
         default_domain=settings.get("default_domain"),
         unfinished=UNFINISHED_IMPORT in settings,
     )
@@ -178,7 +193,7 @@ def read(session: Session, addresses: Collection[Address], site: Site) -> Facts:
     :param addresses: at most some hundreds: all are the keys of one query.
     """
     facts = Facts()
-    _read_names(session, facts, {address.domain for address in addresses})
+    _read_names(session, facts, addresses)
     _read_host_lines(session, facts, addresses)
     _read_assign_lines(session, facts, addresses)
     # Whoever gets the mail, the mailbox is there to log in to.
@@ -220,7 +235,12 @@ def own_dotqmail_names(user: str, *, qmail_ext: bool) -> list[str]:
     return [*dotqmail_names(ext), ""] if qmail_ext and ext else [""]
 
 
-def _read_names(session: Session, facts: Facts, hosts: Collection[str]) -> None:
+def _read_names(session: Session, facts: Facts, addresses: Iterable[Address]) -> None:
+    hosts = set()
+    for address in addresses:
+        hosts.add(address.domain)
+        # The names of other domains may begin like it: a-b.example's addresses like a's.
+        hosts |= set(routing.domain_prefixes(f"{address.domain}-{address.user}"))
     query = (
         select(
             DomainName.name,
@@ -256,7 +276,7 @@ def _read_assign_lines(session: Session, facts: Facts, addresses: Iterable[Addre
     for address in addresses:
         found = facts.route(address)
         # Our own wildcard wins over every shorter one.
-        least = len(found.name) + 2 if found.way is routing.Way.OURS else 0
+        least = len(found.name) + 1 if found.way is routing.Way.OURS else 0
         if found.local:
             prefixes = routing.assign_prefixes(found.local, least)
             keys |= {names.sort_key(prefix.removesuffix("-")) for prefix in prefixes}
@@ -365,7 +385,7 @@ def _read_own_files(
     file_names = {
         file
         for address in ours
-        for file in own_dotqmail_names(address.user, qmail_ext=site.qmail_ext)
+        for file in own_dotqmail_names(address.user, qmail_ext=site.build.qmail_ext)
     }
     ids = [mailbox.id for mailbox in facts.mailboxes.values()]
     if not ids:
