@@ -115,6 +115,19 @@ def test_the_exit_code_tells_scripts_what_became_of_it(
     assert (done.exit_code if isinstance(done.exception, SystemExit | None) else 3) == code
 
 
+def test_a_domain_alone_is_about_the_names_that_it_has_not(crossed: Sample) -> None:
+    done = run(crossed, "DELETE.example", "--no-files")
+
+    lines = done.stdout.splitlines()
+    assert lines[0] == "Mail for names that delete.example does not have"
+    assert lines[-4:] == [
+        "delete.example has no mailbox postmaster",
+        "",
+        "delete.example: discarded: it is accepted, and nobody gets it",
+        "  discard  delete.example: the domain deletes mail for names it has not",
+    ]
+
+
 def test_a_defect_is_told_with_what_to_do(crossed: Sample) -> None:
     done = run(crossed, "lost@example.com", "--no-files")
 

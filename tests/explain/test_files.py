@@ -128,6 +128,22 @@ def write(path: str, data: bytes) -> Callable[[Sample], object]:
     return lambda site: at(site, path).write_bytes(data)
 
 
+def directory_instead(path: str) -> Callable[[Sample], object]:
+    def damage(site: Sample) -> None:
+        at(site, path).unlink()
+        at(site, path).mkdir()
+
+    return damage
+
+
+def file_instead(path: str) -> Callable[[Sample], object]:
+    def damage(site: Sample) -> None:
+        at(site, path).rename(site.root / "aside")
+        at(site, path).touch()
+
+    return damage
+
+
 def compiled(*lines: str) -> Callable[[Sample], object]:
     return write(f"{USERS}/cdb", assign.compile_cdb(lines))
 
@@ -148,6 +164,30 @@ def change_mode(path: str, mode: int) -> Callable[[Sample], object]:
             {(f"{CONTROL}/rcpthosts", "missing")},
             ["open-relay"],
             id="no rcpthosts",
+        ),
+        pytest.param(
+            directory_instead(f"{CONTROL}/rcpthosts"),
+            {(f"{CONTROL}/rcpthosts", "unreadable")},
+            [],
+            id="a directory for rcpthosts",
+        ),
+        pytest.param(
+            directory_instead(f"{CONTROL}/locals"),
+            {(f"{CONTROL}/locals", "unreadable")},
+            [],
+            id="a directory for locals",
+        ),
+        pytest.param(
+            directory_instead(f"{CONTROL}/virtualdomains"),
+            {(f"{CONTROL}/virtualdomains", "unreadable")},
+            [],
+            id="a directory for virtualdomains",
+        ),
+        pytest.param(
+            directory_instead(f"{DOMAIN}/vpasswd"),
+            {(f"{DOMAIN}/vpasswd", "unreadable")},
+            [],
+            id="a directory for vpasswd",
         ),
         pytest.param(
             rewrite(f"{CONTROL}/rcpthosts", b"example.com\n", b""),
@@ -283,6 +323,12 @@ def change_mode(path: str, mode: int) -> Callable[[Sample], object]:
             {(f"{DOMAIN}/alice", "missing"), (f"{DOMAIN}/alice/Maildir", "missing")},
             ["missing-directory", "missing-directory"],
             id="no home",
+        ),
+        pytest.param(
+            file_instead(f"{DOMAIN}/alice"),
+            {(f"{DOMAIN}/alice", "differs"), (f"{DOMAIN}/alice/Maildir", "missing")},
+            ["missing-directory", "missing-directory"],
+            id="a file for a home",
         ),
         pytest.param(
             lambda site: at(site, f"{DOMAIN}/alice/Maildir/new").rmdir(),

@@ -2,10 +2,13 @@
 
 import pytest
 
+from tests import factories
 from tests.explain.conftest import Sample
+from vpopsql.db import Database
 from vpopsql.errors import InvalidAddress
+from vpopsql.explain.explanation import explain
 from vpopsql.explain.result import Explanation
-from vpopsql.explain.rows import Build
+from vpopsql.explain.rows import Build, read_site
 
 HOME = "/home/vpopmail/domains"
 QMAIL_EXT = Build(qmail_ext=True)
@@ -93,6 +96,7 @@ def wrong(found: Explanation) -> list[str]:
         ("judy@example.com", "delivered", [ALICE]),
         ("nobody@delete.example", "discarded", [("discard", "nobody@delete.example")]),
         ("a%b@delete.example", "bounced", [("bounce", "a%b@delete.example")]),
+        ("a/b@example.com", "bounced", [("bounce", "a/b@example.com")]),
         ("delete.example", "discarded", [("discard", "delete.example")]),
         ("example.org", "bounced", [("bounce", "example.org")]),
         ("nobody@address.example", "delivered", [ALICE]),
@@ -127,6 +131,8 @@ def test_mail_ends_where_qmail_and_vdelivermail_put_it(
     [
         ("joe@gmail.example", [("refused", "joe@gmail.example")]),
         ("gmail.example", [("refused", "gmail.example")]),
+        ("joe@MÜNCHEN.example", [("refused", "joe@xn--mnchen-3ya.example")]),
+        (f"joe@{'ü' * 70}.example", [("refused", f"joe@{'ü' * 70}.example")]),
         ("alice@[192.0.2.9]", [("refused", "alice@[192.0.2.9]")]),
         ("joe@relay.example", [("remote", "joe@relay.example")]),
         ("joe@deep.suffix.example", [("remote", "joe@deep.suffix.example")]),
@@ -315,6 +321,21 @@ def test_a_second_copy_is_not_explained_twice(crossed: Sample) -> None:
         ("info@example.com", "line"),
         ("info@example.com", "again"),
     ]
+
+
+def test_which_of_two_files_accepts_a_domain_made_here_depends_on_the_others(
+    database: Database,
+) -> None:
+    with database.writer() as session:
+        factories.domain(session, "new.example", created_at=factories.at(2026, 1, 2))
+
+    with database.snapshot() as session:
+        site = read_site(session, "/home/vpopmail", "/var/qmail")
+        found = explain(session, "new.example", site)
+
+    assert found.steps[0].result == (
+        "accepted: rcpthosts or, beyond its 50th line, morercpthosts has it"
+    )
 
 
 def test_a_file_that_hides_a_mailbox_is_said_to(crossed: Sample) -> None:
