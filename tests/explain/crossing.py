@@ -108,6 +108,9 @@ def populate(session: Session) -> None:
         odd = factories.domain(session, f"odd{number}.example", catchall=CatchAll.DOTQMAIL)
         factories.mailbox(session, odd, "alice")
         factories.alias(session, odd, "default", line)
+    # No catch-all of a call has lines of its own; an export writes the call.
+    both = factories.domain(session, "both.example", catchall=CatchAll.DELETE)
+    factories.alias(session, both, "default", "&alice@example.com")
     _limited(session)
     shorter = factories.domain(session, "short", catchall=CatchAll.DELETE)
     factories.mailbox(session, shorter, "er.example-joe")

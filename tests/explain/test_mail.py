@@ -96,6 +96,7 @@ def wrong(found: Explanation) -> list[str]:
         ("judy@example.com", "delivered", [ALICE]),
         ("nobody@delete.example", "discarded", [("discard", "nobody@delete.example")]),
         ("a%b@delete.example", "bounced", [("bounce", "a%b@delete.example")]),
+        ("nobody@both.example", "discarded", [("discard", "nobody@both.example")]),
         ("a/b@example.com", "bounced", [("bounce", "a/b@example.com")]),
         ("delete.example", "discarded", [("discard", "delete.example")]),
         ("example.org", "bounced", [("bounce", "example.org")]),

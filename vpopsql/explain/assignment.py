@@ -9,12 +9,10 @@ from vpopsql.explain import routing, rows
 from vpopsql.explain.claims import Assigns, Claim, Contains, IsDirectory, IsMaildir
 from vpopsql.explain.node import Node
 from vpopsql.explain.result import DeliveryKind, Source, StepKind
-from vpopsql.explain.rows import Mailbox, Name, Site
-from vpopsql.model import CatchAll, Flag
+from vpopsql.explain.rows import CALLS, Mailbox, Name, Site
+from vpopsql.model import Flag
 from vpopsql.qmail import assign
 from vpopsql.qmail.assign import Assignment
-
-_BY_VDELIVERMAIL = {CatchAll.BOUNCE, CatchAll.DELETE, CatchAll.ADDRESS, CatchAll.DIRECTORY}
 
 
 def find_domain(node: Node, name: Name, local: str) -> bool:
@@ -74,7 +72,7 @@ def is_direct(node: Node, name: Name, mailbox: Mailbox) -> bool:
     has_quota = mailbox.quota_bytes is not None or mailbox.quota_messages is not None
     return (
         build.exact
-        and name.catchall in _BY_VDELIVERMAIL
+        and name.catchall in CALLS
         and not mailbox.flags & Flag.BOUNCE_MAIL
         and not _deletes_spam(node, name, mailbox)
         and (build.exact_despite_quota or not has_quota)

@@ -82,7 +82,7 @@ def follow_file(node: Node, name: Name, file: File, directory: str) -> None:
     for number, line in enumerate(file.lines, 1):
         where = f"{file_name(file.name)}, line {number}"
         source = Source("dotqmail_lines", f"{file_name(file.name)} of {name.real}, line {number}")
-        if file.name == "default" and (name.id, "default") not in node.facts.files:
+        if file.name == "default" and name.catchall in rows.CALLS:
             source = Source("domains", name.real)
         kind = dotqmail.classify(line)
         if kind is Kind.BLANK and number == 1:

@@ -16,8 +16,7 @@ from vpopsql.explain.claims import (
 from vpopsql.explain.node import Node
 from vpopsql.explain.result import Address, DefectCode, DeliveryKind, Source, StepKind
 from vpopsql.explain.routing import Route, Way
-from vpopsql.explain.rows import Facts, File, Name, Site
-from vpopsql.model import CatchAll
+from vpopsql.explain.rows import CALLS, Facts, File, Name, Site
 from vpopsql.qmail import dotqmail
 
 
@@ -141,9 +140,7 @@ def search(node: Node, name: Name) -> None:
     claims: list[Claim] = []
     chosen: File | None = None
     for candidate in candidates:
-        file = node.facts.files.get((name.id, candidate))
-        if candidate == "default" and file is None:
-            file = default_file(name, node.site)
+        file = file_of(node, name, candidate)
         path = delivery.path_in(directory, candidate)
         if path is not None:
             claims.append(Contains(path, delivery.content_of(file)))
@@ -161,7 +158,7 @@ def search(node: Node, name: Name) -> None:
         delivery.find_nothing(node, name)
         return
     source = Source("dotqmail_files", f"{delivery.file_name(chosen.name)} of {name.real}")
-    if chosen.name == "default" and name.catchall is not CatchAll.DOTQMAIL:
+    if chosen.name == "default" and name.catchall in CALLS:
         source = Source("domains", name.real)
     result = f"{delivery.file_name(chosen.name)} is found"
     if chosen.name == node.address.user and node.mailbox is not None:
@@ -170,11 +167,14 @@ def search(node: Node, name: Name) -> None:
     delivery.follow_file(node, name, chosen, posixpath.join(directory, ""))
 
 
-def default_file(name: Name, site: Site) -> File | None:
-    """Return the ``.qmail-default`` that a domain's catch-all is written as."""
-    if name.catchall in {CatchAll.NONE, CatchAll.DOTQMAIL}:
-        return None
+def file_of(node: Node, name: Name, candidate: str) -> File | None:
+    """Return a dot-qmail file of a domain, as an export writes it.
+
+    ``.qmail-default`` is what the catch-all says, unless it is made of lines; see `CatchAll`.
+    """
+    if candidate != "default" or name.catchall not in CALLS:
+        return node.facts.files.get((name.id, candidate))
     kind = dotqmail.CatchAllKind(name.catchall.value)
     what = dotqmail.CatchAll(kind, name.catchall_target or "")
-    line = dotqmail.render_catchall(what, site.vpopmail_dir)
+    line = dotqmail.render_catchall(what, node.site.vpopmail_dir)
     return File("default", (line,), final_newline=True, link_target=None)

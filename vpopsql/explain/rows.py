@@ -36,6 +36,9 @@ from vpopsql.services.limits import BUILT_IN
 SOME = 50
 """Alias domains that are named; more are only said to be."""
 
+CALLS = frozenset({CatchAll.BOUNCE, CatchAll.DELETE, CatchAll.ADDRESS, CatchAll.DIRECTORY})
+"""The catch-alls for which ``.qmail-default`` calls vdelivermail and nothing else."""
+
 _real = aliased(DomainName, name="real")
 
 
