@@ -13,6 +13,7 @@ from tests.explain.conftest import Sample
 from vpopsql.db import Database
 from vpopsql.explain import explanation, rows
 from vpopsql.explain.result import Explanation
+from vpopsql.model import CatchAll
 
 
 @contextmanager
@@ -145,3 +146,47 @@ def test_names_of_any_bytes_are_asked_for(database: Database) -> None:
         "forwarded to alice@example.com"
     )
     assert [delivery.kind.value for delivery in other.deliveries] == ["bounce"]
+
+
+@pytest.mark.parametrize(
+    "columns, what",
+    [
+        (
+            {"directory": "/srv/0:1"},
+            "/var/qmail/users/assign cannot be written: example.com has a colon",
+        ),
+        (
+            {"catchall": CatchAll.ADDRESS, "catchall_target": "nobody"},
+            (
+                "/home/vpopmail/domains/example.com/.qmail-default cannot be written: the catch-all is"
+                " no address"
+            ),
+        ),
+    ],
+)
+def test_what_no_file_can_hold_is_a_defect(
+    database: Database, columns: dict[str, Any], what: str
+) -> None:
+    with database.writer() as session:
+        factories.domain(session, **columns)
+
+    with database.snapshot() as session:
+        found = explain(session, "nobody@example.com")
+
+    assert [(each.code.value, each.what) for each in found.defects] == [("unwritable", what)]
+
+
+def test_a_line_with_a_newline_is_a_defect(database: Database) -> None:
+    with database.writer() as session:
+        domain = factories.domain(session)
+        factories.alias(session, domain, "odd", "&a@far.example\n&b@far.example")
+
+    with database.snapshot() as session:
+        found = explain(session, "odd@example.com")
+
+    assert [each.what for each in found.defects] == [
+        (
+            "/home/vpopmail/domains/example.com/.qmail-odd cannot be written: a line has a newline in"
+            " it"
+        )
+    ]

@@ -42,7 +42,7 @@ def find_domain(node: Node, name: Name, local: str) -> bool:
         f"found by the domain's line: uid {name.uid}, gid {name.gid}, directory {name.directory}",
         Source("domains", name.real),
         [
-            _assigns(node.site, _line_of(name), local),
+            *_claim_domain(node, name, local),
             IsDirectory(name.directory.rstrip("/") or "/", name.uid, name.gid, by_qmail=True),
         ],
     )
@@ -116,14 +116,19 @@ def _find_elsewhere(node: Node, local: str, what: str, line: Assignment) -> None
 
 def _find_other_domain(node: Node, local: str, what: str, other: Name) -> None:
     result = f"found by the line of the domain {other.name}, which is longer"
-    claims = [_assigns(node.site, _line_of(other), local)]
+    claims = _claim_domain(node, other, local)
     node.step(StepKind.ASSIGN, what, result, Source("domains", other.real), claims)
     reason = f"the files of {other.real} decide: its name begins like the address"
     node.end(DeliveryKind.SYSTEM, local, reason)
 
 
-def _line_of(name: Name) -> str:
-    return assign.domain_line(name.name, name.real, name.uid, name.gid, name.directory)
+def _claim_domain(node: Node, name: Name, local: str) -> list[Claim]:
+    try:
+        line = assign.domain_line(name.name, name.real, name.uid, name.gid, name.directory)
+    except ValueError:
+        node.cannot_write(f"{node.site.qmail_dir}/{routing.ASSIGN}", f"{name.name} has a colon")
+        return []
+    return [_assigns(node.site, line, local)]
 
 
 def _assigns(site: Site, line: str, local: str) -> Assigns:

@@ -43,13 +43,18 @@ def path_in(directory: str, name: str) -> str | None:
     return f"{directory}/{found}"
 
 
-def content_of(file: File | None) -> bytes | str | None:
-    """Return what is in a file, or where its link leads."""
+def claim_file(node: Node, path: str, file: File | None) -> list[Claim]:
+    """Return what must be in a file, or where its link leads; None: it must not be there."""
     if file is None:
-        return None
+        return [Contains(path, None)]
     if file.link_target is not None:
-        return file.link_target
-    return dotqmail.render(dotqmail.DotQmail(file.lines, file.final_newline))
+        return [Contains(path, file.link_target)]
+    try:
+        content = dotqmail.render(dotqmail.DotQmail(file.lines, file.final_newline))
+    except ValueError:
+        node.cannot_write(path, "a line has a newline in it")
+        return []
+    return [Contains(path, content)]
 
 
 def find_nothing(node: Node, name: Name) -> None:
@@ -237,7 +242,7 @@ def _to_home(node: Node, name: Name, home: str, mailbox: Mailbox | None) -> None
         own = node.facts.own_files.get((mailbox.id, candidate)) if mailbox else None
         path = path_in(home, candidate)
         if path is not None and mailbox is not None:
-            claims.append(Contains(path, content_of(own)))
+            claims += claim_file(node, path, own)
         if own is not None and own.link_target is None:
             file = own
             break

@@ -9,7 +9,6 @@ from vpopsql.explain import assignment, delivery, routing, rows
 from vpopsql.explain.claims import (
     Accepts,
     Claim,
-    Contains,
     NamesHost,
     Routes,
 )
@@ -143,7 +142,7 @@ def search(node: Node, name: Name) -> None:
         file = file_of(node, name, candidate)
         path = delivery.path_in(directory, candidate)
         if path is not None:
-            claims.append(Contains(path, delivery.content_of(file)))
+            claims += delivery.claim_file(node, path, file)
         if file is None:
             continue
         if file.link_target is None:
@@ -176,5 +175,10 @@ def file_of(node: Node, name: Name, candidate: str) -> File | None:
         return node.facts.files.get((name.id, candidate))
     kind = dotqmail.CatchAllKind(name.catchall.value)
     what = dotqmail.CatchAll(kind, name.catchall_target or "")
-    line = dotqmail.render_catchall(what, node.site.vpopmail_dir)
+    try:
+        line = dotqmail.render_catchall(what, node.site.vpopmail_dir)
+    except ValueError:
+        why = f"the catch-all is no {kind.value}"
+        node.cannot_write(f"{name.directory.rstrip('/')}/{dotqmail.DEFAULT_FILE}", why)
+        return None
     return File("default", (line,), final_newline=True, link_target=None)

@@ -80,3 +80,8 @@ class Node:
     def defect(self, code: DefectCode, what: str, advice: str) -> None:
         """Say what is wrong."""
         self.defects.append(Defect(code, self.address, what, advice))
+
+    def cannot_write(self, path: str, why: str) -> None:
+        """Say that no export can write a file for what the database has."""
+        what = f"{path} cannot be written: {why}"
+        self.defect(DefectCode.UNWRITABLE, what, "change it with vpopmaild")

@@ -72,6 +72,8 @@ class DefectCode(StrEnum):
     """There is a mailbox, and nothing delivers to it."""
     BAD_LINE = "bad-line"
     """A line that makes qmail or vdelivermail defer."""
+    UNWRITABLE = "unwritable"
+    """The database has something that no file can hold, so that no export is made."""
     TOO_MANY = "too-many"
     """More addresses or hops than are followed."""
     UNFINISHED_IMPORT = "unfinished-import"
