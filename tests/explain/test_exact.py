@@ -12,7 +12,7 @@ from tests.explain.conftest import Sample
 from tests.explain.crossing import own_file
 from vpopsql.db import Database
 from vpopsql.explain.rows import Build
-from vpopsql.model import CatchAll, Flag
+from vpopsql.model import CatchAll, Flag, ForeignLine
 from vpopsql.qmail import assign
 
 EXACT = Build(exact=True)
@@ -48,6 +48,10 @@ def populate(session: Session) -> None:
     factories.limits(session, limited, delete_spam=True)
     factories.mailbox(session, limited, "alice")
     factories.mailbox(session, limited, "boss", Flag.V_OVERRIDE)
+    shared = factories.domain(session, "shared.example", **ids)
+    factories.mailbox(session, shared, "alice")
+    line = "else.example:shared.example"
+    session.add(ForeignLine(file="control/virtualdomains", position=1, line=line, sort_key="e"))
     none = factories.domain(session, "none.example", catchall=CatchAll.NONE, **ids)
     factories.mailbox(session, none, "alice")
 
@@ -75,6 +79,7 @@ def is_direct(site: Sample, address: str, build: Build) -> bool:
         ("carol@example.com", False),
         ("alice@limited.example", False),
         ("alice@none.example", False),
+        ("alice@shared.example", False),
     ],
 )
 def test_a_line_of_its_own_is_for_whom_vdelivermail_would_do_no_more(

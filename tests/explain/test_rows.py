@@ -158,8 +158,8 @@ def test_names_of_any_bytes_are_asked_for(database: Database) -> None:
         (
             {"catchall": CatchAll.ADDRESS, "catchall_target": "nobody"},
             (
-                "/home/vpopmail/domains/example.com/.qmail-default cannot be written: the catch-all is"
-                " no address"
+                "/home/vpopmail/domains/example.com/.qmail-default cannot be written:"
+                " the catch-all is no address"
             ),
         ),
     ],
@@ -186,7 +186,7 @@ def test_a_line_with_a_newline_is_a_defect(database: Database) -> None:
 
     assert [each.what for each in found.defects] == [
         (
-            "/home/vpopmail/domains/example.com/.qmail-odd cannot be written: a line has a newline in"
-            " it"
+            "/home/vpopmail/domains/example.com/.qmail-odd cannot be written:"
+            " a line has a newline in it"
         )
     ]

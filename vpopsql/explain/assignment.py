@@ -79,6 +79,7 @@ def is_direct(node: Node, name: Name, mailbox: Mailbox) -> bool:
         and not has_file
         and (mailbox.id, "") not in facts.own_files
         and mailbox.home.startswith("/")
+        and not routing.is_shared(name.name, facts.prepends)
         and not set(mailbox.home) & {":", "\n", "\0"}
     )
 

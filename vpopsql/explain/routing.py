@@ -4,7 +4,7 @@ Of the lines of the shared files, our names make the usual ones and `foreign` ha
 `vpopsql.exporter.render`. Names are compared without regard to case, as qmail does it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -93,6 +93,23 @@ def route(foreign: Foreign, address: Address, *, is_ours: bool) -> Route:
                 return Route(Way.REMOTE, "", name, line=line)
             return Route(Way.VIRTUAL, f"{prepend}-{address.user}", name, prepend, line)
     return Route(Way.REMOTE, "")
+
+
+def prepends(lines: Iterable[str]) -> frozenset[str]:
+    """Return what lines of virtualdomains put before an address, with the dash behind it."""
+    found = _virtual({VIRTUALDOMAINS: list(lines)}).values()
+    return frozenset(f"{prepend}-" for prepend, _ in found if prepend)
+
+
+def is_shared(name: str, others: Collection[str]) -> bool:
+    """Say whether mail of other domains may be looked up like that of the domain ``name``.
+
+    :param others: what `prepends` returns. An export writes no exact lines for such a domain.
+    """
+    begin = f"{name}-"
+    return any(other.startswith(begin) for other in others) or any(
+        prefix in others for prefix in assign_prefixes(begin) if prefix.endswith("-")
+    )
 
 
 def assign_prefixes(local: str, least: int = 0) -> Iterator[str]:

@@ -114,6 +114,8 @@ class Facts:
     """Of the mailboxes, by mailbox and name."""
     mailboxes: dict[tuple[int, str], Mailbox] = field(default_factory=dict)
     limits: dict[int, Limits] = field(default_factory=dict)
+    prepends: frozenset[str] = frozenset()
+    """What foreign lines of virtualdomains put before addresses; read for exact delivery only."""
 
     def route(self, address: Address) -> routing.Route:
         """Return what qmail-send makes of an address."""
@@ -212,6 +214,9 @@ def read(session: Session, addresses: Collection[Address], site: Site) -> Facts:
     _read_mailboxes(session, facts, _mailbox_names(facts, ours))
     _read_own_files(session, facts, ours, site)
     _read_limits(session, facts, ids)
+    if site.build.exact:
+        query = select(ForeignLine.line).where(ForeignLine.file == routing.VIRTUALDOMAINS)
+        facts.prepends = routing.prepends(session.scalars(query))
     return facts
 
 
