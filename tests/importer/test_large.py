@@ -25,7 +25,7 @@ from vpopsql.cli import cli
 from vpopsql.db import Database
 from vpopsql.importer import site, stored
 from vpopsql.importer.codes import Code
-from vpopsql.importer.directory import Directory
+from vpopsql.directory import Directory
 from vpopsql.importer.origin import Origin, Store
 from vpopsql.model import UNFINISHED_IMPORT, DomainName
 

@@ -263,7 +263,7 @@ def verify(ctx: click.Context, /, jobs: int, output: str, **values: Any) -> None
     """
     from vpopsql.cli.import_lines import proof_lines
     from vpopsql.cli.progress import Progress
-    from vpopsql.importer.crew import collecting_seldom
+    from vpopsql.crew import collecting_seldom
     from vpopsql.importer.stored import read_settings
     from vpopsql.proof import prove
 
@@ -348,7 +348,7 @@ def _import(
     from vpopsql.importer.apply import REMEMBERED, apply_plan
     from vpopsql.importer.backend import Prefer
     from vpopsql.importer.codes import Severity
-    from vpopsql.importer.crew import collecting_seldom
+    from vpopsql.crew import collecting_seldom
     from vpopsql.importer.listing import as_objects
     from vpopsql.importer.origin import Dialect, Origin, Store
     from vpopsql.importer.plan import make_plan

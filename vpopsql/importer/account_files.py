@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from vpopsql.importer.backend import Listing, Prefer
 from vpopsql.importer.codes import Code
-from vpopsql.importer.directory import Directory
+from vpopsql.directory import Directory
 from vpopsql.importer.evidence import Evidence, Tally, without_secrets
 from vpopsql.importer.files import read_file
 from vpopsql.qmail import cdb, vpasswd

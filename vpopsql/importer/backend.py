@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from vpopsql.importer import site
-from vpopsql.importer.directory import Directory
+from vpopsql.directory import Directory
 from vpopsql.importer.evidence import Evidence, Tally
 from vpopsql.qmail.lines import Malformed
 from vpopsql.qmail.vpasswd import VpasswdLine

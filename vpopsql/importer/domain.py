@@ -11,7 +11,7 @@ from vpopsql.importer.backend import Backend, Choices, Head
 from vpopsql.importer.codes import Code
 from vpopsql.importer.deliveries import DeliveryReader
 from vpopsql.importer.destinations import PlacedFile
-from vpopsql.importer.directory import Directory, Places, SymbolicLink, relative_to
+from vpopsql.directory import Directory, Places, SymbolicLink, relative_to
 from vpopsql.importer.dotqmails import DotQmailReader, split_catchall
 from vpopsql.importer.evidence import Evidence
 from vpopsql.importer.files import COUNTER, find_unsafe, report_unreadable

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from vpopsql import names
 from vpopsql.importer import site
 from vpopsql.importer.codes import Code
-from vpopsql.importer.directory import (
+from vpopsql.directory import (
     Directory,
     NoRegularFile,
     Places,

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from vpopsql.importer import site
 from vpopsql.importer.codes import Code
-from vpopsql.importer.directory import plain_path
+from vpopsql.directory import plain_path
 from vpopsql.importer.evidence import Evidence
 from vpopsql.model import CatchAll
 from vpopsql.qmail import assign, dircontrol, dotqmail, ipmap, vpasswd

@@ -14,7 +14,7 @@ from vpopsql.exporter.render import (
     Link,
 )
 from vpopsql.importer.codes import Code, Severity
-from vpopsql.importer.directory import NoRegularFile, SymbolicLink
+from vpopsql.directory import NoRegularFile, SymbolicLink
 from vpopsql.importer.dotqmails import is_dot_qmail
 from vpopsql.importer.evidence import Evidence, Finding
 from vpopsql.importer.indimail import vpopmail_flags

@@ -98,6 +98,14 @@ class Directory:
     def read_with_mtime(self, name: str) -> tuple[bytes, int]:
         """Return the content of a regular file, and when it was modified in whole Unix seconds.
 
+        :raises OSError: see `read_with_status`.
+        """
+        data, status = self.read_with_status(name)
+        return data, status.st_mtime_ns // 1_000_000_000
+
+    def read_with_status(self, name: str) -> tuple[bytes, os.stat_result]:
+        """Return the content of a regular file, and what the system knows about it.
+
         :raises SymbolicLink: it is a link.
         :raises NoRegularFile: it is a directory or something special.
         :raises OSError: it is missing or not readable.
@@ -119,7 +127,7 @@ class Directory:
                 data = b"".join(chunks)
         finally:
             os.close(descriptor)
-        return data, status.st_mtime_ns // 1_000_000_000
+        return data, status
 
     def modified_at(self, name: str) -> int:
         """Return when ``name``, or the link of that name, was modified, in whole Unix seconds.
@@ -149,9 +157,13 @@ class Directory:
             return False
         return True
 
+    def status(self) -> os.stat_result:
+        """Return what the system knows about the directory."""
+        return os.fstat(self._descriptor)
+
     def mode(self) -> int:
         """Return the permission bits of the directory."""
-        return stat.S_IMODE(os.fstat(self._descriptor).st_mode)
+        return stat.S_IMODE(self.status().st_mode)
 
     def close(self) -> None:
         """Let go of the directory."""
