@@ -113,7 +113,7 @@ def apply(
     tree = Tree(config.paths.root, config.paths.places)
     with _locked(tree, config.paths, lock_timeout_s):
         last = newest_export(database)
-        snapshot = _with_locals_of_the_host(_read(database, config.paths), tree)
+        snapshot = with_locals_of_the_host(_read(database, config.paths), tree)
         applied = _run(database, _Apply(tree, config, snapshot))
         if last is None or applied.changed or last < applied.revision:
             with database.writer() as session:
@@ -142,7 +142,7 @@ def follow(
             return _Apply(tree, config, snapshot, touched).run_domains()
         accepted = _Accepted.on_disk(tree, config.paths)
         snapshot = _read(database, config.paths, touched, accepted.few | accepted.more)
-        snapshot = _with_locals_of_the_host(snapshot, tree)
+        snapshot = with_locals_of_the_host(snapshot, tree)
         return _run(database, _Apply(tree, config, snapshot, touched))
 
 
@@ -189,7 +189,8 @@ def _read(
         return take(session, paths, touched, known)
 
 
-def _with_locals_of_the_host(snapshot: Snapshot, tree: Tree) -> Snapshot:
+def with_locals_of_the_host(snapshot: Snapshot, tree: Tree) -> Snapshot:
+    """Let a database that was not filled from this host keep the host's lines of locals."""
     if render.LOCALS in snapshot.foreign:
         return snapshot
     data = _content(tree, f"{snapshot.paths.qmail}/{render.LOCALS}")

@@ -6,8 +6,6 @@ import re
 from collections.abc import Iterable
 
 from vpopsql import names
-from vpopsql.importer import site
-from vpopsql.importer.codes import Code
 from vpopsql.directory import (
     Directory,
     NoRegularFile,
@@ -16,6 +14,8 @@ from vpopsql.directory import (
     is_plain,
     name_of,
 )
+from vpopsql.importer import site
+from vpopsql.importer.codes import Code
 from vpopsql.importer.evidence import Evidence, Tally
 from vpopsql.importer.files import report_unreadable
 from vpopsql.model import CatchAll, LineKind
