@@ -347,6 +347,11 @@ class Export:
     reload_command: tuple[str, ...] = _key(
         (), _command(), "Run, without a shell, after an export that changed a file."
     )
+    generations: int = _key(
+        10,
+        _integer(1, 1000),
+        "How many applies can be taken back. What they replaced lies in qmail's users directory.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
