@@ -16,7 +16,7 @@ from vpopsql.directory import Directory, SymbolicLink, name_of, relative_to
 from vpopsql.exporter import render
 from vpopsql.exporter.drift.codes import Code
 from vpopsql.exporter.drift.finding import Finding
-from vpopsql.exporter.drift.kinds import Kind, is_dotqmail, of_domain_file
+from vpopsql.exporter.drift.kinds import Kind, of_domain_file
 from vpopsql.exporter.drift.look import Look
 from vpopsql.exporter.render import Link
 from vpopsql.exporter.snapshot import DomainState
@@ -199,4 +199,4 @@ def is_young(status: os.stat_result) -> bool:
 
 
 def _kind_of(name: str, *, only_dotqmail: bool) -> Kind | None:
-    return of_domain_file(name) if not only_dotqmail or is_dotqmail(name) else None
+    return of_domain_file(name) if not only_dotqmail or render.is_dotqmail(name) else None

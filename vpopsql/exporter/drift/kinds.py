@@ -92,9 +92,4 @@ def of_site_file(path: str, qmail: str) -> Kind:
 
 def of_domain_file(name: str) -> Kind | None:
     """Return the kind of a file in the directory of a domain; None if it is none of ours."""
-    return _DOT_QMAIL if is_dotqmail(name) else _DOMAIN.get(name)
-
-
-def is_dotqmail(name: str) -> bool:
-    """Say whether qmail or vpopmail delivers by a file of this name."""
-    return name == ".qmail" or name.startswith(".qmail-")
+    return _DOT_QMAIL if render.is_dotqmail(name) else _DOMAIN.get(name)

@@ -247,6 +247,8 @@ class _Round:
         """Return why a file cannot be written without another one; empty: it can."""
         if not finding.domain and self._one_domain:
             return "the site's files are written together: not with --domain"
+        if finding.code is Code.RELOAD_PENDING and not self._config.export.reload_command:
+            return "export.reload_command is not set: reload qmail-send, and remove the file"
         for other in self._in_the_way:
             same = other.domain == finding.domain and other.part == finding.part
             if same or (not finding.domain and other.domain in self._written_whole):

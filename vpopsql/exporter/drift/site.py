@@ -17,16 +17,17 @@ from vpopsql.exporter.drift.look import Look
 from vpopsql.exporter.snapshot import Snapshot
 from vpopsql.qmail import cdb, control
 from vpopsql.qmail.lines import decode
-from vpopsql.tree import TEMP_PREFIX, Tree, UnsafePath
+from vpopsql.tree import TEMP_PREFIX, Owner, Tree, UnsafePath
 
 _MARKS_OF_A_DOMAIN = {"vpasswd", "vpasswd.cdb", ".qmail-default"}
 
 
 def look_at_site(
-    tree: Tree, snapshot: Snapshot, only: Collection[str] | None = None
+    tree: Tree, snapshot: Snapshot, owner: Owner, only: Collection[str] | None = None
 ) -> list[Finding]:
     """Return what is not as it should be.
 
+    :param owner: whose vpopmail's own files are.
     :param only: names of one domain: of what the files say, what concerns these only, and
         nothing of directories that belong to nobody.
     """
@@ -41,7 +42,9 @@ def look_at_site(
         code = Code.NO_FILE if isinstance(error, UnsafePath | IsADirectoryError) else None
         look.find(code or Code.UNREADABLE, path, "cannot be read")
     else:
-        _Site(look, snapshot.paths, files).look()
+        of_vpopmail = Look(tree, owner=owner)
+        _Site(look, of_vpopmail, snapshot.paths, files).look()
+        look.findings += of_vpopmail.findings
     if only is None:
         _Orphans(look, snapshot).look()
         return look.findings
@@ -79,8 +82,11 @@ def _about(finding: Finding, domain_names: Collection[str]) -> Finding | None:
 class _Site:
     """The files of qmail, and those of vpopmail that belong to no domain."""
 
-    def __init__(self, look: Look, paths: Paths, files: render.SiteFiles) -> None:
-        self._look = look
+    def __init__(
+        self, of_qmail: Look, of_vpopmail: Look, paths: Paths, files: render.SiteFiles
+    ) -> None:
+        self._of_qmail = of_qmail
+        self._of_vpopmail = of_vpopmail
         self._paths = paths
         self._etc = f"{paths.vpopmail}/etc"
         self._domains = f"{paths.vpopmail}/domains"
@@ -100,31 +106,36 @@ class _Site:
 
     def look(self) -> None:
         for place, wanted in self._wanted.items():
-            with self._look.entered(place, None) as directory:
-                if directory is None:
-                    self._all_missing(place, wanted)
-                    continue
-                self._look.check_directory(directory, place, forbidden=stat.S_IWOTH)
-                self._check(directory, place, wanted)
+            of_qmail = place in {self._paths.control, self._paths.users}
+            look = self._of_qmail if of_qmail else self._of_vpopmail
+            before = len(look.findings)
+            with look.entered(place, None) as directory:
+                if directory is not None:
+                    look.check_directory(directory, place, forbidden=stat.S_IWOTH)
+                    self._check(look, directory, place, wanted)
+                elif len(look.findings) == before:
+                    self._all_missing(look, place, wanted)
 
-    def _all_missing(self, place: str, wanted: dict[str, bytes | None]) -> None:
+    def _all_missing(self, look: Look, place: str, wanted: dict[str, bytes | None]) -> None:
         for name, data in wanted.items():
             if data is not None:
                 path = f"{place}/{name}"
-                self._look.find(kinds.of_site_file(path, self._paths.qmail).missing, path)
+                look.find(kinds.of_site_file(path, self._paths.qmail).missing, path)
 
-    def _check(self, directory: Directory, place: str, wanted: dict[str, bytes | None]) -> None:
+    def _check(
+        self, look: Look, directory: Directory, place: str, wanted: dict[str, bytes | None]
+    ) -> None:
         for name, data in wanted.items():
             kind = kinds.of_site_file(f"{place}/{name}", self._paths.qmail)
             if data is None:
-                self._look.check_absence(directory, place, name, kind)
+                look.check_absence(directory, place, name, kind)
             else:
-                self._look.check_file(directory, place, name, data, kind)
+                look.check_file(directory, place, name, data, kind)
         for entry in directory.entries():
             if entry.name.startswith(TEMP_PREFIX):
-                self._look.check_leftover(directory, place, name_of(entry))
+                look.check_leftover(directory, place, name_of(entry))
             elif f"{place}/{entry.name}" == f"{self._paths.qmail}/{RELOAD_MARKER}":
-                self._look.find(Code.RELOAD_PENDING, f"{place}/{entry.name}")
+                look.find(Code.RELOAD_PENDING, f"{place}/{entry.name}")
 
 
 class _Orphans:

@@ -105,6 +105,7 @@ class _Survey:
     def __init__(self, database: Database, config: Config, domain: str | None) -> None:
         self._database = database
         self._paths = config.paths
+        self._owner = (config.export.uid, config.export.gid)
         self._tree = Tree(config.paths.root, config.paths.places)
         self._only = domain
 
@@ -139,7 +140,7 @@ class _Survey:
         only = None
         if self._only is not None:
             only = {name.name for name in snapshot.names if name.real == self._only}
-        return look_at_site(self._tree, snapshot, only)
+        return look_at_site(self._tree, snapshot, self._owner, only)
 
     def _look_again(self, findings: Iterable[Finding]) -> Iterator[Finding]:
         """Look once more at all that something was found of, under the lock."""
