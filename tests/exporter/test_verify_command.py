@@ -150,8 +150,10 @@ def test_a_fix_says_what_was_done_what_was_not_and_what_is_left(
     assert done.returncode == 2
     assert done.stdout.splitlines()[:2] == [
         f"mended      dir-sticky  /{v.BOB}",
-        f"not mended  dotqmail-missing  /{v.EXAMPLE}/.qmail-robot: /{v.EXAMPLE}/.qmail-info"
-        " would be written along with it: name dotqmail-differs, too",
+        (
+            f"not mended  dotqmail-missing  /{v.EXAMPLE}/.qmail-robot: /{v.EXAMPLE}/.qmail-info"
+            " would be written along with it: name dotqmail-differs, too"
+        ),
     ]
     assert done.stdout.splitlines()[-1] == "3 domains: 2 harmful; at revision 0"
 
