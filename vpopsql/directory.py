@@ -7,6 +7,7 @@ meanwhile can lead a read out of the tree. The path that the user typed may itse
 stays open while all that is wanted of it is read, which is what makes 100,000 homes quick.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Iterable
@@ -103,12 +104,14 @@ class Directory:
         data, status = self.read_with_status(name)
         return data, status.st_mtime_ns // 1_000_000_000
 
-    def read_with_status(self, name: str) -> tuple[bytes, os.stat_result]:
+    def read_with_status(
+        self, name: str, max_bytes: int | None = None
+    ) -> tuple[bytes, os.stat_result]:
         """Return the content of a regular file, and what the system knows about it.
 
         :raises SymbolicLink: it is a link.
         :raises NoRegularFile: it is a directory or something special.
-        :raises OSError: it is missing or not readable.
+        :raises OSError: it is missing or not readable; EFBIG if it has more than ``max_bytes``.
         """
         try:
             descriptor = os.open(encode(name), _FILE, dir_fd=self._descriptor)
@@ -118,6 +121,9 @@ class Directory:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise NoRegularFile(0, "no regular file", f"{self.shown}/{name}")
+            if max_bytes is not None and status.st_size > max_bytes:
+                reason = os.strerror(errno.EFBIG)
+                raise OSError(errno.EFBIG, reason, f"{self.shown}/{name}")
             # One byte more than there should be: a short answer says that it is all.
             data = os.read(descriptor, status.st_size + 1)
             if len(data) != status.st_size:

@@ -134,6 +134,12 @@ SPOILT = [
     ),
     Spoilt(
         "dotqmail-differs",
+        cut(f"{EXAMPLE}/.qmail-info", 1 << 40),
+        f"{EXAMPLE}/.qmail-info",
+        "is far too large",
+    ),
+    Spoilt(
+        "dotqmail-differs",
         link(f"{EXAMPLE}/.qmail-link", "elsewhere"),
         f"{EXAMPLE}/.qmail-link",
         "leads somewhere else",

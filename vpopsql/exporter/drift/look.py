@@ -3,6 +3,7 @@
 No symbolic link is followed. Of what is read, a finding tells what `content` may tell.
 """
 
+import errno
 import os
 import stat
 import time
@@ -21,6 +22,9 @@ from vpopsql.qmail import dotqmail
 from vpopsql.tree import TEMP_PREFIX, LinkInPath, Owner, Tree
 
 _GROUP_OR_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+_SURPLUS = 16 * 1024 * 1024
+"""Bytes that a file may have more than it should, and be read all the same."""
+
 _FORWARDS = {dotqmail.Kind.FORWARD, dotqmail.Kind.COMMENT, dotqmail.Kind.BLANK}
 
 
@@ -125,7 +129,7 @@ class Look:
             self._check_link(directory, place, name, wanted, kind)
             return
         try:
-            data, status = directory.read_with_status(name)
+            data, status = directory.read_with_status(name, len(wanted) + _SURPLUS)
         except FileNotFoundError:
             self.find(kind.missing, place, kind=kind)
         except SymbolicLink:
@@ -135,7 +139,10 @@ class Look:
         except (NoRegularFile, IsADirectoryError):
             self.find(Code.NO_FILE, place)
         except OSError as error:
-            self.find(Code.UNREADABLE, place, str(error.strerror))
+            if error.errno == errno.EFBIG:
+                self.find(kind.differs, place, "is far too large", kind=kind)
+            else:
+                self.find(Code.UNREADABLE, place, str(error.strerror))
         else:
             if data != wanted:
                 self._compare(place, wanted, data, kind)

@@ -95,7 +95,7 @@ def repair(
         done = [each for each in chosen if (each.code, each.path) not in left]
         repaired.mended += done
         repaired.refused = [
-            (each, round_.reasons.get(each.path, "it is found again"))
+            (each, round_.reasons.get((each.code, each.path), "it is found again"))
             for each in chosen
             if (each.code, each.path) in left
         ]
@@ -107,7 +107,7 @@ def repair(
 class _Round:
     """One pass over what was found.
 
-    :ivar reasons: why what has a path was not mended.
+    :ivar reasons: why what has a code and a path was not mended.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class _Round:
         self._one_domain = one_domain
         self._in_the_way = [each for each in findings if each.code in _SOMEBODYS - set(codes)]
         self._new_directories: set[str] = set()
-        self.reasons: dict[str, str] = {}
+        self.reasons: dict[tuple[Code, str], str] = {}
 
     def mend(self, chosen: Iterable[Finding]) -> None:
         """Do what can be done, directories first: files are written into them."""
@@ -134,7 +134,9 @@ class _Round:
         for each in chosen:
             by_way[each.code.mend].append(each)
         for each in by_way[Mend.NOT]:
-            self.reasons[each.path] = f"there is no way to do so here: {each.code.advice}"
+            self.reasons[each.code, each.path] = (
+                f"there is no way to do so here: {each.code.advice}"
+            )
         for way, do in (
             (Mend.MAKE, self._make),
             (Mend.RIGHTS, self._set_rights),
@@ -157,7 +159,7 @@ class _Round:
         else:
             return
         for each in findings:
-            self.reasons[each.path] = reason
+            self.reasons[each.code, each.path] = reason
 
     # Directories
 
@@ -228,7 +230,7 @@ class _Round:
         written = []
         for each in findings:
             if reason := self._why_not(each):
-                self.reasons[each.path] = reason
+                self.reasons[each.code, each.path] = reason
                 continue
             written.append(each)
             if not each.domain:
