@@ -238,7 +238,7 @@ def _print_applied(applied: "Applied") -> None:
 
 def _counted(applied: "Applied") -> str:
     reloaded = ", qmail-send reloaded" if applied.reloaded else ""
-    return f"{len(applied.changed)} files changed{reloaded}"
+    return f"{_files(len(applied.changed))} changed{reloaded}"
 
 
 def _files(number: int) -> str:
