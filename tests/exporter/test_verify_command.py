@@ -204,3 +204,30 @@ def test_a_command_to_copy_names_the_configuration(
     assert f"  mended by: vpopsql --config '{file}' verify --fix rcpthosts-missing" in (
         done.stdout.splitlines()
     )
+
+
+def test_on_a_relay_only_the_names_that_mail_is_taken_for_are_looked_at(
+    vpopsql: Command, root: Path
+) -> None:
+    v.remove("home")(root)
+    v.remove(v.USERS)(root)
+    v.unlink(f"{v.CONTROL}/locals")(root)
+    clean = vpopsql("verify", "--role", "relay")
+    v.append(f"{v.CONTROL}/rcpthosts", "evil.example\n")(root)
+    spoilt = vpopsql("verify", "--role", "relay")
+    fixed = vpopsql("verify", "--role", "relay", "--fix", "control-differs")
+
+    writes = "vpopsql export follow --role relay --once"
+    assert (clean.returncode, clean.stdout) == (
+        0,
+        "3 domains: all is as the database says; at revision 0\n",
+    )
+    assert spoilt.returncode == 2
+    assert spoilt.stdout.splitlines()[1:3] == [
+        f"  /{v.CONTROL}/rcpthosts: has evil.example besides",
+        f"  mended by: {writes}",
+    ]
+    assert fixed.stdout.splitlines()[0] == (
+        f"not mended  control-differs  /{v.CONTROL}/rcpthosts: `{writes}` writes the files of a"
+        " relay"
+    )

@@ -5,6 +5,7 @@ import os
 import shlex
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,12 @@ class _Verify(click.Command):
     help="Only this domain: its directory, and what the site's files say of it.",
 )
 @click.option(
+    "--role",
+    type=click.Choice(["mail", "relay"]),
+    default="mail",
+    help="relay: this host only takes mail for others; it has rcpthosts and morercpthosts.",
+)
+@click.option(
     "--fix",
     "fixes",
     multiple=True,
@@ -71,6 +78,7 @@ def verify(
     ctx: click.Context,
     *,
     domain: str | None,
+    role: str,
     fixes: tuple[str, ...],
     jobs: int,
     output: str,
@@ -87,8 +95,7 @@ def verify(
     from vpopsql.crew import collecting_seldom
     from vpopsql.db import Database
     from vpopsql.exporter.drift.codes import Severity
-    from vpopsql.exporter.drift.repair import Repaired, repair
-    from vpopsql.exporter.drift.survey import verify as survey
+    from vpopsql.exporter.drift.repair import repair
 
     codes = _codes(fixes)
     config = load_config(ctx)
@@ -100,25 +107,23 @@ def verify(
     ):
         database.require_schema()
         show = progress.of("looking", "domains")
-        if codes:
-            repaired = repair(database, config, codes, domain=domain, jobs=jobs)
-        else:
-            repaired = Repaired(
-                survey(
-                    database,
-                    config,
-                    domain=domain,
-                    jobs=jobs,
-                    progress=lambda done, total: show(done, total, done),
-                )
-            )
+        repaired = repair(
+            database,
+            config,
+            codes,
+            domain=domain,
+            is_relay=role == "relay",
+            jobs=jobs,
+            progress=lambda done, total: show(done, total, done),
+        )
     worst = repaired.report.worst
     if not (quiet and worst is Severity.NOTE and not repaired.refused):
-        program = _program(ctx)
+        program = ("vpopsql", *(("--config", str(ctx.obj)) if ctx.obj else ()))
+        caller = _Caller(program, domain, is_relay=role == "relay")
         if output == "json":
-            click.echo(json.dumps(_as_dict(repaired, program), indent=2))
+            click.echo(json.dumps(_as_dict(repaired, caller), indent=2))
         else:
-            for line in _lines(repaired, program, domain):
+            for line in _lines(repaired, caller):
                 click.echo(line)
     ctx.exit(int(worst))
 
@@ -135,12 +140,21 @@ def _codes(texts: tuple[str, ...]) -> "frozenset[Code]":
     return frozenset(known[text] for text in texts)
 
 
-def _program(ctx: click.Context) -> list[str]:
-    """Return how vpopsql was called, so that a command to copy uses the same configuration."""
-    return ["vpopsql", *(["--config", str(ctx.obj)] if ctx.obj else [])]
+@dataclass(frozen=True, slots=True)
+class _Caller:
+    """How vpopsql was called, so that a command to copy concerns the same site."""
+
+    program: tuple[str, ...]
+    domain: str | None
+    is_relay: bool
+
+    def command(self, code: "Code", domain: str | None) -> str:
+        """Return what mends a finding; empty: there is no such command."""
+        arguments = code.command(domain, is_relay=self.is_relay)
+        return _printable(shlex.join([*self.program, *arguments])) if arguments else ""
 
 
-def _lines(repaired: "Repaired", program: list[str], domain: str | None) -> Iterator[str]:
+def _lines(repaired: "Repaired", caller: _Caller) -> Iterator[str]:
     for finding in repaired.mended:
         yield f"mended      {finding.code}  {_printable(finding.path)}"
     for finding, reason in repaired.refused:
@@ -155,8 +169,8 @@ def _lines(repaired: "Repaired", program: list[str], domain: str | None) -> Iter
             yield f"  {_printable(finding.path)}{reason}"
         if len(findings) > _SHOWN:
             yield f"  and {len(findings) - _SHOWN:,} more: see --format json"
-        if command := code.command(domain):
-            yield f"  mended by: {_printable(shlex.join([*program, *command]))}"
+        if command := caller.command(code, caller.domain):
+            yield f"  mended by: {command}"
         if code.advice:
             yield f"  {'but' if command else 'to do'}: {code.advice}"
         yield ""
@@ -178,12 +192,12 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-def _as_dict(repaired: "Repaired", program: list[str]) -> dict[str, Any]:
+def _as_dict(repaired: "Repaired", caller: _Caller) -> dict[str, Any]:
     report = repaired.report
     return {
         "revision": report.revision,
         "domains": report.domains,
-        "findings": [_finding(each, program) for each in report.findings],
+        "findings": [_finding(each, caller) for each in report.findings],
         "mended": [{"code": str(e.code), "path": _printable(e.path)} for e in repaired.mended],
         "not_mended": [
             {"code": str(e.code), "path": _printable(e.path), "reason": _printable(reason)}
@@ -192,8 +206,7 @@ def _as_dict(repaired: "Repaired", program: list[str]) -> dict[str, Any]:
     }
 
 
-def _finding(finding: "Finding", program: list[str]) -> dict[str, Any]:
-    command = finding.code.command(finding.domain or None)
+def _finding(finding: "Finding", caller: _Caller) -> dict[str, Any]:
     return {
         "severity": finding.code.severity.name.lower(),
         "code": str(finding.code),
@@ -202,7 +215,7 @@ def _finding(finding: "Finding", program: list[str]) -> dict[str, Any]:
         "details": [_printable(each.text) for each in finding.details],
         "more": finding.more,
         "meaning": finding.code.meaning,
-        "command": _printable(shlex.join([*program, *command])) if command else "",
+        "command": caller.command(finding.code, finding.domain or None),
         "advice": finding.code.advice,
     }
 

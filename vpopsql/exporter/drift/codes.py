@@ -29,6 +29,10 @@ class Mend(enum.Enum):
     FINISH = "the deletion is finished, as `vpopsql trash finish` does"
 
 
+RELAY = ("export", "follow", "--role", "relay", "--once")
+"""What writes the files of a host that only takes mail for others."""
+
+
 class Code(enum.Enum):
     """All kinds of findings; the value of each is its code, which is what users see."""
 
@@ -56,11 +60,14 @@ class Code(enum.Enum):
     def __str__(self) -> str:
         return str(self.value)
 
-    def command(self, domain: str | None = None) -> tuple[str, ...]:
+    def command(self, domain: str | None = None, *, is_relay: bool = False) -> tuple[str, ...]:
         """Return the arguments of vpopsql that mend it; empty: there is no such command.
 
         :param domain: in the files of this one only; None: everywhere.
+        :param is_relay: on a host that only takes mail for others.
         """
+        if is_relay and self.mend is Mend.WRITE:
+            return RELAY
         if self.mend is Mend.NOT:
             return ()
         if self.mend is Mend.FINISH:

@@ -26,10 +26,10 @@ from vpopsql.db import Database
 from vpopsql.errors import VpopsqlError
 from vpopsql.exporter import render
 from vpopsql.exporter.apply import LEFTOVER_AGE_S, LOCK_TIMEOUT_S, follow
-from vpopsql.exporter.drift.codes import Code, Mend
+from vpopsql.exporter.drift.codes import RELAY, Code, Mend
 from vpopsql.exporter.drift.finding import Finding
 from vpopsql.exporter.drift.site import accepted_names
-from vpopsql.exporter.drift.survey import NOBODYS, Report, homes_among, verify
+from vpopsql.exporter.drift.survey import NOBODYS, Progress, Report, homes_among, verify
 from vpopsql.exporter.snapshot import VPOPMAIL_DIR, Part, Snapshot, take
 from vpopsql.model import DomainName, Mailbox, SiteSetting
 from vpopsql.quota import Quota
@@ -75,22 +75,27 @@ def repair(
     codes: Collection[Code],
     *,
     domain: str | None = None,
+    is_relay: bool = False,
     jobs: int = 1,
+    progress: Progress | None = None,
 ) -> Repaired:
-    """Verify, mend what has one of the ``codes``, and verify again.
+    """Verify, mend what has one of the ``codes`` if there is anything, and verify again.
 
     :param domain: as in `verify`; findings about the site's files are those that concern it.
+    :param is_relay: as in `verify`; files are not written then.
     :raises VpopsqlError: as `verify` does.
     """
-    repaired = Repaired(verify(database, config, domain=domain, jobs=jobs))
+    look = partial(verify, database, config, domain=domain, is_relay=is_relay, jobs=jobs)
+    repaired = Repaired(look(progress=progress))
     for _ in range(_ROUNDS):
         chosen = [each for each in repaired.report.findings if each.code in codes]
         if not chosen:
             break
         found = repaired.report.findings
-        round_ = _Round(database, config, found, codes, one_domain=domain is not None)
+        one_domain = domain is not None
+        round_ = _Round(database, config, found, codes, one_domain=one_domain, is_relay=is_relay)
         round_.mend(chosen)
-        repaired.report = verify(database, config, domain=domain, jobs=jobs)
+        repaired.report = look()
         left = {(each.code, each.path) for each in repaired.report.findings}
         done = [each for each in chosen if (each.code, each.path) not in left]
         repaired.mended += done
@@ -118,12 +123,14 @@ class _Round:
         codes: Collection[Code],
         *,
         one_domain: bool,
+        is_relay: bool,
     ) -> None:
         self._database = database
         self._config = config
         self._paths = config.paths
         self._tree = Tree(config.paths.root, config.paths.places)
         self._one_domain = one_domain
+        self._is_relay = is_relay
         self._in_the_way = [each for each in findings if each.code in _SOMEBODYS - set(codes)]
         self._new_directories: set[str] = set()
         self.reasons: dict[tuple[Code, str], str] = {}
@@ -247,6 +254,8 @@ class _Round:
 
     def _why_not(self, finding: Finding) -> str:
         """Return why a file cannot be written without another one; empty: it can."""
+        if self._is_relay:
+            return f"`vpopsql {' '.join(RELAY)}` writes the files of a relay"
         if not finding.domain and self._one_domain:
             return "the site's files are written together: not with --domain"
         if finding.code is Code.RELOAD_PENDING and not self._config.export.reload_command:

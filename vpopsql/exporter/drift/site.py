@@ -1,7 +1,7 @@
 """Looking at the files of the whole site, and at what is beside the domains' directories."""
 
 import stat
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from vpopsql import names
 from vpopsql.config import Paths
@@ -22,10 +22,27 @@ from vpopsql.tree import TEMP_PREFIX, Owner, Tree, UnsafePath
 _MARKS_OF_A_DOMAIN = {"vpasswd", "vpasswd.cdb", ".qmail-default"}
 
 
+_OF_A_RELAY = {render.RCPTHOSTS, render.MORERCPTHOSTS, f"{render.MORERCPTHOSTS}.cdb"}
+
+
+def look_at_relay(tree: Tree, snapshot: Snapshot) -> list[Finding]:
+    """Return what is not as it should be on a host that only takes mail for others."""
+    look = Look(tree)
+    qmail = snapshot.paths.qmail
+    try:
+        files = render.site_files(snapshot)
+    except render.Unrenderable as error:
+        look.find(Code.UNRENDERABLE, f"{qmail}/{render.RCPTHOSTS}", str(error))
+    else:
+        wanted = {path: files[path] for path in (f"{qmail}/{file}" for file in _OF_A_RELAY)}
+        _Site(look, look, snapshot.paths, wanted, [snapshot.paths.control]).look()
+    return look.findings
+
+
 def look_at_site(
     tree: Tree, snapshot: Snapshot, owner: Owner, only: Collection[str] | None = None
 ) -> list[Finding]:
-    """Return what is not as it should be.
+    """Return what is not as it should be on a host with mailboxes.
 
     :param owner: whose vpopmail's own files are.
     :param only: names of one domain: of what the files say, what concerns these only, and
@@ -43,7 +60,13 @@ def look_at_site(
         look.find(code or Code.UNREADABLE, path, "cannot be read")
     else:
         of_vpopmail = Look(tree, owner=owner)
-        _Site(look, of_vpopmail, snapshot.paths, files).look()
+        # An export leaves these alone when they have no row, but vpopmail reads them.
+        etc, domains = f"{snapshot.paths.vpopmail}/etc", f"{snapshot.paths.vpopmail}/domains"
+        files.setdefault(f"{etc}/{kinds.DEFAULT_LIMITS}", None)
+        files.setdefault(f"{domains}/{render.DIR_CONTROL}", None)
+        files.setdefault(f"{domains}/{render.FREE_BUCKETS}", None)
+        places = [snapshot.paths.control, snapshot.paths.users, etc, domains]
+        _Site(look, of_vpopmail, snapshot.paths, files, places).look()
         look.findings += of_vpopmail.findings
     if only is None:
         _Orphans(look, snapshot).look()
@@ -83,26 +106,20 @@ class _Site:
     """The files of qmail, and those of vpopmail that belong to no domain."""
 
     def __init__(
-        self, of_qmail: Look, of_vpopmail: Look, paths: Paths, files: render.SiteFiles
+        self,
+        of_qmail: Look,
+        of_vpopmail: Look,
+        paths: Paths,
+        files: render.SiteFiles,
+        places: Iterable[str],
     ) -> None:
         self._of_qmail = of_qmail
         self._of_vpopmail = of_vpopmail
         self._paths = paths
-        self._etc = f"{paths.vpopmail}/etc"
-        self._domains = f"{paths.vpopmail}/domains"
-        self._wanted: dict[str, dict[str, bytes | None]] = {
-            place: {} for place in (paths.control, paths.users, self._etc, self._domains)
-        }
+        self._wanted: dict[str, dict[str, bytes | None]] = {place: {} for place in places}
         for path, data in files.items():
             place, _, name = path.rpartition("/")
             self._wanted[place][name] = data
-        # An export leaves these alone when they have no row, but vpopmail reads them.
-        for place, name in (
-            (self._etc, kinds.DEFAULT_LIMITS),
-            (self._domains, render.DIR_CONTROL),
-            (self._domains, render.FREE_BUCKETS),
-        ):
-            self._wanted[place].setdefault(name, None)
 
     def look(self) -> None:
         for place, wanted in self._wanted.items():

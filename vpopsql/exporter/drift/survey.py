@@ -30,7 +30,7 @@ from vpopsql.exporter.apply import LOCK_TIMEOUT_S
 from vpopsql.exporter.drift.codes import Code, Severity
 from vpopsql.exporter.drift.domain import GRACE_S, DomainLook
 from vpopsql.exporter.drift.finding import Finding, in_order, persisting
-from vpopsql.exporter.drift.site import look_at_site
+from vpopsql.exporter.drift.site import look_at_relay, look_at_site
 from vpopsql.exporter.snapshot import Snapshot, take
 from vpopsql.model import (
     UNFINISHED_IMPORT,
@@ -84,30 +84,35 @@ def verify(
     config: Config,
     *,
     domain: str | None = None,
+    is_relay: bool = False,
     jobs: int = 1,
     progress: Progress | None = None,
 ) -> Report:
-    """Compare the files of a site with the database.
+    """Compare the files of a host with the database.
 
     :param domain: the name of one, or of an alias of it: look at its directory, and at what the
         site's files say of it.
+    :param is_relay: the host only takes mail for others: it has rcpthosts and morercpthosts.
     :param jobs: processes that look at domains, from 1.
     :raises NoSuchDomain: there is none of this name.
     :raises ExportFailed: somebody had the site's lock all the time.
     :raises ProcessKilled: one of the processes was.
     """
-    return _Survey(database, config, domain).run(jobs, progress)
+    return _Survey(database, config, domain, is_relay=is_relay).run(jobs, progress)
 
 
 class _Survey:
     """One verification."""
 
-    def __init__(self, database: Database, config: Config, domain: str | None) -> None:
+    def __init__(
+        self, database: Database, config: Config, domain: str | None, *, is_relay: bool
+    ) -> None:
         self._database = database
         self._paths = config.paths
         self._owner = (config.export.uid, config.export.gid)
         self._tree = Tree(config.paths.root, config.paths.places)
         self._only = domain
+        self._is_relay = is_relay
 
     def run(self, jobs: int, progress: Progress | None) -> Report:
         with self._database.snapshot() as session:
@@ -115,7 +120,10 @@ class _Survey:
                 return Report(0, 0, [Finding(Code.UNFINISHED_IMPORT, self._paths.vpopmail)])
             if self._only is not None:
                 self._only = get_domain(session, self._only.lower()).name
-            touched = None if self._only is None else _all_of([self._only], site=True)
+            touched = None
+            if self._is_relay or self._only is not None:
+                mine = [self._only] if self._only and not self._is_relay else []
+                touched = _all_of(mine, site=True)
             snapshot = take(session, self._paths, touched, _EVERY_NAME)
             deleted = _deleted(session)
         findings = self._look_at_site(snapshot)
@@ -134,9 +142,14 @@ class _Survey:
             with self._database.reader() as session:
                 used = homes_among(session, nobodys)
             findings = [each for each in findings if each.path not in used]
-        return Report(snapshot.revision, len(snapshot.domains), in_order(findings))
+        domains = {each.name for each in snapshot.domains}
+        if self._is_relay:
+            domains = {each.real for each in snapshot.names}
+        return Report(snapshot.revision, len(domains), in_order(findings))
 
     def _look_at_site(self, snapshot: Snapshot) -> list[Finding]:
+        if self._is_relay:
+            return look_at_relay(self._tree, snapshot)
         only = None
         if self._only is not None:
             only = {name.name for name in snapshot.names if name.real == self._only}
