@@ -29,6 +29,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import BinaryIO
 
+from vpopsql.directory import Directory
+
 Owner = tuple[int, int]
 """User id and group id."""
 
@@ -191,6 +193,11 @@ class Tree:
                 os.close(fd)
         return sorted(found, key=lambda entry: entry.name)
 
+    def enter(self, path: str) -> Directory:
+        """Open a directory, to look at much of what is in it; whoever asked closes it."""
+        with self._reporting(path), self._directory(_names(path)) as directory:
+            return Directory(_open(b".", os.O_RDONLY | os.O_DIRECTORY, directory), path)
+
     def write(
         self,
         path: str,
@@ -295,6 +302,17 @@ class Tree:
                     if made and durable:
                         _sync_directory(parent)
         return made
+
+    def set_rights(self, path: str, mode: int, owner: Owner) -> None:
+        """Set the mode and, as root, the owner of a regular file or a directory."""
+        with self._parent(path) as (parent, name):
+            if stat.S_IFMT(_lstat(name, parent).st_mode) not in {stat.S_IFREG, stat.S_IFDIR}:
+                raise _os_error(errno.EINVAL)
+            fd = _open(name, os.O_RDONLY | os.O_NONBLOCK, parent)
+            try:
+                _set_owner_and_mode(fd, owner, mode)
+            finally:
+                os.close(fd)
 
     def symlink(self, path: str, target: str) -> None:
         """Make a symbolic link at ``path`` with the text ``target``, whatever that means."""
