@@ -28,6 +28,7 @@ _COMMANDS = {
     "db": ("vpopsql.cli.db", "db"),
     "explain": ("vpopsql.cli.explain", "explain"),
     "export": ("vpopsql.cli.export", "export"),
+    "hosts": ("vpopsql.cli.hosts", "hosts"),
     "import": ("vpopsql.cli.import_", "import_"),
     "serve": ("vpopsql.cli.serve", "serve"),
     "trash": ("vpopsql.cli.trash", "trash"),

@@ -247,6 +247,9 @@ def _looked_up(session: Session, touched: Touched | None, scope: _Scope | None) 
 
 
 def _domains(session: Session, scope: _Scope | None) -> list[DomainState]:
+    if scope is not None and not scope:
+        # Not even asked for: relays may do without the right to see password hashes.
+        return []
     accounts = _accounts(session, _with(scope, Part.ACCOUNTS, Mailbox.domain_id))
     dotqmails = _dotqmails(session, _with(scope, Part.DOTQMAIL, DotQmailFile.domain_id))
     limits = {
