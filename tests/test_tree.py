@@ -34,6 +34,8 @@ METHODS: dict[str, Callable[[Tree, str], object]] = {
     "sweep": lambda tree, path: tree.sweep(path, 0),
     "rename from": lambda tree, path: tree.rename(path, "/elsewhere"),
     "rename to": lambda tree, path: tree.rename("/file", path),
+    "enter": lambda tree, path: tree.enter(path),
+    "set_rights": lambda tree, path: tree.set_rights(path, 0o700, (0, 0)),
     "lock": lambda tree, path: tree.lock(path).__enter__(),
 }
 

@@ -29,6 +29,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import BinaryIO
 
+from vpopsql.directory import Directory
+
 Owner = tuple[int, int]
 """User id and group id."""
 
@@ -161,6 +163,12 @@ class Tree:
                 raise _os_error(errno.EFBIG)
             return data
 
+    @contextmanager
+    def opened(self, path: str) -> Iterator[BinaryIO]:
+        """Give a regular file to read from, for those who need little of a large one."""
+        with self._parent(path) as (parent, name), _open_file(name, parent) as file:
+            yield file
+
     def load(self, path: str) -> File:
         """Return a regular file with what the system knows about it; errors as `read`."""
         with self._parent(path) as (parent, name), _open_file(name, parent) as file:
@@ -197,6 +205,11 @@ class Tree:
             finally:
                 os.close(fd)
         return sorted(found, key=lambda entry: entry.name)
+
+    def enter(self, path: str) -> Directory:
+        """Open a directory, to look at much of what is in it; whoever asked closes it."""
+        with self._reporting(path), self._directory(_names(path)) as directory:
+            return Directory(_open(b".", os.O_RDONLY | os.O_DIRECTORY, directory), path)
 
     def write(
         self,
@@ -322,6 +335,17 @@ class Tree:
                     if made and durable:
                         _sync_directory(parent)
         return made
+
+    def set_rights(self, path: str, mode: int, owner: Owner) -> None:
+        """Set the mode and, as root, the owner of a regular file or a directory."""
+        with self._parent(path) as (parent, name):
+            if stat.S_IFMT(_lstat(name, parent).st_mode) not in {stat.S_IFREG, stat.S_IFDIR}:
+                raise _os_error(errno.EINVAL)
+            fd = _open(name, os.O_RDONLY | os.O_NONBLOCK, parent)
+            try:
+                _set_owner_and_mode(fd, owner, mode)
+            finally:
+                os.close(fd)
 
     def symlink(self, path: str, target: str) -> None:
         """Make a symbolic link at ``path`` with the text ``target``, whatever that means."""

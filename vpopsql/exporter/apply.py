@@ -115,7 +115,7 @@ def plan(database: Database, config: Config) -> Comparison:
     """
     with explained(config.paths):
         tree = Tree(config.paths.root, config.paths.places)
-        snapshot = _with_locals_of_the_host(_read(database, config.paths), tree)
+        snapshot = with_locals_of_the_host(_read(database, config.paths), tree)
         return _compare(tree, config, snapshot)
 
 
@@ -140,7 +140,7 @@ def apply(
     tree = Tree(config.paths.root, config.paths.places)
     with locked(tree, config, lock_timeout_s):
         last = newest_export(database)
-        snapshot = _with_locals_of_the_host(_read(database, config.paths), tree)
+        snapshot = with_locals_of_the_host(_read(database, config.paths), tree)
         comparison = _compare(tree, config, snapshot)
         if planned is not None:
             _require(planned, comparison)
@@ -174,7 +174,7 @@ def follow(
             return _Apply(tree, config, snapshot, touched).run_domains()
         accepted = _Accepted.on_disk(tree, config.paths)
         snapshot = _read(database, config.paths, touched, accepted.few | accepted.more)
-        snapshot = _with_locals_of_the_host(snapshot, tree)
+        snapshot = with_locals_of_the_host(snapshot, tree)
         return _run(database, _Apply(tree, config, snapshot, touched))
 
 
@@ -284,7 +284,8 @@ def _read(
         return take(session, paths, touched, known)
 
 
-def _with_locals_of_the_host(snapshot: Snapshot, tree: Tree) -> Snapshot:
+def with_locals_of_the_host(snapshot: Snapshot, tree: Tree) -> Snapshot:
+    """Let a database that was not filled from this host keep the host's lines of locals."""
     if render.LOCALS in snapshot.foreign:
         return snapshot
     data = _content(tree, f"{snapshot.paths.qmail}/{render.LOCALS}")
