@@ -15,7 +15,9 @@ from tests.exporter.following import ACCEPTED, at, files, only, wanted
 from vpopsql.db import Database
 from vpopsql.errors import DatabaseRefused, DatabaseUnavailable, ExportFailed
 from vpopsql.exporter import hosts
+from vpopsql.exporter.apply import apply
 from vpopsql.exporter.follower import Follower
+from vpopsql.exporter.projector import Projector
 from vpopsql.model import Export, Host, HostRole, Mailbox, Revision
 
 RCPTHOSTS = "var/qmail/control/rcpthosts"
@@ -210,6 +212,23 @@ def test_a_followers_export_is_not_taken_for_one_of_the_daemons_host(
 
     with site.database.reader() as session:
         assert session.scalars(select(Export)).all() == []
+
+
+@on_sqlite
+def test_a_daemon_that_was_killed_catches_up_from_where_the_follower_of_its_host_stands(
+    site: Site, talk: Talk, tmp_path: Path
+) -> None:
+    Follower(site.database, site.config, "mx1.example", HostRole.MAIL).catch_up()
+    talk.ask("add_alias info2@example.com joe@example.com")
+    unwritten = site.root / EXAMPLE[1:] / ".qmail-info2"
+    unwritten.unlink()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    apply(site.database, at(elsewhere, site.config))
+
+    Projector(site.database, site.config).catch_up()
+
+    assert unwritten.exists()
 
 
 # --- relays -----------------------------------------------------------------------------------
