@@ -113,7 +113,7 @@ def apply(
     tree = Tree(config.paths.root, config.paths.places)
     with _locked(tree, config.paths, lock_timeout_s):
         last = newest_export(database)
-        snapshot = _with_locals_of_the_host(_read(database, config.paths), tree)
+        snapshot = _with_locals_of_the_host(_read(database, config), tree)
         applied = _run(database, _Apply(tree, config, snapshot))
         if last is None or applied.changed or last < applied.revision:
             with database.writer() as session:
@@ -138,10 +138,10 @@ def follow(
     tree = Tree(config.paths.root, config.paths.places)
     with _locked(tree, config.paths, lock_timeout_s):
         if not touched.site:
-            snapshot = _read(database, config.paths, touched)
+            snapshot = _read(database, config, touched)
             return _Apply(tree, config, snapshot, touched).run_domains()
         accepted = _Accepted.on_disk(tree, config.paths)
-        snapshot = _read(database, config.paths, touched, accepted.few | accepted.more)
+        snapshot = _read(database, config, touched, accepted.few | accepted.more)
         snapshot = _with_locals_of_the_host(snapshot, tree)
         return _run(database, _Apply(tree, config, snapshot, touched))
 
@@ -176,7 +176,7 @@ def _locked(tree: Tree, paths: Paths, timeout_s: float) -> Iterator[None]:
 
 def _read(
     database: Database,
-    paths: Paths,
+    config: Config,
     touched: Touched | None = None,
     known: Container[str] = frozenset(),
 ) -> Snapshot:
@@ -186,7 +186,7 @@ def _read(
                 "an import has begun and not come to its end, so the database holds a part of a"
                 " site only: run the same import again, with --apply"
             )
-        return take(session, paths, touched, known)
+        return take(session, config.paths, touched, known, config.export)
 
 
 def _with_locals_of_the_host(snapshot: Snapshot, tree: Tree) -> Snapshot:

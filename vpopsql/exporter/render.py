@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from vpopsql import names
+from vpopsql.config import Export
+from vpopsql.exporter import delivery
 from vpopsql.exporter.snapshot import (
     Account,
     Counter,
@@ -33,6 +35,7 @@ VIRTUALDOMAINS = "control/virtualdomains"
 LOCALS = "control/locals"
 ASSIGN = "users/assign"
 ASSIGN_CDB = "users/cdb"
+"""As qmail has it; `assign_cdb` returns the name that is configured."""
 
 RCPTHOSTS_LINES = 50
 """Lines of rcpthosts from which on a new name goes to morercpthosts.  Source: vpopmail."""
@@ -67,8 +70,15 @@ DomainFiles = dict[str, bytes | Link]
 """Contents by site path."""
 
 
+def assign_cdb(export: Export) -> str:
+    """Return the file that users/assign is compiled to, below qmail's directory."""
+    return f"users/{export.assign_cdb}"
+
+
 def site_files(snapshot: Snapshot) -> SiteFiles:
     """Return the files that are not below a domain's directory.
+
+    The cdb of users/assign is not among them if qmail-newu is to make it.
 
     :raises Unrenderable: a name or a foreign line is none that its file can hold.
     """
@@ -95,9 +105,11 @@ def site_files(snapshot: Snapshot) -> SiteFiles:
         # Without the file the host's own name is local; an empty one would change that.
         files[path] = join_lines(lines) if LOCALS in snapshot.foreign else None
     with _naming(path := f"{qmail}/{ASSIGN}"):
-        lines = lines_of(ASSIGN, snapshot.names, _assign_line)
-        files[path] = assign.render(lines)
-        files[f"{qmail}/{ASSIGN_CDB}"] = assign.compile_cdb(lines)
+        files[path] = text = assign.render(lines_of(ASSIGN, snapshot.names, _assigning(snapshot)))
+        if not snapshot.export.newu_command:
+            files[f"{qmail}/{assign_cdb(snapshot.export)}"] = assign.compile_text(text)
+        for line in snapshot.foreign.get(ASSIGN, ()):
+            assign.cdb_record(line.line)  # what qmail-newu would refuse is not even written
     with _naming(path := f"{vpopmail}/etc/ip_alias_map"):
         files[path] = _ip_map(snapshot.ip_mappings)
     if snapshot.default_limits:
@@ -186,6 +198,20 @@ def _host_line(name: Name) -> str:
 
 def _virtual_line(name: Name) -> str:
     return f"{name.name}:{name.name}"
+
+
+def _assigning(snapshot: Snapshot) -> Callable[[Name], str]:
+    """Return what makes the lines of a name in users/assign, joined by newlines."""
+    if snapshot.export.delivery != "exact":
+        return _assign_line
+    routes = delivery.Routes((name.name for name in snapshot.names), snapshot.foreign)
+
+    def lines_of(name: Name) -> str:
+        exact = delivery.exact_lines(name, snapshot.direct.get(name.real, ""), routes)
+        line = _assign_line(name)
+        return f"{line}\n{exact}" if exact else line
+
+    return lines_of
 
 
 def _assign_line(name: Name) -> str:

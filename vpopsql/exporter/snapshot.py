@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Row, func, select, true
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from vpopsql.config import Paths
+from vpopsql.config import Export, Paths
+from vpopsql.exporter import direct
 from vpopsql.model import (
     LIMIT_SETTINGS,
     CatchAll,
@@ -163,6 +164,10 @@ class Snapshot:
     counter: Counter | None
     looked_up: Mapping[str, Part] = field(default_factory=dict)
     """The parts read of each directory, if files are to be removed: of domains and mailboxes."""
+    export: Export = field(default_factory=Export)
+    """How the files are to be written."""
+    direct: Mapping[str, str] = field(default_factory=dict)
+    """With exact delivery: by domain, a line ``name:directory`` for each mailbox that gets one."""
 
 
 def take(
@@ -170,6 +175,7 @@ def take(
     paths: Paths,
     touched: Touched | None = None,
     known: Container[str] = frozenset(),
+    export: Export | None = None,
 ) -> Snapshot:
     """Return the site as ``session`` sees it.
 
@@ -179,7 +185,9 @@ def take(
         files of the whole site are made of is empty.
     :param known: the names that those files have. The domains of others are taken whole, named
         in ``touched`` or not.
+    :param export: how the files are to be written; None: as by default.
     """
+    export = export or Export()
     home = session.scalar(select(SiteSetting.value).where(SiteSetting.key == VPOPMAIL_DIR))
     revision = session.scalar(select(func.max(Revision.id))) or 0
     site = touched is None or touched.site
@@ -197,7 +205,15 @@ def take(
         default_limits=_default_limits(session) if site else None,
         counter=_site_counter(session) if site else None,
         looked_up=_looked_up(session, touched, scope),
+        export=export,
+        direct=_direct(session, export) if site and export.delivery == "exact" else {},
     )
+
+
+def _direct(session: Session, export: Export) -> dict[str, str]:
+    query = select(DomainName.domain_id, DomainName.name).where(~DomainName.is_alias)
+    found = direct.find(session, export)
+    return {row.name: found[row.domain_id] for row in session.execute(query) if row.domain_id in found}
 
 
 def _scope(session: Session, touched: Touched, new: Iterable[Name]) -> _Scope:
