@@ -10,7 +10,8 @@ completed by the next one:
    later steps could no longer deliver. (When no name at all would be left, they stay until step
    6: a rcpthosts without a name, be it for a moment, is not to be told from a mistake.)
 2. The domains' directories and the files in them: nothing leads there yet for new domains.
-3. users/assign, then its cdb: addresses are found before qmail-send asks for them.
+3. users/assign, then its cdb: addresses are found before qmail-send asks for them. If qmail-newu
+   makes the cdb, a marker beside it sees to it that a killed apply does not lose the run.
 4. virtualdomains, then locals: the other way round, a restart in between would find a name in
    neither and send its mail off to its MX, which is this host.
 5. The reload command, if virtualdomains or locals changed: qmail-send reads them at HUP only.
@@ -53,7 +54,7 @@ from vpopsql import names
 from vpopsql.config import Config, Paths
 from vpopsql.db import Database
 from vpopsql.errors import ExportFailed
-from vpopsql.exporter import render
+from vpopsql.exporter import compiling, render
 from vpopsql.exporter.render import Link
 from vpopsql.exporter.snapshot import DomainState, Foreign, Part, Snapshot, take
 from vpopsql.model import UNFINISHED_IMPORT, Export, SiteSetting, utc_now
@@ -64,6 +65,9 @@ from vpopsql.tree import TEMP_PREFIX, EntryType, Owner, Tree, UnsafePath, Write
 
 RELOAD_MARKER = "control/.vpopsql-reload"
 """Below qmail's directory while qmail-send may not have read what was written for it."""
+
+COMPILE_MARKER = "users/.vpopsql-newu"
+"""Below qmail's directory while qmail-newu may not have read what was written for it."""
 
 _FILES_ARE_OURS = "files_are_ours"
 """The site setting that says since when this database's files are the site's."""
@@ -214,6 +218,7 @@ class _Apply:
         self._files = render.site_files(snapshot) if touched is None or touched.site else {}
         self._looks_for_extra = touched is None
         self._gone = _gone(touched.removed, snapshot) if touched else set()
+        self._export = config.export
         self._reload_command = config.export.reload_command
         self._vpopmail_owner = (config.export.uid, config.export.gid)
         self._changed: dict[str, None] = {}
@@ -233,7 +238,7 @@ class _Apply:
         self._sweep(f"{self._paths.vpopmail}/etc", self._paths.users, self._paths.control)
         self._write_domains()
         self._write_vpopmail()
-        self._put(render.ASSIGN, render.ASSIGN_CDB)
+        self._assign()
         reloaded = self._reroute()
         self._publish(_Accepted.on_disk(self._tree, self._paths))
         return self._applied(reloaded=reloaded)
@@ -268,7 +273,7 @@ class _Apply:
         wanted = _Accepted.of(self._files, self._paths)
         going = (accepted.few | accepted.more) - (wanted.few | wanted.more)
         if going & accepted.more:
-            self._write(f"{self._paths.qmail}/{_MORE_CDB}", _compile(accepted.more - going))
+            self._accept_more(accepted.more - going)
         if going & accepted.few and accepted.few - going:
             path = f"{self._paths.qmail}/{render.RCPTHOSTS}"
             lines = [line for _, line in split_lines(self._tree.read(path))]
@@ -322,6 +327,20 @@ class _Apply:
                     writes.append(Write(path, content, owner=owner))
         self._note(self._tree.write_many(writes, durable=durable))
 
+    def _assign(self) -> None:
+        cdb_file = render.assign_cdb(self._export)
+        if not self._export.newu_command:
+            self._put(render.ASSIGN, cdb_file)
+            return
+        path, marker = (f"{self._paths.qmail}/{file}" for file in (cdb_file, COMPILE_MARKER))
+        if not self._tree.exists(path) or self._differ(render.ASSIGN):
+            self._tree.write(marker, b"")
+        self._put(render.ASSIGN)
+        if self._tree.exists(marker):
+            compiling.run(self._export.newu_command, path)
+            self._tree.remove(marker)
+            self._note([path])
+
     def _reroute(self) -> bool:
         marker = f"{self._paths.qmail}/{RELOAD_MARKER}"
         if not self._reload_command:
@@ -341,10 +360,34 @@ class _Apply:
         wanted = _Accepted.of(self._files, self._paths)
         moving = accepted.more & (wanted.few - wanted.more)
         if moving:
-            self._write(f"{self._paths.qmail}/{_MORE_CDB}", _compile(wanted.more | moving))
-            self._put(render.RCPTHOSTS, render.MORERCPTHOSTS, _MORE_CDB)
+            self._accept_more(wanted.more | moving)
+            self._put(render.RCPTHOSTS)
+            self._put_more(wanted)
         else:
-            self._put(render.MORERCPTHOSTS, _MORE_CDB, render.RCPTHOSTS)
+            self._put_more(wanted)
+            self._put(render.RCPTHOSTS)
+
+    def _accept_more(self, hosts: frozenset[str]) -> None:
+        """Let morercpthosts.cdb have these names, whatever the final text is."""
+        path = f"{self._paths.qmail}/{_MORE_CDB}"
+        if not self._export.newmrh_command:
+            self._write(path, _compile(hosts))
+            return
+        self._write(
+            f"{self._paths.qmail}/{render.MORERCPTHOSTS}", join_lines(sorted(hosts, key=encode))
+        )
+        compiling.run(self._export.newmrh_command, path)
+        self._note([path])
+
+    def _put_more(self, wanted: "_Accepted") -> None:
+        path = f"{self._paths.qmail}/{_MORE_CDB}"
+        if not self._export.newmrh_command or self._files[path] is None:
+            self._put(render.MORERCPTHOSTS, _MORE_CDB)
+            return
+        self._put(render.MORERCPTHOSTS)
+        if _Accepted.on_disk(self._tree, self._paths).more != wanted.more:
+            compiling.run(self._export.newmrh_command, path)
+            self._note([path])
 
     # Files
 
