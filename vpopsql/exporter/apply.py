@@ -47,6 +47,7 @@ import stat
 import subprocess
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from sqlalchemy import select
 
@@ -487,17 +488,27 @@ class _Accepted:
 
     @classmethod
     def of(cls, files: render.SiteFiles, paths: Paths) -> "_Accepted":
-        few = files[f"{paths.qmail}/{render.RCPTHOSTS}"] or b""
-        more = files[f"{paths.qmail}/{_MORE_CDB}"]
-        try:
-            records = cdb.read(more) if more else []
-        except ValueError:
-            # qmail-smtpd cannot read it either.
-            records = []
         return cls(
-            frozenset(_host(line) for _, line in split_lines(few) if not render.is_comment(line)),
-            frozenset(decode(key) for key, _ in records),
+            _hosts_of_text(files[f"{paths.qmail}/{render.RCPTHOSTS}"] or b""),
+            _hosts_of_cdb(files[f"{paths.qmail}/{_MORE_CDB}"] or b""),
         )
+
+
+# The same content is asked for again and again in the course of an apply.
+@lru_cache(maxsize=4)
+def _hosts_of_text(data: bytes) -> frozenset[str]:
+    lines = [line for _, line in split_lines(data)]
+    return frozenset(_host(line) for line in lines if not render.is_comment(line))
+
+
+@lru_cache(maxsize=4)
+def _hosts_of_cdb(data: bytes) -> frozenset[str]:
+    try:
+        records = cdb.read(data) if data else []
+    except ValueError:
+        # qmail-smtpd cannot read it either.
+        records = []
+    return frozenset(decode(key) for key, _ in records)
 
 
 def _host(line: str) -> str:

@@ -17,6 +17,7 @@ domain of somebody else that leads to the same place.
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from vpopsql import names
@@ -50,7 +51,12 @@ class Routes:
         taken = [line.line for line in foreign.get(ASSIGN, ())]
         self._foreign_wildcards = {_local(line) for line in taken if line.startswith("+")}
         self._foreign_exact = sorted(_local(line) for line in taken if line.startswith("="))
-        self._wildcards = sorted({f"{name}-" for name in own} | self._foreign_wildcards)
+        wildcards = sorted({f"{name}-" for name in own} | self._foreign_wildcards)
+        self._longer = {
+            begin: _beginning_with(begin, wildcards)[1:]
+            for begin, other in pairwise(wildcards)
+            if other.startswith(begin)
+        }
         self._prepends = sorted(
             {
                 f"{names.lower(line.line.rstrip().partition(':')[2])}-"
@@ -63,6 +69,8 @@ class Routes:
     def is_closed(self, name: str) -> bool:
         """Say whether the whole of a domain's addresses may be led elsewhere, or come from there."""
         begin = f"{name}-"
+        if not (self._foreign_wildcards or self._prepends):
+            return False
         if begin in self._foreign_wildcards or _beginning_with(begin, self._prepends):
             return True
         dashes = (at for at, character in enumerate(begin, 1) if character == "-")
@@ -71,9 +79,8 @@ class Routes:
     def diverted(self, name: str) -> tuple[tuple[str, ...], frozenset[str]]:
         """Return which addresses of a domain others have: beginnings, and whole ones."""
         begin = f"{name}-"
-        longer = _beginning_with(begin, self._wildcards)
         return (
-            tuple(each for each in longer if each != begin),
+            tuple(self._longer.get(begin, ())),
             frozenset(_beginning_with(begin, self._foreign_exact)),
         )
 

@@ -5,10 +5,10 @@ stands before ours of the same key. Texts that came from a file are written back
 while they still mean what the columns say.
 """
 
-import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import itemgetter
 
 from vpopsql import names
 from vpopsql.config import Export
@@ -184,11 +184,9 @@ def _sorted(of_us: list[Name]) -> list[Name]:
 def _merge(
     foreign: Iterable[Foreign], own: Iterable[Name], line_of: Callable[[Name], str]
 ) -> list[str]:
-    keyed = heapq.merge(
-        ((line.sort_key, line.line) for line in foreign),
-        ((name.sort_key, line_of(name)) for name in own),
-        key=lambda pair: pair[0],
-    )
+    keyed = [(line.sort_key, line.line) for line in foreign]
+    keyed += [(name.sort_key, line_of(name)) for name in own]
+    keyed.sort(key=itemgetter(0))
     return [line for _, line in keyed]
 
 

@@ -71,7 +71,7 @@ class Name(NamedTuple):
     directory: str
     in_morercpthosts: bool
     age: int
-    """The domain's place in the order in which domains came into the database."""
+    """The domain's id: its place in the order in which domains came into the database."""
     is_imported: bool
     """Whether the domain was found on a site, not made here."""
 
@@ -206,14 +206,14 @@ def take(
         counter=_site_counter(session) if site else None,
         looked_up=_looked_up(session, touched, scope),
         export=export,
-        direct=_direct(session, export) if site and export.delivery == "exact" else {},
+        direct=_direct(session, export, names) if site and export.delivery == "exact" else {},
     )
 
 
-def _direct(session: Session, export: Export) -> dict[str, str]:
-    query = select(DomainName.domain_id, DomainName.name).where(~DomainName.is_alias)
+def _direct(session: Session, export: Export, names: Iterable[Name]) -> dict[str, str]:
     found = direct.find(session, export)
-    return {row.name: found[row.domain_id] for row in session.execute(query) if row.domain_id in found}
+    ids = {name.real: name.age for name in names}
+    return {name: found[id_] for name, id_ in ids.items() if id_ in found}
 
 
 def _scope(session: Session, touched: Touched, new: Iterable[Name]) -> _Scope:
