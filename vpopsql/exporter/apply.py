@@ -27,7 +27,8 @@ Files are removed only where their absence means something: morercpthosts and it
 map. A dot-qmail file without rows, or limits without a row, are left and reported as extra.
 
 `follow` does the same for what a change touched and no more: the files of the domains named, and
-the site's only if they are touched. They are written whole then, and a name that they did not have
+the site's only if they are touched; with exact delivery, the domains' lines of users/assign too.
+They are written whole then, and a name that they did not have
 gets its domain's files first, by step 2, whoever made it. Only here dot-qmail and limits files are
 removed, those that the change names; each is looked up under the lock, for somebody may have made
 it anew. The lock is the one of the whole site, although only domains' files may be touched: what
@@ -55,11 +56,11 @@ from vpopsql import names
 from vpopsql.config import Config, Paths
 from vpopsql.db import Database
 from vpopsql.errors import ExportFailed
-from vpopsql.exporter import compiling, render
+from vpopsql.exporter import compiling, delivery, render
 from vpopsql.exporter.render import Link
 from vpopsql.exporter.snapshot import DomainState, Foreign, Part, Snapshot, take
 from vpopsql.model import UNFINISHED_IMPORT, Export, SiteSetting, utc_now
-from vpopsql.qmail import cdb, control
+from vpopsql.qmail import assign, cdb, control
 from vpopsql.qmail.lines import decode, encode, join_lines, split_lines
 from vpopsql.touched import Touched
 from vpopsql.tree import TEMP_PREFIX, EntryType, Owner, Tree, UnsafePath, Write
@@ -68,7 +69,7 @@ RELOAD_MARKER = "control/.vpopsql-reload"
 """Below qmail's directory while qmail-send may not have read what was written for it."""
 
 COMPILE_MARKER = "users/.vpopsql-newu"
-"""Below qmail's directory while qmail-newu may not have read what was written for it."""
+"""Below qmail's directory while the cdb of users/assign may be older than the text."""
 
 _FILES_ARE_OURS = "files_are_ours"
 """The site setting that says since when this database's files are the site's."""
@@ -144,7 +145,10 @@ def follow(
     with _locked(tree, config.paths, lock_timeout_s):
         if not touched.site:
             snapshot = _read(database, config, touched)
-            return _Apply(tree, config, snapshot, touched).run_domains()
+            apply_ = _Apply(tree, config, snapshot, touched)
+            if apply_.reassign():
+                return apply_.run_domains()
+            touched = replace(touched, site=True)
         accepted = _Accepted.on_disk(tree, config.paths)
         snapshot = _read(database, config, touched, accepted.few | accepted.more)
         snapshot = _with_locals_of_the_host(snapshot, tree)
@@ -244,9 +248,34 @@ class _Apply:
         self._publish(_Accepted.on_disk(self._tree, self._paths))
         return self._applied(reloaded=reloaded)
 
+    def reassign(self) -> bool:
+        """Make ready what the snapshot's domains have in users/assign now.
+
+        :returns: False if the file is not as it should be, and the whole site has to be written.
+        """
+        if self._snapshot.reassigned is None:
+            return True
+        path = f"{self._paths.qmail}/{render.ASSIGN}"
+        old = _content(self._tree, path) or b""
+        with render.naming(path):
+            new = delivery.reassign(old, self._snapshot.reassigned)
+        if new is None:
+            return False
+        if new != old or self._tree.exists(f"{self._paths.qmail}/{COMPILE_MARKER}"):
+            self._files[path] = new
+        return True
+
     def run_domains(self) -> Applied:
-        """Write the files of the snapshot's domains."""
+        """Write the files of the snapshot's domains, and what leads there if that changed."""
         self._write_domains()
+        path = f"{self._paths.qmail}/{render.ASSIGN}"
+        if data := self._files.get(path):
+            # Nobody looks at the cdb again if this ends in between.
+            self._tree.write(f"{self._paths.qmail}/{COMPILE_MARKER}", b"")
+            if not self._export.newu_command:
+                cdb_path = f"{self._paths.qmail}/{render.assign_cdb(self._export)}"
+                self._files[cdb_path] = assign.compile_text(data)
+            self._assign()
         return self._applied(reloaded=False)
 
     def _applied(self, *, reloaded: bool) -> Applied:
@@ -330,10 +359,12 @@ class _Apply:
 
     def _assign(self) -> None:
         cdb_file = render.assign_cdb(self._export)
+        path, marker = (f"{self._paths.qmail}/{file}" for file in (cdb_file, COMPILE_MARKER))
         if not self._export.newu_command:
             self._put(render.ASSIGN, cdb_file)
+            with contextlib.suppress(FileNotFoundError):
+                self._tree.remove(marker)
             return
-        path, marker = (f"{self._paths.qmail}/{file}" for file in (cdb_file, COMPILE_MARKER))
         if not self._tree.exists(path) or self._differ(render.ASSIGN):
             self._tree.write(marker, b"")
         self._put(render.ASSIGN)

@@ -89,31 +89,31 @@ def site_files(snapshot: Snapshot) -> SiteFiles:
         return _merge(snapshot.foreign.get(file, ()), own, line_of)
 
     few, more = _placed(snapshot)
-    with _naming(path := f"{qmail}/{RCPTHOSTS}"):
+    with naming(path := f"{qmail}/{RCPTHOSTS}"):
         files[path] = join_lines(lines_of(RCPTHOSTS, few, _host_line))
-    with _naming(path := f"{qmail}/{MORERCPTHOSTS}"):
+    with naming(path := f"{qmail}/{MORERCPTHOSTS}"):
         lines = lines_of(MORERCPTHOSTS, more, _host_line)
         hosts = [line.rstrip() for line in lines if not is_comment(line)]
         files[path] = join_lines(lines) if lines else None
         files[f"{path}.cdb"] = control.compile_morercpthosts(hosts) if lines else None
-    with _naming(path := f"{qmail}/{VIRTUALDOMAINS}"):
+    with naming(path := f"{qmail}/{VIRTUALDOMAINS}"):
         files[path] = join_lines(lines_of(VIRTUALDOMAINS, snapshot.names, _virtual_line))
-    with _naming(path := f"{qmail}/{LOCALS}"):
+    with naming(path := f"{qmail}/{LOCALS}"):
         own = {name.name for name in snapshot.names}
         lines = lines_of(LOCALS, (), _host_line)
         lines = [line for line in lines if names.lower(line.strip()) not in own]
         # Without the file the host's own name is local; an empty one would change that.
         files[path] = join_lines(lines) if LOCALS in snapshot.foreign else None
-    with _naming(path := f"{qmail}/{ASSIGN}"):
+    with naming(path := f"{qmail}/{ASSIGN}"):
         files[path] = text = assign.render(lines_of(ASSIGN, snapshot.names, _assigning(snapshot)))
         if not snapshot.export.newu_command:
             files[f"{qmail}/{assign_cdb(snapshot.export)}"] = assign.compile_text(text)
         for line in snapshot.foreign.get(ASSIGN, ()):
             assign.cdb_record(line.line)  # what qmail-newu would refuse is not even written
-    with _naming(path := f"{vpopmail}/etc/ip_alias_map"):
+    with naming(path := f"{vpopmail}/etc/ip_alias_map"):
         files[path] = _ip_map(snapshot.ip_mappings)
     if snapshot.default_limits:
-        with _naming(path := f"{vpopmail}/etc/vlimits.default"):
+        with naming(path := f"{vpopmail}/etc/vlimits.default"):
             files[path] = _limits(snapshot.default_limits)
     if snapshot.counter:
         files |= _counter_files(f"{vpopmail}/domains", snapshot.counter)
@@ -132,15 +132,15 @@ def domain_files(domain: DomainState, vpopmail_dir: str) -> DomainFiles:
     files: DomainFiles = {}
     for file in domain.dotqmails if Part.DOTQMAIL in domain.parts else ():
         home = directory if file.home is None else file.home.rstrip("/")
-        with _naming(f"{home}/.qmail-{file.name}"):
+        with naming(f"{home}/.qmail-{file.name}"):
             filename = dotqmail.filename_for(file.name) if file.name else ".qmail"
             files[f"{home}/{filename}"] = _dotqmail(file)
     if Part.DOTQMAIL in domain.parts and domain.catchall in _CATCHALLS:
-        with _naming(path := f"{directory}/{dotqmail.DEFAULT_FILE}"):
+        with naming(path := f"{directory}/{dotqmail.DEFAULT_FILE}"):
             what = dotqmail.CatchAll(_CATCHALLS[domain.catchall], domain.catchall_target or "")
             files[path] = join_lines([dotqmail.render_catchall(what, vpopmail_dir)])
     if Part.LIMITS in domain.parts and domain.limits:
-        with _naming(path := f"{directory}/{LIMITS}"):
+        with naming(path := f"{directory}/{LIMITS}"):
             files[path] = _limits(domain.limits)
     if Part.ACCOUNTS in domain.parts and domain.counter:
         files |= _counter_files(directory, domain.counter)
@@ -200,20 +200,8 @@ def _virtual_line(name: Name) -> str:
 
 def _assigning(snapshot: Snapshot) -> Callable[[Name], str]:
     """Return what makes the lines of a name in users/assign, joined by newlines."""
-    if snapshot.export.delivery != "exact":
-        return _assign_line
     routes = delivery.Routes((name.name for name in snapshot.names), snapshot.foreign)
-
-    def lines_of(name: Name) -> str:
-        exact = delivery.exact_lines(name, snapshot.direct.get(name.real, ""), routes)
-        line = _assign_line(name)
-        return f"{line}\n{exact}" if exact else line
-
-    return lines_of
-
-
-def _assign_line(name: Name) -> str:
-    return assign.domain_line(name.name, name.real, name.uid, name.gid, name.directory)
+    return lambda name: delivery.lines_of(name, snapshot.direct.get(name.real, ""), routes)
 
 
 def _ip_map(mappings: Sequence[tuple[str, str]]) -> bytes | None:
@@ -231,7 +219,7 @@ def _limits(settings: Limits) -> bytes:
 
 
 def _counter_files(directory: str, counter: Counter) -> dict[str, bytes]:
-    with _naming(path := f"{directory}/{DIR_CONTROL}"):
+    with naming(path := f"{directory}/{DIR_CONTROL}"):
         files = {path: dircontrol.render(counter.control)}
     if counter.free_buckets is not None:
         files[f"{directory}/{FREE_BUCKETS}"] = encode(counter.free_buckets)
@@ -267,7 +255,8 @@ def _vpasswd_line(path: str, account: Account) -> str:
 
 
 @contextmanager
-def _naming(path: str) -> Iterator[None]:
+def naming(path: str) -> Iterator[None]:
+    """Let what a file cannot hold name it."""
     try:
         yield
     except ValueError as error:
