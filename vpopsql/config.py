@@ -369,6 +369,11 @@ class Export:
     newmrh_command: tuple[str, ...] = _key(
         (), _command(), "qmail-newmrh, to compile morercpthosts; empty: vpopsql compiles it."
     )
+    generations: int = _key(
+        10,
+        _integer(1, 1000),
+        "How many applies can be taken back. What they replaced lies in qmail's users directory.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,18 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class File:
+    """A regular file as it is."""
+
+    data: bytes
+    owner: Owner
+    mode: int
+    """Its permission bits."""
+    modified_at: float
+    """Unix seconds."""
+
+
+@dataclass(frozen=True, slots=True)
 class Write:
     """A file as it shall be.
 
@@ -135,6 +147,13 @@ class Tree:
             if max_bytes is not None and len(data) > max_bytes:
                 raise _os_error(errno.EFBIG)
             return data
+
+    def load(self, path: str) -> File:
+        """Return a regular file with what the system knows about it; errors as `read`."""
+        with self._parent(path) as (parent, name), _open_file(name, parent) as file:
+            status = os.fstat(file.fileno())
+            mode = stat.S_IMODE(status.st_mode)
+            return File(file.read(), _owner_of(status), mode, status.st_mtime)
 
     def read_link(self, path: str) -> str:
         """Return where a symbolic link points; EINVAL if it is none."""
@@ -222,6 +241,28 @@ class Tree:
                 with self._directory(directory) as fd:
                     _sync_directory(fd)
         return changed
+
+    @contextmanager
+    def create(self, path: str, mode: int = _FILE_MODE) -> Iterator[BinaryIO]:
+        """Write a file piece by piece; it is there, whole and on disk, if the block ends well."""
+        temp = _temp_name()
+        with self._parent(path) as (parent, _):
+            owner = _owner_of(os.fstat(parent))
+            fd = _open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, parent)
+        try:
+            with os.fdopen(fd, "wb") as file:
+                _set_owner_and_mode(fd, owner, mode)
+                yield file
+                file.flush()
+                os.fsync(fd)
+            with self._parent(path) as (parent, name):
+                os.rename(temp, name, src_dir_fd=parent, dst_dir_fd=parent)
+        except BaseException:
+            with suppress(OSError, UnsafePath), self._parent(path) as (parent, _):
+                os.unlink(temp, dir_fd=parent)
+            raise
+        with self._parent(path) as (parent, _):
+            _sync_directory(parent)
 
     def make_dir(
         self,

@@ -9,6 +9,7 @@ from tests import sites
 from vpopsql.config import Config, Export, Paths
 from vpopsql.db import Database
 from vpopsql.exporter.apply import Applied, apply
+from vpopsql.exporter.generations import DIRECTORY
 from vpopsql.importer.backend import Choices
 
 
@@ -46,11 +47,14 @@ def import_tree(
 
 
 def files_below(root: Path) -> dict[str, bytes]:
-    """Return the regular files of a tree, and the links with where they lead."""
+    """Return the regular files of a tree, and the links with where they lead.
+
+    What the exporter keeps for itself, the generations, is not among them.
+    """
     return {
         f"/{path.relative_to(root)}": (
             str(path.readlink()).encode() if path.is_symlink() else path.read_bytes()
         )
         for path in sorted(root.rglob("*"))
-        if path.is_symlink() or path.is_file()
+        if (path.is_symlink() or path.is_file()) and DIRECTORY not in path.parts
     }

@@ -104,6 +104,96 @@ def test_the_same_as_json(vpopsql: Command, root: Path) -> None:
     }
 
 
+# --- plan, rollback, generations ----------------------------------------------------------------
+
+
+def test_a_plan_shows_what_would_change_and_an_apply_of_it_leaves_nothing(
+    vpopsql: Command, root: Path
+) -> None:
+    vpopsql("export", "apply")
+    (root / "var/qmail/control/rcpthosts").write_text("evil.org\nexample.com\n")
+
+    planned = vpopsql("export", "plan")
+    name = planned.stdout.split()[-1].rstrip("`")
+    applied = vpopsql("export", "apply", "--plan", name)
+    after = vpopsql("export", "plan")
+
+    assert planned.stdout.splitlines()[:6] == [
+        "changed: /var/qmail/control/rcpthosts",
+        "--- /var/qmail/control/rcpthosts",
+        "+++ /var/qmail/control/rcpthosts",
+        "@@ -1,2 +1 @@",
+        "-evil.org",
+        " example.com",
+    ]
+    assert (planned.returncode, applied.returncode, after.returncode) == (1, 0, 0)
+    assert after.stdout == "the files are as the database says, at revision 0\n"
+
+
+def test_another_plan_is_refused(vpopsql: Command, root: Path) -> None:
+    done = vpopsql("export", "apply", "--plan", "0123456789abcdef")
+
+    assert done.returncode == 3
+    assert done.stderr.startswith(
+        "vpopsql: the plan 0123456789abcdef is not what is to be done any more, that is "
+    )
+    assert not (root / "var/qmail/control/rcpthosts").exists()
+
+
+def test_a_plan_as_json_has_a_line_for_each_change(vpopsql: Command, root: Path) -> None:
+    vpopsql("export", "apply")
+    (root / "var/qmail/users/cdb").unlink()
+
+    first, change, last = map(
+        json.loads, vpopsql("export", "plan", "--format", "json").stdout.split("\n")[:-1]
+    )
+
+    assert first == {"format": "vpopsql-export-plan/1", "revision": 0}
+    assert change == {
+        "path": "/var/qmail/users/cdb",
+        "kind": "new",
+        "domain": None,
+        "diff": ["--- /dev/null", "+++ /var/qmail/users/cdb", "+''", "+'!example.com-'"],
+        "reasons": [],
+        "note": "the file was removed, or its directory is not the one that was written",
+    }
+    assert last == {"changes": 1, "plan": last["plan"], "extra": []}
+
+
+def test_going_back_says_what_it_did_and_that_the_database_differs(
+    vpopsql: Command, root: Path
+) -> None:
+    vpopsql("export", "apply")
+    (root / "var/qmail/control/rcpthosts").write_text("evil.org\n")
+    vpopsql("export", "apply")
+
+    dry = vpopsql("export", "rollback", "--dry-run")
+    done = vpopsql("export", "rollback")
+    listed = vpopsql("export", "generations", "--format", "json")
+
+    assert dry.stdout.splitlines()[-1] == "1 file would change"
+    assert done.stdout == (
+        "/var/qmail/control/rcpthosts\n"
+        "1 file changed, back at generation 1. The database says otherwise still: see"
+        " `vpopsql export plan`\n"
+    )
+    assert (root / "var/qmail/control/rcpthosts").read_text() == "evil.org\n"
+    assert [(each["generation"], each["what"]) for each in json.loads(listed.stdout)] == [
+        (1, "apply"),
+        (2, "apply"),
+        (3, "rollback to 1"),
+    ]
+
+
+def test_going_back_to_what_is_not_kept_says_what_is(vpopsql: Command) -> None:
+    vpopsql("export", "apply")
+
+    done = vpopsql("export", "rollback", "7")
+
+    assert done.returncode == 3
+    assert "generation 7 is none that can be gone back to (0 to 0)" in done.stderr
+
+
 @pytest.fixture
 def nobody(database_url: str, root: Path, tmp_path: Path) -> Iterator[None]:
     """Let the test be a user who can use the database and look at the place, no more."""

@@ -431,3 +431,17 @@ def test_what_may_not_be_read_is_named(unpack: Unpack) -> None:
     user, found = json.loads(ran.stdout)
     assert user != 0
     assert {place for code, place in found if code == "unreadable"} == set(closed)
+
+
+def test_the_lines_of_a_domain_that_cannot_be_read_are_rejected_wherever_it_is_named(
+    unpack: Unpack,
+) -> None:
+    root = unpack("small")
+    shutil.rmtree(root / DOMAINS / "multi.example")  # it has three alias domains
+
+    _, evidence = support.read(root)
+
+    files = ["assign", "rcpthosts", "virtualdomains"]
+    tallies = {tally.kind: tally for tally in evidence.tallies}
+    assert [tallies[file].rejected for file in files] == [4, 4, 4]
+    assert all(tally.adds_up for tally in evidence.tallies)

@@ -23,15 +23,17 @@ completed by the next one:
 What writers that were killed left behind goes from each directory that is written to: it may be
 half a vpasswd.
 
+Before step 1 a comparison finds what differs, and `generations` keeps it as it was; only the
+domains in which something differs are written to.
+
 Files are removed only where their absence means something: morercpthosts and its cdb, and the IP
 map. A dot-qmail file without rows, or limits without a row, are left and reported as extra.
 
 `follow` does the same for what a change touched and no more: the files of the domains named, and
-the site's only if they are touched; with exact delivery, the domains' lines of users/assign too.
-They are written whole then, and a name that they did not have
-gets its domain's files first, by step 2, whoever made it. Only here dot-qmail and limits files are
-removed, those that the change names; each is looked up under the lock, for somebody may have made
-it anew. The lock is the one of the whole site, although only domains' files may be touched: what
+the site's only if they are touched; with exact delivery, the domains' lines of users/assign as
+well. The site's files are written whole then, and a name that they did not have gets its domain's
+files first, by step 2, whoever made it. Only here dot-qmail and limits files are removed, those
+that the change names; each is looked up under the lock, for somebody may have made it anew. The lock is the one of the whole site, although only domains' files may be touched: what
 is held for milliseconds is not worth a second order of locks, and with one lock no file is ever
 overwritten by an older snapshot.
 
@@ -46,7 +48,7 @@ import os
 import secrets
 import stat
 import subprocess
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -57,13 +59,15 @@ from vpopsql.config import Config, Paths
 from vpopsql.db import Database
 from vpopsql.errors import ExportFailed
 from vpopsql.exporter import compiling, delivery, render
+from vpopsql.exporter.generations import Generations, Kept
+from vpopsql.exporter.plan import Comparison
 from vpopsql.exporter.render import Link
 from vpopsql.exporter.snapshot import DomainState, Foreign, Part, Snapshot, take
 from vpopsql.model import UNFINISHED_IMPORT, Export, SiteSetting, utc_now
 from vpopsql.qmail import assign, cdb, control
 from vpopsql.qmail.lines import decode, encode, join_lines, split_lines
 from vpopsql.touched import Touched
-from vpopsql.tree import TEMP_PREFIX, EntryType, Owner, Tree, UnsafePath, Write
+from vpopsql.tree import TEMP_PREFIX, Owner, Tree, UnsafePath, Write
 
 RELOAD_MARKER = "control/.vpopsql-reload"
 """Below qmail's directory while qmail-send may not have read what was written for it."""
@@ -108,19 +112,39 @@ class Applied:
     """Whether the reload command ran."""
 
 
+def plan(database: Database, config: Config) -> Comparison:
+    """Return what an apply would find now; nothing is written, and no lock is held.
+
+    :raises ExportFailed: a row cannot be rendered.
+    """
+    with explained(config.paths):
+        tree = Tree(config.paths.root, config.paths.places)
+        snapshot = _with_locals_of_the_host(_read(database, config), tree)
+        return _compare(tree, config, snapshot)
+
+
 def apply(
-    database: Database, config: Config, *, lock_timeout_s: float = LOCK_TIMEOUT_S
+    database: Database,
+    config: Config,
+    *,
+    lock_timeout_s: float = LOCK_TIMEOUT_S,
+    planned: str | None = None,
 ) -> Applied:
     """Write what the database says, and record that it was written.
 
+    :param planned: the digest of a plan; write nothing if another one is due by now.
     :raises ExportFailed: a file could not be written, or a row not be rendered; the text names
         the file. Files before it in the order above may be written already.
     """
     tree = Tree(config.paths.root, config.paths.places)
-    with _locked(tree, config.paths, lock_timeout_s):
+    with locked(tree, config.paths, lock_timeout_s):
         last = newest_export(database)
         snapshot = _with_locals_of_the_host(_read(database, config), tree)
-        applied = _run(database, _Apply(tree, config, snapshot))
+        comparison = _compare(tree, config, snapshot)
+        if planned is not None:
+            _require(planned, comparison)
+            comparison = _compare(tree, config, snapshot)
+        applied = _run(database, _Apply(tree, config, snapshot, comparison=comparison))
         if last is None or applied.changed or last < applied.revision:
             with database.writer() as session:
                 files_changed = len(applied.changed)
@@ -142,7 +166,7 @@ def follow(
     :raises ExportFailed: as `apply` does.
     """
     tree = Tree(config.paths.root, config.paths.places)
-    with _locked(tree, config.paths, lock_timeout_s):
+    with locked(tree, config.paths, lock_timeout_s):
         if not touched.site:
             snapshot = _read(database, config, touched)
             apply_ = _Apply(tree, config, snapshot, touched)
@@ -153,6 +177,33 @@ def follow(
         snapshot = _read(database, config, touched, accepted.few | accepted.more)
         snapshot = _with_locals_of_the_host(snapshot, tree)
         return _run(database, _Apply(tree, config, snapshot, touched))
+
+
+def restore(
+    tree: Tree, config: Config, files: render.SiteFiles, others: Mapping[str, Kept | None]
+) -> Applied:
+    """Write files as they once were, in the order of an apply; the caller has the lock.
+
+    :param files: all of qmail's.
+    :param others: vpopmail's and the domains' that differ; None: there was no such file.
+    """
+    nothing = Snapshot(0, config.paths, (), {}, (), (), None, None)
+    return _Apply(tree, config, nothing, files=files).run_back(others)
+
+
+def _compare(tree: Tree, config: Config, snapshot: Snapshot) -> Comparison:
+    owner = (config.export.uid, config.export.gid)
+    return Comparison(tree, snapshot, render.site_files(snapshot), owner)
+
+
+def _require(planned: str, comparison: Comparison) -> None:
+    for _ in comparison.changes():
+        pass
+    if comparison.digest != planned:
+        raise ExportFailed(
+            f"the plan {planned} is not what is to be done any more, that is"
+            f" {comparison.digest}: look at `vpopsql export plan` again; nothing was written"
+        )
 
 
 def _run(database: Database, apply_: "_Apply") -> Applied:
@@ -174,9 +225,9 @@ def newest_export(database: Database) -> int | None:
 
 
 @contextlib.contextmanager
-def _locked(tree: Tree, paths: Paths, timeout_s: float) -> Iterator[None]:
+def locked(tree: Tree, paths: Paths, timeout_s: float) -> Iterator[None]:
     """Hold the site's lock, and explain what goes wrong meanwhile."""
-    with _explained(paths):
+    with explained(paths):
         for directory in (paths.users, paths.control):
             tree.make_dir(directory, _SITE_DIR_MODE, parents=True)
         with tree.lock(f"{paths.qmail}/{render.ASSIGN}", timeout_s):
@@ -212,22 +263,35 @@ class _Apply:
     """One apply; the steps of `run` are those of the module's docstring.
 
     :param touched: what to follow; None: everything.
+    :param comparison: of everything with what is on disk; its changes are kept as a generation.
+    :param files: the files of the whole site; None: those that the snapshot makes.
     """
 
     def __init__(
-        self, tree: Tree, config: Config, snapshot: Snapshot, touched: Touched | None = None
+        self,
+        tree: Tree,
+        config: Config,
+        snapshot: Snapshot,
+        touched: Touched | None = None,
+        *,
+        comparison: Comparison | None = None,
+        files: render.SiteFiles | None = None,
     ) -> None:
         self._tree = tree
         self._snapshot = snapshot
         self._paths = snapshot.paths
-        self._files = render.site_files(snapshot) if touched is None or touched.site else {}
-        self._looks_for_extra = touched is None
+        self._comparison = comparison
+        if comparison is not None:
+            files = comparison.files
+        elif files is None:
+            files = render.site_files(snapshot) if touched is None or touched.site else {}
+        self._files = files
         self._gone = _gone(touched.removed, snapshot) if touched else set()
         self._export = config.export
+        self._generations = Generations(tree, config.paths, config.export.generations)
         self._reload_command = config.export.reload_command
         self._vpopmail_owner = (config.export.uid, config.export.gid)
         self._changed: dict[str, None] = {}
-        self._extra: list[str] = []
         self._swept: list[str] = []
 
     def run(self, *, is_stranger: bool) -> Applied:
@@ -238,6 +302,9 @@ class _Apply:
         accepted = _Accepted.on_disk(self._tree, self._paths)
         if is_stranger:
             self._refuse_to_drop(accepted)
+        if self._comparison:
+            changes = self._comparison.changes()
+            self._generations.keep(changes, self._snapshot.revision, "apply")
         self._withdraw(accepted)
         self._make_home()
         self._sweep(f"{self._paths.vpopmail}/etc", self._paths.users, self._paths.control)
@@ -246,6 +313,22 @@ class _Apply:
         self._assign()
         reloaded = self._reroute()
         self._publish(_Accepted.on_disk(self._tree, self._paths))
+        if self._comparison:
+            self._generations.prune()
+        return self._applied(reloaded=reloaded)
+
+    def run_back(self, others: Mapping[str, Kept | None]) -> Applied:
+        """Write the site's files, and others as they were."""
+        self._withdraw(_Accepted.on_disk(self._tree, self._paths))
+        for path, kept in others.items():
+            if kept is not None:
+                self._write_kept(path, kept)
+        self._assign()
+        reloaded = self._reroute()
+        self._publish(_Accepted.on_disk(self._tree, self._paths))
+        for path, kept in others.items():
+            if kept is None:
+                self._replace(path, None, None)
         return self._applied(reloaded=reloaded)
 
     def reassign(self) -> bool:
@@ -282,7 +365,7 @@ class _Apply:
         return Applied(
             revision=self._snapshot.revision,
             changed=tuple(self._changed),
-            extra=tuple(self._extra),
+            extra=tuple(self._comparison.extra) if self._comparison else (),
             swept=tuple(self._swept),
             reloaded=reloaded,
         )
@@ -319,6 +402,8 @@ class _Apply:
         new: list[DomainState] = []
         known: list[DomainState] = []
         for domain in self._snapshot.domains:
+            if self._comparison and domain.directory not in self._comparison.dirty:
+                continue
             (known if self._tree.exists(domain.directory) else new).append(domain)
         # Nothing leads to a new directory yet: one wait for the disk does for many of them.
         durable = len(new) <= _DOMAINS_AT_ONCE
@@ -362,7 +447,7 @@ class _Apply:
         path, marker = (f"{self._paths.qmail}/{file}" for file in (cdb_file, COMPILE_MARKER))
         if not self._export.newu_command:
             self._put(render.ASSIGN, cdb_file)
-            with contextlib.suppress(FileNotFoundError):
+            if self._tree.exists(marker):
                 self._tree.remove(marker)
             return
         if not self._tree.exists(path) or self._differ(render.ASSIGN):
@@ -452,24 +537,16 @@ class _Apply:
     def _links_among(
         self, domain: DomainState, files: render.DomainFiles, owner: Owner, *, durable: bool
     ) -> set[str]:
-        """Return which files are symbolic links on disk; make missing directories, note extras."""
-        self._make_dir(domain.directory, _DOMAIN_DIR_MODE, owner, durable=durable)
-        links = set()
-        listed = domain.directory if self._looks_for_extra else None
-        for entry in self._tree.list(listed) if listed else ():
-            path = f"{listed}/{entry.name}"
-            if entry.type is EntryType.LINK:
-                links.add(path)
-            if path not in files and entry.type is not EntryType.DIR and _is_ours(entry.name):
-                self._extra.append(path)
-        for path in files:
-            home = path.rpartition("/")[0]
-            if home != listed:
-                self._make_dir(home, _DOMAIN_DIR_MODE, owner, durable=durable)
-                with contextlib.suppress(FileNotFoundError):
-                    if stat.S_ISLNK(self._tree.stat(path).st_mode):
-                        links.add(path)
-        return links
+        """Return which files are symbolic links on disk; make missing directories."""
+        for directory in {domain.directory, *(path.rpartition("/")[0] for path in files)}:
+            self._make_dir(directory, _DOMAIN_DIR_MODE, owner, durable=durable)
+        return {path for path in files if self._is_link(path)}
+
+    def _is_link(self, path: str) -> bool:
+        try:
+            return stat.S_ISLNK(self._tree.stat(path).st_mode)
+        except FileNotFoundError:
+            return False
 
     def _make_dir(self, path: str, mode: int, owner: Owner, *, durable: bool = True) -> None:
         if not self._tree.exists(path):
@@ -483,6 +560,16 @@ class _Apply:
         self._tree.symlink(temp, target)
         self._tree.rename(temp, path)
         self._note([path])
+
+    def _write_kept(self, path: str, kept: Kept) -> None:
+        if not self._tree.exists(path.rpartition("/")[0]):
+            return  # deleted with all that is in it; what is left of it is in the trash
+        if isinstance(kept.content, Link):
+            self._link(path, kept.content.target)
+        elif self._is_link(path):
+            self._write_over_link(path, kept.content, kept.owner)
+        elif self._tree.write(path, kept.content, mode=kept.mode, owner=kept.owner):
+            self._note([path])
 
     def _write_over_link(self, path: str, data: bytes, owner: Owner) -> None:
         """Put a file in the place of a link, which is not followed."""
@@ -557,21 +644,13 @@ def _content(tree: Tree, path: str) -> bytes | None:
         return None
 
 
-def _is_ours(name: str) -> bool:
-    return _is_dotqmail(name) or name in {render.LIMITS, render.DIR_CONTROL, render.FREE_BUCKETS}
-
-
-def _is_dotqmail(name: str) -> bool:
-    return name == ".qmail" or name.startswith(".qmail-")
-
-
 def _gone(removed: Iterable[str], snapshot: Snapshot) -> set[str]:
     """Return which files may be removed, unless they turn out to have rows again."""
     gone = set()
     for path in removed:
         directory, _, name = path.rpartition("/")
         parts = snapshot.looked_up.get(directory, Part(0))
-        if (_is_dotqmail(name) and Part.DOTQMAIL in parts) or (
+        if (render.is_dotqmail(name) and Part.DOTQMAIL in parts) or (
             name == render.LIMITS and Part.LIMITS in parts
         ):
             gone.add(path)
@@ -604,10 +683,12 @@ def _reload(command: Sequence[str]) -> None:
 
 
 @contextlib.contextmanager
-def _explained(paths: Paths) -> Iterator[None]:
+def explained(paths: Paths) -> Iterator[None]:
     """Say of an error which file it concerns, as people find it."""
     try:
         yield
+    except BrokenPipeError:
+        raise  # of who prints meanwhile
     except OSError as error:
         path = error.filename
         shown = f"{paths.root}{path}" if isinstance(path, str) else path

@@ -157,6 +157,16 @@ def is_comment(line: str) -> bool:
     return line.startswith("#") or not line.strip(" \t")
 
 
+def is_ours(name: str) -> bool:
+    """Say whether a file of this name in a domain's directory would be one of ours."""
+    return is_dotqmail(name) or name in {LIMITS, DIR_CONTROL, FREE_BUCKETS}
+
+
+def is_dotqmail(name: str) -> bool:
+    """Say whether a file of this name tells qmail what to do with mail."""
+    return name == ".qmail" or name.startswith(".qmail-")
+
+
 def _placed(snapshot: Snapshot) -> tuple[list[Name], list[Name]]:
     """Return the names of rcpthosts and those of morercpthosts.
 

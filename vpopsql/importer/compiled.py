@@ -87,7 +87,7 @@ def _compare(
     found = _read(qmail, text, cdbs, evidence, is_wanted=bool(wanted))
     if found is None:
         return
-    tally = evidence.tally(found.shown.rpartition("/")[2], found.shown)
+    tally = evidence.tally("/".join(found.shown.rsplit("/", 2)[1:]), found.shown)
     tally.files = 1
     tally.lines = tally.merged = len(found.records)
     seen: set[bytes] = set()

@@ -188,6 +188,8 @@ def scan(
             mailboxes += each.packed[0].counts["mailboxes"]
         if progress:
             progress(done, len(heads), mailboxes)
+    left_out = set(spool.left_out())
+    shared.leave_out({name for name, domain in real.items() if domain in left_out})
     _find_shared_homes(outside, directories, spool, evidence)
     forwards.find_lost(spool, evidence)
     found = replace(found, domains=spool)

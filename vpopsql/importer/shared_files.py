@@ -6,7 +6,7 @@ alias domains of the site, in lower case.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field, replace
 
 from vpopsql import names
@@ -44,6 +44,7 @@ class Lines:
     data: bytes
     tally: Tally
     raw: list[str]
+    _own: list[str] = field(default_factory=list)
     _foreign: list[site.ForeignLine] = field(default_factory=list)
     _waiting: list[int] = field(default_factory=list)
 
@@ -61,10 +62,17 @@ class Lines:
     def own(self, number: int, name: str, usual: str) -> None:
         """Count a line that a row of ours makes, in the spelling ``usual``."""
         self.tally.imported += 1
+        self._own.append(name)
         self._flush(names.sort_key(name))
         text = self.raw[number - 1]
         if text != usual:
             self.find(Code.RESPELLED, number, f"usually written {usual}")
+
+    def leave_out(self, left_out: Container[str]) -> None:
+        """Count the lines of names that turned out not to be importable as rejected."""
+        number = sum(name in left_out for name in self._own)
+        self.tally.imported -= number
+        self.tally.rejected += number
 
     def merge(self, code: Code, number: int, reason: str) -> None:
         """Count a line that is not taken over because something else decides."""
@@ -154,6 +162,7 @@ class SharedFiles:
         """What addresses that users/assign gives to others begin with."""
         self._served: set[str] = set()
         """Hosts that virtualdomains or locals name."""
+        self._files: list[Lines] = []
         self._relayed: list[tuple[Lines, int, str]] = []
         """Hosts of others that mail is accepted for, with the lines that say so."""
         self.foreign: dict[str, tuple[site.ForeignLine, ...]] = {}
@@ -373,8 +382,16 @@ class SharedFiles:
                 self._served.add(names.lower(record.name))
         self._keep(LOCALS, lines)
 
+    def leave_out(self, left_out: Container[str]) -> None:
+        """Count the lines of domains and alias domains that cannot be imported as rejected."""
+        for lines in self._files:
+            lines.leave_out(left_out)
+
     def _open(self, file: str) -> Lines | None:
-        return open_lines(self._evidence, self._qmail, file)
+        lines = open_lines(self._evidence, self._qmail, file)
+        if lines is not None:
+            self._files.append(lines)
+        return lines
 
     def _keep(self, file: str, lines: Lines) -> None:
         if foreign := lines.foreign():

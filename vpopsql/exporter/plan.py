@@ -1,0 +1,161 @@
+"""What an apply would change, found by reading alone.
+
+A comparison renders a snapshot and reads what is on disk, one domain at a time, so that its memory
+does not grow with what differs. `vpopsql export plan` shows what it finds; an apply keeps what it
+finds as the previous generation and then writes just that.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from vpopsql.exporter import render
+from vpopsql.exporter.render import Link
+from vpopsql.exporter.snapshot import DomainState, Snapshot
+from vpopsql.tree import TEMP_PREFIX, EntryType, File, LinkInPath, Owner, Tree
+
+Content = bytes | Link
+
+
+class Kind(StrEnum):
+    """What happens to a file."""
+
+    NEW = "new"
+    CHANGED = "changed"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A file that is not as the database says."""
+
+    path: str
+    """As a site path."""
+    before: Content | None
+    """What is on disk; None: nothing."""
+    after: Content | None
+    """What the database says; None: there is to be no such file."""
+    domain: str | None = None
+    """The real domain that the file belongs to; None: the whole site's."""
+    was: File | None = None
+    """The regular file on disk."""
+    owner: Owner | None = None
+    """Whose it is to be, where that differs."""
+
+    @property
+    def kind(self) -> Kind:
+        """What happens to the file."""
+        if self.before is None:
+            return Kind.NEW
+        return Kind.REMOVED if self.after is None else Kind.CHANGED
+
+
+@dataclass(slots=True)
+class Comparison:
+    """A snapshot beside the files on disk.
+
+    ``dirty``, ``extra`` and the digest are complete once `changes` has come to its end.
+    """
+
+    tree: Tree
+    snapshot: Snapshot
+    files: render.SiteFiles
+    """Those of the whole site, as `render.site_files` gives them."""
+    owner: Owner
+    """Whose vpopmail's own files are."""
+    dirty: set[str] = field(default_factory=set)
+    """The directories of domains in which anything is to be done."""
+    extra: list[str] = field(default_factory=list)
+    """Site paths that look like files of ours and have no rows."""
+    _digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
+
+    def changes(self) -> Iterator[Change]:
+        """Return the files that differ: the domains' first, then the site's."""
+        for domain in self.snapshot.domains:
+            yield from self._noted(self._of_domain(domain))
+        yield from self._noted(self._of_site())
+
+    @property
+    def digest(self) -> str:
+        """What two plans share only if they change the same files from and to the same."""
+        return self._digest.hexdigest()[:16]
+
+    def _noted(self, changes: Iterator[Change]) -> Iterator[Change]:
+        for change in changes:
+            for part in (change.path, _hashed(change.before), _hashed(change.after), change.owner):
+                self._digest.update(f"{part}\0".encode("utf-8", "surrogateescape"))
+            yield change
+
+    def _of_site(self) -> Iterator[Change]:
+        vpopmail = f"{self.snapshot.paths.vpopmail}/"
+        for path, data in self.files.items():
+            owner = self.owner if path.startswith(vpopmail) else None
+            yield from self._compared(path, data, owner, None)
+
+    def _of_domain(self, domain: DomainState) -> Iterator[Change]:
+        files = render.domain_files(domain, self.snapshot.paths.vpopmail)
+        owner = (domain.uid, domain.gid)
+        directory = domain.directory
+        homes = {path.rpartition("/")[0] for path in files} - {directory}
+        there = {directory: self._listed(directory)} | {each: self._listed(each) for each in homes}
+        if None in there.values() or any(map(_has_leftovers, there.values())):
+            self.dirty.add(directory)
+        for name, type_ in sorted((there[directory] or {}).items()):
+            path = f"{directory}/{name}"
+            if path not in files and type_ is not EntryType.DIR and render.is_ours(name):
+                self.extra.append(path)
+        for path, content in files.items():
+            home, _, name = path.rpartition("/")
+            found = (there[home] or {}).get(name)
+            for change in self._compared(path, content, owner, domain.name, found):
+                self.dirty.add(directory)
+                yield change
+
+    def _listed(self, directory: str) -> dict[str, EntryType] | None:
+        """Return what is in a directory; None: it is missing."""
+        with suppress(FileNotFoundError, NotADirectoryError):
+            return {entry.name: entry.type for entry in self.tree.list(directory)}
+        return None
+
+    def _compared(
+        self,
+        path: str,
+        after: Content | None,
+        owner: Owner | None,
+        domain: str | None,
+        type_: EntryType | None = EntryType.FILE,
+    ) -> Iterator[Change]:
+        """Return the change that a file needs, if any.
+
+        :param type_: of what is there; a file stands for what is not known.
+        """
+        before: Content | None = None
+        was = None
+        if type_ is EntryType.LINK:
+            before = Link(self.tree.read_link(path))
+        elif type_ is not None:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                was = self._loaded(path)
+                before = was.data
+        new_owner = owner if was and owner != was.owner and os.geteuid() == 0 else None
+        if before != after or (new_owner and isinstance(after, bytes)):
+            yield Change(path, before, after, domain, was, new_owner)
+
+    def _loaded(self, path: str) -> File:
+        try:
+            return self.tree.load(path)
+        except LinkInPath as error:
+            raise LinkInPath(f"{path}: {error}") from None
+
+
+def _has_leftovers(entries: dict[str, EntryType] | None) -> bool:
+    return any(name.startswith(TEMP_PREFIX) for name in entries or ())
+
+
+def _hashed(content: Content | None) -> str:
+    if isinstance(content, Link):
+        return f"-> {content.target}"
+    return "" if content is None else hashlib.sha256(content).hexdigest()
