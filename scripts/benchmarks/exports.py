@@ -228,9 +228,7 @@ def _export(step: str, database: Database, qmail: Path) -> None:
             box.flags ^= 0x10
             domain = box.directory.split("/")[-2]
         touched = Touched(accounts={domain})
-    config = Config(
-        paths=Paths(vpopmail=str(qmail / _CHANGED), qmail=str(qmail)), export=export
-    )
+    config = Config(paths=Paths(vpopmail=str(qmail / _CHANGED), qmail=str(qmail)), export=export)
     follow(database, config, touched)
 
 

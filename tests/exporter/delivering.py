@@ -30,9 +30,9 @@ class Assigned:
 class Host:
     """A qmail host, by its files."""
 
-    def __init__(self, files: Mapping[str, bytes], users_cdb: str = "/var/qmail/users/cdb") -> None:
+    def __init__(self, files: Mapping[str, bytes]) -> None:
         self.files = files
-        self._users = _first_of_each(cdb.read(files[users_cdb]))
+        self._users = _first_of_each(cdb.read(files["/var/qmail/users/cdb"]))
         self._virtual = dict(
             line.split(":", 1)
             for line in files["/var/qmail/control/virtualdomains"].decode().split("\n")

@@ -8,6 +8,7 @@ import os
 import shutil
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,13 +19,13 @@ from tests.exporter.conftest import files_below
 from vpopsql.config import Config, Export, Paths
 from vpopsql.db import Database
 from vpopsql.errors import ExportFailed
-from vpopsql.exporter import compiling
+from vpopsql.exporter import programs
 from vpopsql.exporter.apply import COMPILE_MARKER, Applied, apply
 from vpopsql.model import DomainName, Revision
 from vpopsql.qmail import cdb
 
 Exporter = Callable[..., Applied]
-Programs = Callable[[str], tuple[str, ...]]
+Programs = Callable[..., tuple[str, ...]]
 
 QMAIL = "var/qmail"
 pytestmark = pytest.mark.parametrize("_backend", ["sqlite"], indirect=True)
@@ -33,7 +34,7 @@ REAL_QMAIL = os.environ.get("VPOPSQL_TEST_QMAIL", "")
 
 @pytest.fixture
 def program(tmp_path: Path) -> Programs:
-    """A function that makes a program of shell lines; it gets the number of its run as ``$run``."""
+    """A function that makes a program of shell lines, which have the run's number in $run."""
 
     def make(*lines: str) -> tuple[str, ...]:
         path = tmp_path / "bin" / f"program{len(list(tmp_path.glob('bin/*')))}"
@@ -115,7 +116,7 @@ def test_a_qmail_newu_that_fails_is_believed_and_run_again(
     lines: list[str],
     message: str,
 ) -> None:
-    monkeypatch.setattr(compiling, "TIMEOUT_S", 2.0)
+    monkeypatch.setattr(programs, "COMPILE_TIMEOUT_S", 2.0)
     export()
     old = files_below(root)["/var/qmail/users/cdb"]
     change(site, "new.example")
@@ -159,7 +160,7 @@ def newmrh(program: Programs, root: Path) -> tuple[str, ...]:
     return program(
         f"cp {control}/morercpthosts {control}/text.$run",
         f"tr A-Z a-z < {control}/morercpthosts"
-        " | awk '{ printf \"+%d,0:%s->\\n\", length($0), $0 } END { print \"\" }'"
+        ' | awk \'{ printf "+%d,0:%s->\\n", length($0), $0 } END { print "" }\''
         f" | cdb -c {control}/morercpthosts.cdb",
     )
 
@@ -225,18 +226,20 @@ def test_the_real_programs_make_what_we_make(site: Database, tmp_path: Path) -> 
     with site.writer() as session:
         domain = factories.domain(session, "third.example", "alias.example")
         factories.mailbox(session, domain, "alice")
-    programs = {
-        "newu_command": (f"{REAL_QMAIL}/bin/qmail-newu",),
-        "newmrh_command": (f"{REAL_QMAIL}/bin/qmail-newmrh",),
-    }
+    by_us = Export(delivery="exact")
+    by_programs = replace(
+        by_us,
+        newu_command=(f"{REAL_QMAIL}/bin/qmail-newu",),
+        newmrh_command=(f"{REAL_QMAIL}/bin/qmail-newmrh",),
+    )
     paths = Paths(vpopmail=str(tmp_path / "vpopmail"), qmail=REAL_QMAIL)
 
-    apply(site, Config(paths=paths, export=Export(delivery="exact")))
+    apply(site, Config(paths=paths, export=by_us))
     made_by_us = files_below(Path(REAL_QMAIL))
     for_programs = [made_by_us[f"/{name}"] for name in ("users/cdb", "control/morercpthosts.cdb")]
     shutil.rmtree(f"{REAL_QMAIL}/users")
     shutil.rmtree(f"{REAL_QMAIL}/control")
-    apply(site, Config(paths=paths, export=Export(delivery="exact", **programs)))
+    apply(site, Config(paths=paths, export=by_programs))
 
     made_by_them = files_below(Path(REAL_QMAIL))
     assert for_programs == [

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from tests import factories
@@ -17,15 +17,18 @@ from tests.exporter.conftest import files_below
 from tests.exporter.delivering import Host
 from vpopsql.config import Config, Export, Paths
 from vpopsql.db import Database, upgrade
-from vpopsql.exporter.apply import apply
+from vpopsql.exporter.apply import COMPILE_MARKER, apply, follow
 from vpopsql.exporter.delivery import delivery_warnings
 from vpopsql.exporter.render import site_files
 from vpopsql.exporter.snapshot import take
-from vpopsql.model import CatchAll, DomainLimits, Flag, ForeignLine
+from vpopsql.model import CatchAll, DomainLimits, Flag, ForeignLine, Mailbox, Revision
 from vpopsql.qmail.lines import decode
+from vpopsql.touched import Touched
+from vpopsql.tree import Tree
 
 HOSTS = ["a.example", "a.example-b.org", "c.test", "alias.test", "deep.a.example", "other.test"]
-USERS = ["alice", "bob", "carol", "b.org-dave", "first.last", "sales", "sales-eu", "x-y-z", "default"]
+USERS = ["alice", "bob", "carol", "b.org-dave", "first.last", "sales", "sales-eu", "x-y-z"]
+USERS.append("default")
 WORDS = [*USERS, "nobody", "alice-ext", "sales-us", "x-y", "x", "Alice", "FIRST.last"]
 EXACT = Export(delivery="exact")
 
@@ -91,7 +94,7 @@ def hosts(
 def exported(database: Database, root: Path, export: Export) -> Host:
     root.mkdir()
     apply(database, Config(paths=Paths(root=str(root)), export=export))
-    return Host(files_below(root), f"/var/qmail/users/{export.assign_cdb}")
+    return Host(files_below(root))
 
 
 def test_a_message_ends_where_vdelivermail_would_put_it(hosts: tuple[Host, Host]) -> None:
@@ -235,3 +238,123 @@ def test_addresses_that_others_have_are_said(crowd: Database) -> None:
         "=example.com-latin",
         "=example.com-slashed",
     }
+
+
+# --- in step with changes ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def exact(crowd: Database, root: Path) -> Config:
+    """The configuration with which the crowd was exported, but for what no file can hold."""
+    with crowd.writer() as session:
+        session.execute(delete(Mailbox).where(Mailbox.name.in_(["colon", "line", "nul"])))
+    config = Config(paths=Paths(root=str(root)), export=EXACT)
+    apply(crowd, config)
+    return config
+
+
+def close(database: Database, name: str) -> Touched:
+    """Let a mailbox of example.com bounce its mail."""
+    with database.writer() as session:
+        box = session.scalars(select(Mailbox).where(Mailbox.name == name)).one()
+        box.flags |= Flag.BOUNCE_MAIL
+        session.add(Revision(topic="test"))
+    return Touched(accounts={"example.com"})
+
+
+def test_a_mailbox_that_changes_changes_its_domains_lines(
+    crowd: Database, exact: Config, root: Path
+) -> None:
+    applied = follow(crowd, exact, close(crowd, "plain"))
+
+    followed = files_below(root)
+    assert applied.changed == (
+        "/home/vpopmail/domains/example.com/vpasswd",
+        "/home/vpopmail/domains/example.com/vpasswd.cdb",
+        "/var/qmail/users/assign",
+        "/var/qmail/users/cdb",
+    )
+    assert b"-plain:" not in followed["/var/qmail/users/assign"]
+    assert apply(crowd, exact).changed == ()
+
+
+def test_a_change_that_no_line_shows_leaves_users_assign_alone(
+    crowd: Database, exact: Config
+) -> None:
+    applied = follow(crowd, exact, close(crowd, "large"))
+
+    assert applied.changed == (
+        "/home/vpopmail/domains/example.com/vpasswd",
+        "/home/vpopmail/domains/example.com/vpasswd.cdb",
+    )
+
+
+def test_a_file_that_somebody_else_changed_is_rendered(
+    crowd: Database, exact: Config, root: Path
+) -> None:
+    path = root / "var/qmail/users/assign"
+    path.write_bytes(path.read_bytes().replace(b"+loose.example-", b"=loose.example-"))
+
+    follow(crowd, exact, close(crowd, "plain"))
+
+    assert b"+loose.example-" in path.read_bytes()
+    assert apply(crowd, exact).changed == ()
+
+
+def test_a_cdb_that_a_killed_process_left_behind_is_compiled(
+    crowd: Database, exact: Config, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(_: bytes) -> bytes:
+        raise KeyboardInterrupt
+
+    touched = close(crowd, "plain")
+    with monkeypatch.context() as patch:
+        real = Tree.write
+        patch.setattr(
+            Tree,
+            "write",
+            lambda self, path, data, **kw: (
+                killed(data) if path.endswith("/cdb") else real(self, path, data, **kw)
+            ),
+        )
+        with pytest.raises(KeyboardInterrupt):
+            follow(crowd, exact, touched)
+    left = files_below(root)["/var/qmail/users/cdb"]
+
+    follow(crowd, exact, Touched(accounts={"loose.example"}))
+
+    files = files_below(root)
+    assert files["/var/qmail/users/cdb"] != left
+    assert apply(crowd, exact).changed == ()
+    assert f"/var/qmail/{COMPILE_MARKER}" not in files
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_followed_is_as_if_exported(tmp_path: Path, seed: int) -> None:
+    upgrade(url := f"sqlite:///{tmp_path}/site.db")
+    database = Database(url)
+    with database.writer() as session:
+        populate(session, seed)
+    (tmp_path / "followed").mkdir()
+    config = Config(paths=Paths(root=str(tmp_path / "followed")), export=EXACT)
+    apply(database, config)
+    draw = random.Random(seed)
+    with database.writer() as session:
+        boxes = list(session.scalars(select(Mailbox).order_by(Mailbox.id)))
+        for box in draw.sample(boxes, 8):
+            box.flags = draw.choice([0, int(Flag.BOUNCE_MAIL)])
+            box.quota_bytes = draw.choice([None, 5])
+        for box in draw.sample(boxes, 4):
+            session.delete(box)
+    touched = {"a.example", "a.example-b.org", "c.test", "deep.a.example"}
+
+    follow(database, config, Touched(accounts=touched, dotqmail=touched))
+
+    exported(database, tmp_path / "anew", EXACT)
+    assign_of = [
+        files_below(tmp_path / place)[f"/var/qmail/users/{name}"]
+        for place in ("followed", "anew")
+        for name in ("assign", "cdb")
+    ]
+    database.close()
+    assert assign_of[:2] == assign_of[2:]

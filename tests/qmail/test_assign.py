@@ -151,14 +151,18 @@ def test_keys_are_lower_case_and_the_wildcards_last_characters_are_listed() -> N
     ]
 
 
-_locals = st.text("aB=!+", max_size=3)
-
-
-@given(
-    st.lists(
-        st.builds("{}{}:u:1:1:/h:{}:{}:{}".format, st.sampled_from("=+!"), _locals, st.sampled_from(["", "-"]), _locals, st.sampled_from(["", "", "", "rest:"]))
-    )
+locals_ = st.text("aB=!+", max_size=3)
+assign_lines = st.builds(
+    "{}{}:u:1:1:/h:{}:{}:{}".format,
+    st.sampled_from("=+!"),
+    locals_,
+    st.sampled_from(["", "-"]),
+    locals_,
+    st.sampled_from(["", "", "", "rest:"]),
 )
+
+
+@given(st.lists(assign_lines))
 def test_a_whole_file_is_compiled_as_its_lines_are(lines: list[str]) -> None:
     assert assign.compile_text(assign.render(lines)) == assign.compile_cdb(lines)
 
@@ -173,7 +177,7 @@ def test_a_file_that_qmail_newu_would_refuse_is_not_compiled(line: str) -> None:
 
 @pytest.mark.parametrize("text", [b"", b"=a:b:1:1:/:::\n", b"=a:b:1:1:/:::\n=.\n"])
 def test_a_file_without_an_end_is_not_compiled(text: bytes) -> None:
-    with pytest.raises(ValueError, match="has no final '.'"):
+    with pytest.raises(ValueError, match=r"has no final '\.'"):
         assign.compile_text(text)
 
 

@@ -33,9 +33,10 @@ map. A dot-qmail file without rows, or limits without a row, are left and report
 the site's only if they are touched; with exact delivery, the domains' lines of users/assign as
 well. The site's files are written whole then, and a name that they did not have gets its domain's
 files first, by step 2, whoever made it. Only here dot-qmail and limits files are removed, those
-that the change names; each is looked up under the lock, for somebody may have made it anew. The lock is the one of the whole site, although only domains' files may be touched: what
-is held for milliseconds is not worth a second order of locks, and with one lock no file is ever
-overwritten by an older snapshot.
+that the change names; each is looked up under the lock, for somebody may have made it anew. The
+lock is the one of the whole site, although only domains' files may be touched: what is held for
+milliseconds is not worth a second order of locks, and with one lock no file is ever overwritten by
+an older snapshot.
 
 What is in a shared file but not in the database goes, with two exceptions. If the database has no
 foreign line of control/locals, the file's own lines stay (less our names): the database was not
@@ -47,25 +48,23 @@ import contextlib
 import os
 import secrets
 import stat
-import subprocess
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 from sqlalchemy import select
 
-from vpopsql import names
 from vpopsql.config import Config, Paths
 from vpopsql.db import Database
 from vpopsql.errors import ExportFailed
-from vpopsql.exporter import compiling, delivery, render
+from vpopsql.exporter import delivery, programs, render
+from vpopsql.exporter.accepted import MORE_CDB, Accepted, compile_hosts, content_of, host_of
 from vpopsql.exporter.generations import Generations, Kept
 from vpopsql.exporter.plan import Comparison
 from vpopsql.exporter.render import Link
-from vpopsql.exporter.snapshot import DomainState, Foreign, Part, Snapshot, take
+from vpopsql.exporter.snapshot import DomainState, Foreign, Snapshot, take
 from vpopsql.model import UNFINISHED_IMPORT, Export, SiteSetting, utc_now
-from vpopsql.qmail import assign, cdb, control
-from vpopsql.qmail.lines import decode, encode, join_lines, split_lines
+from vpopsql.qmail import assign
+from vpopsql.qmail.lines import encode, join_lines, split_lines
 from vpopsql.touched import Touched
 from vpopsql.tree import TEMP_PREFIX, Owner, Tree, UnsafePath, Write
 
@@ -80,8 +79,6 @@ _FILES_ARE_OURS = "files_are_ours"
 
 LOCK_TIMEOUT_S = 600.0
 """How long an apply waits for another one."""
-
-RELOAD_TIMEOUT_S = 60.0
 
 LEFTOVER_AGE_S = 3600.0
 """How old a half-written file must be to be nobody's.
@@ -173,7 +170,7 @@ def follow(
             if apply_.reassign():
                 return apply_.run_domains()
             touched = replace(touched, site=True)
-        accepted = _Accepted.on_disk(tree, config.paths)
+        accepted = Accepted.on_disk(tree, config.paths)
         snapshot = _read(database, config, touched, accepted.few | accepted.more)
         snapshot = _with_locals_of_the_host(snapshot, tree)
         return _run(database, _Apply(tree, config, snapshot, touched))
@@ -252,7 +249,7 @@ def _read(
 def _with_locals_of_the_host(snapshot: Snapshot, tree: Tree) -> Snapshot:
     if render.LOCALS in snapshot.foreign:
         return snapshot
-    data = _content(tree, f"{snapshot.paths.qmail}/{render.LOCALS}")
+    data = content_of(tree, f"{snapshot.paths.qmail}/{render.LOCALS}")
     if data is None:
         return snapshot
     lines = [Foreign(line, "") for _, line in split_lines(data)]
@@ -286,7 +283,7 @@ class _Apply:
         elif files is None:
             files = render.site_files(snapshot) if touched is None or touched.site else {}
         self._files = files
-        self._gone = _gone(touched.removed, snapshot) if touched else set()
+        self._gone = render.removable(touched.removed, snapshot) if touched else set()
         self._export = config.export
         self._generations = Generations(tree, config.paths, config.export.generations)
         self._reload_command = config.export.reload_command
@@ -299,7 +296,7 @@ class _Apply:
 
         :param is_stranger: the database was neither filled from this site nor ever exported to it.
         """
-        accepted = _Accepted.on_disk(self._tree, self._paths)
+        accepted = Accepted.on_disk(self._tree, self._paths)
         if is_stranger:
             self._refuse_to_drop(accepted)
         if self._comparison:
@@ -312,20 +309,20 @@ class _Apply:
         self._write_vpopmail()
         self._assign()
         reloaded = self._reroute()
-        self._publish(_Accepted.on_disk(self._tree, self._paths))
+        self._publish(Accepted.on_disk(self._tree, self._paths))
         if self._comparison:
             self._generations.prune()
         return self._applied(reloaded=reloaded)
 
     def run_back(self, others: Mapping[str, Kept | None]) -> Applied:
         """Write the site's files, and others as they were."""
-        self._withdraw(_Accepted.on_disk(self._tree, self._paths))
+        self._withdraw(Accepted.on_disk(self._tree, self._paths))
         for path, kept in others.items():
             if kept is not None:
                 self._write_kept(path, kept)
         self._assign()
         reloaded = self._reroute()
-        self._publish(_Accepted.on_disk(self._tree, self._paths))
+        self._publish(Accepted.on_disk(self._tree, self._paths))
         for path, kept in others.items():
             if kept is None:
                 self._replace(path, None, None)
@@ -339,7 +336,7 @@ class _Apply:
         if self._snapshot.reassigned is None:
             return True
         path = f"{self._paths.qmail}/{render.ASSIGN}"
-        old = _content(self._tree, path) or b""
+        old = content_of(self._tree, path) or b""
         with render.naming(path):
             new = delivery.reassign(old, self._snapshot.reassigned)
         if new is None:
@@ -370,8 +367,8 @@ class _Apply:
             reloaded=reloaded,
         )
 
-    def _refuse_to_drop(self, accepted: "_Accepted") -> None:
-        wanted = _Accepted.of(self._files, self._paths)
+    def _refuse_to_drop(self, accepted: Accepted) -> None:
+        wanted = Accepted.of(self._files, self._paths)
         unknown = sorted((accepted.few | accepted.more) - (wanted.few | wanted.more))
         if unknown:
             raise ExportFailed(
@@ -382,15 +379,15 @@ class _Apply:
 
     # The steps
 
-    def _withdraw(self, accepted: "_Accepted") -> None:
-        wanted = _Accepted.of(self._files, self._paths)
+    def _withdraw(self, accepted: Accepted) -> None:
+        wanted = Accepted.of(self._files, self._paths)
         going = (accepted.few | accepted.more) - (wanted.few | wanted.more)
         if going & accepted.more:
             self._accept_more(accepted.more - going)
         if going & accepted.few and accepted.few - going:
             path = f"{self._paths.qmail}/{render.RCPTHOSTS}"
             lines = [line for _, line in split_lines(self._tree.read(path))]
-            self._write(path, join_lines([line for line in lines if _host(line) not in going]))
+            self._write(path, join_lines([line for line in lines if host_of(line) not in going]))
 
     def _make_home(self) -> None:
         vpopmail = self._paths.vpopmail
@@ -454,7 +451,7 @@ class _Apply:
             self._tree.write(marker, b"")
         self._put(render.ASSIGN)
         if self._tree.exists(marker):
-            compiling.run(self._export.newu_command, path)
+            programs.compile_cdb(self._export.newu_command, path)
             self._tree.remove(marker)
             self._note([path])
 
@@ -469,12 +466,12 @@ class _Apply:
             pending = True
         self._put(render.VIRTUALDOMAINS, render.LOCALS)
         if pending:
-            _reload(self._reload_command)
+            programs.reload(self._reload_command)
             self._tree.remove(marker)
         return pending
 
-    def _publish(self, accepted: "_Accepted") -> None:
-        wanted = _Accepted.of(self._files, self._paths)
+    def _publish(self, accepted: Accepted) -> None:
+        wanted = Accepted.of(self._files, self._paths)
         moving = accepted.more & (wanted.few - wanted.more)
         if moving:
             self._accept_more(wanted.more | moving)
@@ -486,24 +483,24 @@ class _Apply:
 
     def _accept_more(self, hosts: frozenset[str]) -> None:
         """Let morercpthosts.cdb have these names, whatever the final text is."""
-        path = f"{self._paths.qmail}/{_MORE_CDB}"
+        path = f"{self._paths.qmail}/{MORE_CDB}"
         if not self._export.newmrh_command:
-            self._write(path, _compile(hosts))
+            self._write(path, compile_hosts(hosts))
             return
         self._write(
             f"{self._paths.qmail}/{render.MORERCPTHOSTS}", join_lines(sorted(hosts, key=encode))
         )
-        compiling.run(self._export.newmrh_command, path)
+        programs.compile_cdb(self._export.newmrh_command, path)
         self._note([path])
 
-    def _put_more(self, wanted: "_Accepted") -> None:
-        path = f"{self._paths.qmail}/{_MORE_CDB}"
+    def _put_more(self, wanted: Accepted) -> None:
+        path = f"{self._paths.qmail}/{MORE_CDB}"
         if not self._export.newmrh_command or self._files[path] is None:
-            self._put(render.MORERCPTHOSTS, _MORE_CDB)
+            self._put(render.MORERCPTHOSTS, MORE_CDB)
             return
         self._put(render.MORERCPTHOSTS)
-        if _Accepted.on_disk(self._tree, self._paths).more != wanted.more:
-            compiling.run(self._export.newmrh_command, path)
+        if Accepted.on_disk(self._tree, self._paths).more != wanted.more:
+            programs.compile_cdb(self._export.newmrh_command, path)
             self._note([path])
 
     # Files
@@ -520,7 +517,7 @@ class _Apply:
 
     def _differ(self, *files: str) -> bool:
         paths = [f"{self._paths.qmail}/{file}" for file in files]
-        return any(_content(self._tree, path) != self._files[path] for path in paths)
+        return any(content_of(self._tree, path) != self._files[path] for path in paths)
 
     def _replace(self, path: str, data: bytes | None, owner: Owner | None) -> None:
         if data is not None:
@@ -582,104 +579,8 @@ class _Apply:
         self._changed.update(dict.fromkeys(paths))
 
 
-_MORE_CDB = f"{render.MORERCPTHOSTS}.cdb"
-
-
-@dataclass(frozen=True, slots=True)
-class _Accepted:
-    """The names that qmail-smtpd takes mail for, in lower case."""
-
-    few: frozenset[str]
-    """Those of rcpthosts."""
-    more: frozenset[str]
-    """Those of morercpthosts.cdb."""
-
-    @classmethod
-    def on_disk(cls, tree: Tree, paths: Paths) -> "_Accepted":
-        return cls.of(
-            {
-                path: _content(tree, path)
-                for path in (f"{paths.qmail}/{render.RCPTHOSTS}", f"{paths.qmail}/{_MORE_CDB}")
-            },
-            paths,
-        )
-
-    @classmethod
-    def of(cls, files: render.SiteFiles, paths: Paths) -> "_Accepted":
-        return cls(
-            _hosts_of_text(files[f"{paths.qmail}/{render.RCPTHOSTS}"] or b""),
-            _hosts_of_cdb(files[f"{paths.qmail}/{_MORE_CDB}"] or b""),
-        )
-
-
-# The same content is asked for again and again in the course of an apply.
-@lru_cache(maxsize=4)
-def _hosts_of_text(data: bytes) -> frozenset[str]:
-    lines = [line for _, line in split_lines(data)]
-    return frozenset(_host(line) for line in lines if not render.is_comment(line))
-
-
-@lru_cache(maxsize=4)
-def _hosts_of_cdb(data: bytes) -> frozenset[str]:
-    try:
-        records = cdb.read(data) if data else []
-    except ValueError:
-        # qmail-smtpd cannot read it either.
-        records = []
-    return frozenset(decode(key) for key, _ in records)
-
-
-def _host(line: str) -> str:
-    return names.lower(line.rstrip(" \t"))
-
-
-def _compile(hosts: frozenset[str]) -> bytes:
-    return control.compile_morercpthosts(sorted(hosts, key=encode))
-
-
-def _content(tree: Tree, path: str) -> bytes | None:
-    try:
-        return tree.read(path)
-    except FileNotFoundError:
-        return None
-
-
-def _gone(removed: Iterable[str], snapshot: Snapshot) -> set[str]:
-    """Return which files may be removed, unless they turn out to have rows again."""
-    gone = set()
-    for path in removed:
-        directory, _, name = path.rpartition("/")
-        parts = snapshot.looked_up.get(directory, Part(0))
-        if (render.is_dotqmail(name) and Part.DOTQMAIL in parts) or (
-            name == render.LIMITS and Part.LIMITS in parts
-        ):
-            gone.add(path)
-    return gone
-
-
 def _temp_beside(path: str) -> str:
     return f"{path.rpartition('/')[0]}/{TEMP_PREFIX}{secrets.token_hex(8)}"
-
-
-def _reload(command: Sequence[str]) -> None:
-    try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=RELOAD_TIMEOUT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        reason = f"did not end within {RELOAD_TIMEOUT_S:g} s"
-    else:
-        if not done.returncode:
-            return
-        reason = f"ended with status {done.returncode}: {decode(done.stderr).strip()}"
-    raise ExportFailed(
-        f"{command[0]} {reason}; virtualdomains and locals are written, new names are not yet"
-        " accepted, the next export tries again"
-    )
 
 
 @contextlib.contextmanager

@@ -76,7 +76,7 @@ class Routes:
         )
 
     def is_closed(self, name: str) -> bool:
-        """Say whether the whole of a domain's addresses may be led elsewhere, or come from there."""
+        """Say whether all addresses of a domain may be led elsewhere, or others to them."""
         begin = f"{name}-"
         if not (self._foreign_wildcards or self._prepends):
             return False
@@ -171,9 +171,7 @@ def _of_site(export: Export) -> Iterator[Warned]:
         "qmail does not put ,S=SIZE into the names of messages: who measures a Maildir has to"
         " look at every file",
     )
-    yield Warned(
-        "", "maildir", "qmail-start has to be given ./Maildir/ as the default delivery"
-    )
+    yield Warned("", "maildir", "qmail-start has to be given ./Maildir/ as the default delivery")
     if export.exact_despite_quota:
         yield Warned("", "quota", "the quotas of mailboxes are not enforced at delivery")
 

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator
 
 from sqlalchemy import ColumnElement, Text, and_, func, or_, select, true, type_coerce
-from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from vpopsql.config import Export
 from vpopsql.model import (

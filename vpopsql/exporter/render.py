@@ -167,6 +167,19 @@ def is_dotqmail(name: str) -> bool:
     return name == ".qmail" or name.startswith(".qmail-")
 
 
+def removable(removed: Iterable[str], snapshot: Snapshot) -> set[str]:
+    """Return which files may be removed, unless they turn out to have rows again."""
+    gone = set()
+    for path in removed:
+        directory, _, name = path.rpartition("/")
+        parts = snapshot.looked_up.get(directory, Part(0))
+        if (is_dotqmail(name) and Part.DOTQMAIL in parts) or (
+            name == LIMITS and Part.LIMITS in parts
+        ):
+            gone.add(path)
+    return gone
+
+
 def _placed(snapshot: Snapshot) -> tuple[list[Name], list[Name]]:
     """Return the names of rcpthosts and those of morercpthosts.
 

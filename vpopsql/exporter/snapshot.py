@@ -226,7 +226,9 @@ def take(
         looked_up=_looked_up(session, touched, scope),
         export=export,
         direct=_direct(session, export, names) if site and is_exact else {},
-        reassigned=_reassigned(session, export, scope) if scope and is_exact and not site else None,
+        reassigned=_reassigned(session, export, scope)
+        if scope and is_exact and not site
+        else None,
     )
 
 
