@@ -2,7 +2,7 @@
 
 import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,14 @@ from sqlalchemy.orm import Session
 from tests import factories
 from tests.exporter.conftest import files_below
 from tests.exporter.delivering import Host
+from tests.importer.changing import Changing
 from vpopsql.config import Config, Export, Paths
 from vpopsql.db import Database, upgrade
 from vpopsql.exporter.apply import COMPILE_MARKER, apply, follow
 from vpopsql.exporter.delivery import delivery_warnings
 from vpopsql.exporter.render import site_files
 from vpopsql.exporter.snapshot import take
+from vpopsql.importer.codes import Code
 from vpopsql.model import CatchAll, DomainLimits, Flag, ForeignLine, Mailbox, Revision
 from vpopsql.qmail.lines import decode
 from vpopsql.touched import Touched
@@ -358,3 +360,24 @@ def test_what_is_followed_is_as_if_exported(tmp_path: Path, seed: int) -> None:
     ]
     database.close()
     assert assign_of[:2] == assign_of[2:]
+
+
+def test_a_site_that_was_exported_so_is_imported_without_the_lines(
+    database: Database, unpack: Callable[[str], Path]
+) -> None:
+    root = unpack("base")
+    site = Changing(database, root)
+    site.update()
+    apply(database, Config(paths=Paths(root=str(root)), export=EXACT))
+    written = files_below(root)["/var/qmail/users/assign"]
+
+    changes = site.update()
+
+    proof = site.prove()
+    with database.reader() as session:
+        foreign = [line.line for line in session.scalars(select(ForeignLine))]
+    assert written.count(b"\n=") > len(foreign)
+    assert [line for line in foreign if line.startswith("=example.com-")] == []
+    assert changes is not None
+    assert [each.place for each in proof.unexplained] == []
+    assert str(Code.EXACT_LINES) in proof.reasons

@@ -183,3 +183,20 @@ def test_a_file_without_an_end_is_not_compiled(text: bytes) -> None:
 
 def test_what_stands_behind_the_end_is_not_compiled() -> None:
     assert assign.compile_text(b".\n=a:b:1:1:/:::\n") == assign.compile_cdb([])
+
+
+def test_the_exact_lines_of_a_files_domains_are_told_from_those_of_others() -> None:
+    data = (
+        b"+a.org-:a.org:89:89:/a:-::\n"
+        b"=a.org-joe:a.org:89:89:/a/joe:::\n"
+        b"=A.org-first-last:A.ORG:89:89:/a/first-last:::\n"
+        b"=b.org-ann:a.org:89:89:/a/ann:::\n"
+        b"+b.org-:a.org:89:89:/a:-::\n"
+        b"=a.org-root:root:0:0:/root:::\n"
+        b"=a.org-other:a.org:1:1:/a/other:::\n"
+        b"=a.org-list:a.org:89:89:/a:-:list:\n"
+        b"=c.org-joe:c.org:89:89:/c/joe:::\n"
+        b"+a.org-jo:a.org:89:89:/a/jo:::\n.\n"
+    )
+
+    assert assign.exact_lines(assign.parse(data)) == {2, 3, 4}

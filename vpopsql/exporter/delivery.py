@@ -131,19 +131,6 @@ def lines_of(name: Name, direct: str, routes: Routes) -> str:
     return f"{line}\n{exact}" if exact else line
 
 
-def is_exact_line(record: assign.Assignment, domain: assign.Assignment) -> bool:
-    """Say whether ``record`` is an exact line that we made for a mailbox of ``domain``.
-
-    :param domain: the line of the domain, or alias domain, whose name the address begins with.
-    """
-    return (
-        not (record.wildcard or record.dash or record.ext or record.rest)
-        and names.lower(record.local).startswith(names.lower(domain.local))
-        and names.lower(record.user) == names.lower(domain.user)
-        and (record.uid, record.gid) == (domain.uid, domain.gid)
-    )
-
-
 def delivery_warnings(snapshot: Snapshot) -> list[Warned]:
     """Return what exact delivery cannot do, whose mail still goes through vdelivermail and why.
 

@@ -10,9 +10,10 @@ vpopmail keeps its list of domains here: ``+name-:real:uid:gid:directory:-::``, 
 differs from ``name`` for an alias domain. The first of two lines for one address wins.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from vpopsql import names
 from vpopsql.qmail import cdb
 from vpopsql.qmail.lines import (
     Malformed,
@@ -85,6 +86,38 @@ def is_domain(assignment: Assignment) -> bool:
         and assignment.dash == "-"
         and not assignment.ext
     )
+
+
+def exact_lines(records: Iterable[Assignment | Malformed]) -> set[int]:
+    """Return the numbers of the lines that let qmail deliver straight into a domain's mailbox.
+
+    Those that vpopsql writes: the address begins with the name of a domain of the file, user, uid
+    and gid are those of the domain's line, and the directory is the mailbox's, without an
+    extension. Nobody else gives an address to a user with the name of a domain.
+    """
+    domains: dict[str, Assignment] = {}
+    exact: list[Assignment] = []
+    for record in records:
+        if isinstance(record, Malformed):
+            continue
+        if is_domain(record):
+            domains.setdefault(names.lower(record.local), record)
+        elif not (record.wildcard or record.dash or record.ext or record.rest):
+            exact.append(record)
+    return {record.number for record in exact if _belongs(record, domains)}
+
+
+def _belongs(record: Assignment, domains: Mapping[str, Assignment]) -> bool:
+    local = names.lower(record.local)
+    for at, character in enumerate(local, 1):
+        domain = domains.get(local[:at]) if character == "-" else None
+        if domain and (names.lower(record.user), record.uid, record.gid) == (
+            names.lower(domain.user),
+            domain.uid,
+            domain.gid,
+        ):
+            return True
+    return False
 
 
 def domain_line(name: str, real: str, uid: int, gid: int, directory: str) -> str:
