@@ -218,7 +218,8 @@ class _Round:
                 wanted = homes_among(session, {finding.path})
             else:
                 known = accepted_names(self._tree, self._paths)
-                wanted = _files(take(session, self._paths, touched, known))
+                export = self._config.export
+                wanted = _files(take(session, self._paths, touched, known, export))
         if finding.path in wanted:
             raise CannotMend("there is a row for it now")
 

@@ -21,7 +21,7 @@ from functools import partial
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from vpopsql.config import Config
+from vpopsql.config import Config, Export
 from vpopsql.crew import work_in_order
 from vpopsql.db import Database
 from vpopsql.errors import ExportFailed
@@ -109,6 +109,8 @@ class _Survey:
     ) -> None:
         self._database = database
         self._paths = config.paths
+        # What users/assign is made of is not asked for: a relay has none.
+        self._export = Export() if is_relay else config.export
         self._owner = (config.export.uid, config.export.gid)
         self._tree = Tree(config.paths.root, config.paths.places)
         self._only = domain
@@ -124,7 +126,7 @@ class _Survey:
             if self._is_relay or self._only is not None:
                 mine = [self._only] if self._only and not self._is_relay else []
                 touched = _all_of(mine, site=True)
-            snapshot = take(session, self._paths, touched, _EVERY_NAME)
+            snapshot = take(session, self._paths, touched, _EVERY_NAME, self._export)
             deleted = _deleted(session)
         findings = self._look_at_site(snapshot)
         work = partial(DomainLook, snapshot.paths)
@@ -168,7 +170,7 @@ class _Survey:
         with self._locked():
             with self._database.snapshot() as session:
                 touched = _all_of(domains, site=site)
-                snapshot = take(session, self._paths, touched, _EVERY_NAME)
+                snapshot = take(session, self._paths, touched, _EVERY_NAME, self._export)
                 deleted = _deleted(session)
             findings = self._look_at_site(snapshot) if site else []
             look = DomainLook(snapshot.paths)
