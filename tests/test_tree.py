@@ -25,6 +25,7 @@ METHODS: dict[str, Callable[[Tree, str], object]] = {
     "list": lambda tree, path: tree.list(path),
     "read_link": lambda tree, path: tree.read_link(path),
     "write": lambda tree, path: tree.write(path, b"new"),
+    "append": lambda tree, path: tree.append(path, b"new"),
     "make_dir": lambda tree, path: tree.make_dir(path),
     "make_dirs": lambda tree, path: tree.make_dir(path, parents=True),
     "symlink": lambda tree, path: tree.symlink(path, "target"),
@@ -34,6 +35,8 @@ METHODS: dict[str, Callable[[Tree, str], object]] = {
     "sweep": lambda tree, path: tree.sweep(path, 0),
     "rename from": lambda tree, path: tree.rename(path, "/elsewhere"),
     "rename to": lambda tree, path: tree.rename("/file", path),
+    "enter": lambda tree, path: tree.enter(path),
+    "set_rights": lambda tree, path: tree.set_rights(path, 0o700, (0, 0)),
     "lock": lambda tree, path: tree.lock(path).__enter__(),
 }
 

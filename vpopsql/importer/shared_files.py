@@ -10,10 +10,10 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass, field, replace
 
 from vpopsql import names
+from vpopsql.directory import Directory, plain_path
 from vpopsql.importer import site
 from vpopsql.importer.codes import Code, Severity
 from vpopsql.importer.compiled import compare_hosts
-from vpopsql.importer.directory import Directory, plain_path
 from vpopsql.importer.evidence import Evidence, Tally
 from vpopsql.importer.files import enter_if_there, read_file
 from vpopsql.qmail import assign, control
@@ -180,7 +180,16 @@ class SharedFiles:
         numbers = {record.number for record in parsed}
         lines.tally.merged = sum(n not in numbers for n in range(1, len(lines.raw) + 1))
         own: dict[str, assign.Assignment] = {}
+        exact = assign.exact_lines(parsed)
+        if exact:
+            lines.tally.merged += len(exact)
+            reason = (
+                f"{len(exact)} lines are made of the mailboxes, the first is line {min(exact)}"
+            )
+            self._evidence.find(Code.EXACT_LINES, lines.shown, 0, "", reason)
         for record in parsed:
+            if record.number in exact:
+                continue
             if isinstance(record, Malformed):
                 lines.malformed(record)
             elif assign.is_domain(record):

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from vpopsql import names
+from vpopsql.directory import NoRegularFile, SymbolicLink
 from vpopsql.exporter.render import (
     DIR_CONTROL,
     FREE_BUCKETS,
@@ -14,13 +15,12 @@ from vpopsql.exporter.render import (
     Link,
 )
 from vpopsql.importer.codes import Code, Severity
-from vpopsql.importer.directory import NoRegularFile, SymbolicLink
 from vpopsql.importer.dotqmails import is_dot_qmail
 from vpopsql.importer.evidence import Evidence, Finding
 from vpopsql.importer.indimail import vpopmail_flags
 from vpopsql.importer.scan import Opened
 from vpopsql.proof.result import Kind, Proof, worst
-from vpopsql.qmail import cdb
+from vpopsql.qmail import assign, cdb
 from vpopsql.qmail.lines import split_lines
 
 Content = bytes | Link | None
@@ -257,6 +257,7 @@ class FileComparison:
         spellings = [(code, spell) for code, spell in _SPELLINGS.items() if code in codes]
         unmatched = []
         kind = Kind.IDENTICAL
+        made = assign.exact_lines(assign.parse(content)) if Code.EXACT_LINES in codes else ()
         for number, line in have:
             if missing[line]:
                 missing[line] -= 1
@@ -270,6 +271,8 @@ class FileComparison:
                 missing[respelt] -= 1
                 for code in why:
                     kind = self._proof.explain(shown, number, str(code))
+            elif number in made:
+                kind = self._proof.explain(shown, number, str(Code.EXACT_LINES))
             else:
                 unmatched.append((number, line))
         kind = worst(kind, *(self._line(shown, *each, findings) for each in unmatched))
