@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session
 from vpopsql.config import Config
 from vpopsql.crew import work_in_order
 from vpopsql.db import Database
-from vpopsql.errors import ExportFailed
+from vpopsql.errors import ExportFailed, NoSuchDomain
 from vpopsql.exporter import render
 from vpopsql.exporter.apply import LOCK_TIMEOUT_S
 from vpopsql.exporter.drift.codes import Code, Severity
@@ -40,7 +40,7 @@ from vpopsql.model import (
     TrashEntry,
     utc_now,
 )
-from vpopsql.services.domains import get_domain
+from vpopsql.services.domains import find_domain
 from vpopsql.touched import Touched
 from vpopsql.tree import Tree, UnsafePath
 
@@ -119,7 +119,7 @@ class _Survey:
             if session.get(SiteSetting, UNFINISHED_IMPORT):
                 return Report(0, 0, [Finding(Code.UNFINISHED_IMPORT, self._paths.vpopmail)])
             if self._only is not None:
-                self._only = get_domain(session, self._only.lower()).name
+                self._only = _real_name(session, self._only)
             touched = None
             if self._is_relay or self._only is not None:
                 mine = [self._only] if self._only and not self._is_relay else []
@@ -188,6 +188,13 @@ class _Survey:
                 # Nothing was ever exported, or he may only look: it has to do without.
                 pass
             yield
+
+
+def _real_name(session: Session, name: str) -> str:
+    found = find_domain(session, name.lower())
+    if found is None:
+        raise NoSuchDomain(f"the database has no domain {name}")
+    return found.name
 
 
 def homes_among(session: Session, paths: Collection[str]) -> set[str]:
