@@ -24,6 +24,7 @@ METHODS: dict[str, Callable[[Tree, str], object]] = {
     "list": lambda tree, path: tree.list(path),
     "read_link": lambda tree, path: tree.read_link(path),
     "write": lambda tree, path: tree.write(path, b"new"),
+    "append": lambda tree, path: tree.append(path, b"new"),
     "make_dir": lambda tree, path: tree.make_dir(path),
     "make_dirs": lambda tree, path: tree.make_dir(path, parents=True),
     "symlink": lambda tree, path: tree.symlink(path, "target"),

@@ -26,7 +26,9 @@ COULD_NOT_RUN = 3
 _COMMANDS = {
     "config": ("vpopsql.cli.config", "show_config"),
     "db": ("vpopsql.cli.db", "db"),
+    "explain": ("vpopsql.cli.explain", "explain"),
     "export": ("vpopsql.cli.export", "export"),
+    "hosts": ("vpopsql.cli.hosts", "hosts"),
     "import": ("vpopsql.cli.import_", "import_"),
     "serve": ("vpopsql.cli.serve", "serve"),
     "trash": ("vpopsql.cli.trash", "trash"),

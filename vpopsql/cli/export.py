@@ -1,5 +1,6 @@
 """``vpopsql export``: the files that qmail and vpopmail read."""
 
+import contextlib
 import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -7,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from vpopsql.cli import load_config
+from vpopsql.cli.follow import follow
+from vpopsql.cli.hooks import hooks, tell
 
 if TYPE_CHECKING:
     from vpopsql.exporter.apply import Applied
@@ -34,6 +37,10 @@ def _format(*choices: str) -> Callable[[F], F]:
 @click.group()
 def export() -> None:
     """Write the files that qmail and vpopmail read."""
+
+
+export.add_command(follow)
+export.add_command(hooks)
 
 
 @export.command()
@@ -83,13 +90,15 @@ def apply(ctx: click.Context, output: str, planned: str | None) -> None:
     try:
         database.require_schema()
         applied = exporter.apply(database, config, planned=planned)
+        failures = tell(database, config)
     finally:
         database.close()
     if output == "json":
         _print_json(_described(applied))
-        return
-    _print_applied(applied)
-    click.echo(f"{_counted(applied)}; at revision {applied.revision}")
+    else:
+        _print_applied(applied)
+        click.echo(f"{_counted(applied)}; at revision {applied.revision}")
+    ctx.exit(1 if failures else 0)
 
 
 @export.command()
@@ -102,6 +111,7 @@ def rollback(ctx: click.Context, generation: int | None, output: str, *, dry_run
 
     The database is not asked and not changed: the next `apply` brings the files back to it.
     """
+    from vpopsql.db import Database
     from vpopsql.exporter import rollback as exporter
 
     config = load_config(ctx)
@@ -117,12 +127,14 @@ def rollback(ctx: click.Context, generation: int | None, output: str, *, dry_run
     number, applied = exporter.roll_back(config, generation)
     if output == "json":
         _print_json({"generation": number} | _described(applied))
-        return
-    _print_applied(applied)
-    click.echo(
-        f"{_counted(applied)}, back at generation {number}. The database says otherwise still:"
-        " see `vpopsql export plan`"
-    )
+    else:
+        _print_applied(applied)
+        click.echo(
+            f"{_counted(applied)}, back at generation {number}. The database says otherwise"
+            " still: see `vpopsql export plan`"
+        )
+    with contextlib.closing(Database(config.database.url)) as database:
+        ctx.exit(1 if tell(database, config) else 0)
 
 
 @export.command()

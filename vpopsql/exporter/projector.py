@@ -11,6 +11,7 @@ or by an export; what a process left behind when it was killed, by `Projector.ca
 """
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sqlalchemy import select
@@ -33,11 +34,17 @@ class _Run:
 
 
 class Projector:
-    """What keeps the files in step; one a process, shared by its threads."""
+    """What keeps the files in step; one a process, shared by its threads.
 
-    def __init__(self, database: Database, config: Config) -> None:
+    :param wrote: called after each run, outside the site's lock; must not take long.
+    """
+
+    def __init__(
+        self, database: Database, config: Config, wrote: Callable[[], object] = lambda: None
+    ) -> None:
         self._database = database
         self._config = config
+        self._wrote = wrote
         self._changed = threading.Condition()
         self._is_running = False
         self._next = _Run()
@@ -96,3 +103,4 @@ class Projector:
                 run.is_over = True
                 self._is_running = False
                 self._changed.notify_all()
+            self._wrote()

@@ -22,7 +22,6 @@ _QMAIL_FILES = (
     render.VIRTUALDOMAINS,
     render.LOCALS,
     render.ASSIGN,
-    render.ASSIGN_CDB,
 )
 
 
@@ -55,14 +54,14 @@ def roll_back(
     :raises ExportFailed: there is no such generation, or a file could not be written.
     """
     tree = Tree(config.paths.root, config.paths.places)
-    with locked(tree, config.paths, lock_timeout_s):
+    with locked(tree, config, lock_timeout_s):
         number, wanted = _target(config, tree, number)
         kept = _generations(config, tree)
         revision = kept.all()[-1].revision
         kept.keep(_changes(tree, wanted), revision, f"rollback to {number}")
         prefix = f"{config.paths.qmail}/"
         files: render.SiteFiles = {}
-        for name in _QMAIL_FILES:
+        for name in (*_QMAIL_FILES, render.assign_cdb(config.export)):
             files[prefix + name] = _file(wanted, tree, prefix + name)
         others = {path: each for path, each in wanted.items() if path not in files}
         applied = restore(tree, config, files, others)
