@@ -31,7 +31,7 @@ from vpopsql.exporter.drift.codes import Code, Severity
 from vpopsql.exporter.drift.domain import GRACE_S, DomainLook
 from vpopsql.exporter.drift.finding import Finding, in_order, persisting
 from vpopsql.exporter.drift.site import look_at_relay, look_at_site
-from vpopsql.exporter.snapshot import Snapshot, take
+from vpopsql.exporter.snapshot import EVERY_NAME, Snapshot, take
 from vpopsql.model import (
     UNFINISHED_IMPORT,
     Domain,
@@ -110,6 +110,10 @@ class _Survey:
         self._database = database
         self._paths = config.paths
         self._owner = (config.export.uid, config.export.gid)
+        self._export = config.export
+        if is_relay:
+            # What users/assign is made of is not asked for.
+            self._export = replace(config.export, delivery="vdelivermail")
         self._tree = Tree(config.paths.root, config.paths.places)
         self._only = domain
         self._is_relay = is_relay
@@ -124,7 +128,7 @@ class _Survey:
             if self._is_relay or self._only is not None:
                 mine = [self._only] if self._only and not self._is_relay else []
                 touched = _all_of(mine, site=True)
-            snapshot = take(session, self._paths, touched, _EVERY_NAME)
+            snapshot = take(session, self._paths, touched, EVERY_NAME, self._export)
             deleted = _deleted(session)
         findings = self._look_at_site(snapshot)
         work = partial(DomainLook, snapshot.paths)
@@ -168,7 +172,7 @@ class _Survey:
         with self._locked():
             with self._database.snapshot() as session:
                 touched = _all_of(domains, site=site)
-                snapshot = take(session, self._paths, touched, _EVERY_NAME)
+                snapshot = take(session, self._paths, touched, EVERY_NAME, self._export)
                 deleted = _deleted(session)
             findings = self._look_at_site(snapshot) if site else []
             look = DomainLook(snapshot.paths)
@@ -213,17 +217,6 @@ def homes_among(session: Session, paths: Collection[str]) -> set[str]:
 def _all_of(domains: Iterable[str], *, site: bool) -> Touched:
     of = set(domains)
     return Touched(of, of, of, site=site)
-
-
-class _Everything:
-    """Contains whatever is asked for."""
-
-    def __contains__(self, item: object) -> bool:
-        return True
-
-
-_EVERY_NAME = _Everything()
-"""As if the site had all names, so that no domain is taken for a new one."""
 
 
 def _deleted(session: Session) -> dict[str, bool]:
