@@ -62,7 +62,7 @@ from vpopsql.exporter.generations import Generations, Kept
 from vpopsql.exporter.outbox import Outbox
 from vpopsql.exporter.plan import Comparison
 from vpopsql.exporter.render import Link
-from vpopsql.exporter.snapshot import DomainState, Foreign, Snapshot, take
+from vpopsql.exporter.snapshot import EVERY_NAME, DomainState, Foreign, Snapshot, take
 from vpopsql.model import UNFINISHED_IMPORT, Export, SiteSetting, utc_now
 from vpopsql.qmail import assign
 from vpopsql.qmail.lines import encode, join_lines, split_lines
@@ -199,18 +199,8 @@ def relay(
     with locked(tree, config, lock_timeout_s):
         # What users/assign is made of is not asked for: a relay has none.
         plain = replace(config, export=replace(config.export, delivery="vdelivermail"))
-        snapshot = _read(database, plain, Touched(site=True), _EVERY_NAME)
+        snapshot = _read(database, plain, Touched(site=True), EVERY_NAME)
         return _Apply(tree, config, snapshot, Touched(site=True)).run_relay(is_known=is_known)
-
-
-class _EveryName:
-    """The names that need no files of a domain: all."""
-
-    def __contains__(self, _: object) -> bool:
-        return True
-
-
-_EVERY_NAME = _EveryName()
 
 
 def restore(

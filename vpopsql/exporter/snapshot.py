@@ -188,6 +188,17 @@ class Snapshot:
     """With exact delivery, and without the whole site's files: what the domains' lines need."""
 
 
+class _EveryName:
+    """Contains whatever is asked for."""
+
+    def __contains__(self, _: object) -> bool:
+        return True
+
+
+EVERY_NAME = _EveryName()
+"""For `take`: as if the site's files had all names, so that no domain is taken for a new one."""
+
+
 def take(
     session: Session,
     paths: Paths,
