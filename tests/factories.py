@@ -70,10 +70,12 @@ def last_auth(session: Session, of: Mailbox, at: datetime, ip: str, service: str
     session.add(LastAuth(mailbox_id=of.id, service=service, at=at, remote_ip=ip))
 
 
-def alias(session: Session, of: Domain, name: str, *lines: str) -> None:
-    """Make a dot-qmail file of a domain."""
+def alias(
+    session: Session, of: Domain, name: str, *lines: str, mailbox_id: int | None = None
+) -> None:
+    """Make a dot-qmail file of a domain, or of one of its mailboxes."""
     kinds = {"|": LineKind.PROGRAM, "#": LineKind.COMMENT, "": LineKind.BLANK}
-    file = DotQmailFile(domain_id=of.id, name=name)
+    file = DotQmailFile(domain_id=of.id, mailbox_id=mailbox_id, name=name)
     session.add(file)
     session.flush()
     session.add_all(

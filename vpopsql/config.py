@@ -366,6 +366,28 @@ class Export:
     reload_command: tuple[str, ...] = _key(
         (), _command(), "Run, without a shell, after an export that changed a file."
     )
+    delivery: str = _key(
+        "vdelivermail",
+        _one_of("vdelivermail", "exact"),
+        "`exact`: qmail delivers into a mailbox's Maildir itself, by a line of users/assign,"
+        " wherever that comes to the same.",
+    )
+    exact_despite_quota: bool = _key(
+        default=False,
+        kind=_boolean(),
+        purpose="With `exact`, also for mailboxes with a quota, which nobody enforces then.",
+    )
+    assign_cdb: str = _key(
+        "cdb",
+        _one_of("cdb", "assign.cdb"),
+        "The name of users/assign's cdb, which is assign.cdb for s/qmail.",
+    )
+    newu_command: tuple[str, ...] = _key(
+        (), _command(), "qmail-newu, to compile users/assign; empty: vpopsql compiles it."
+    )
+    newmrh_command: tuple[str, ...] = _key(
+        (), _command(), "qmail-newmrh, to compile morercpthosts; empty: vpopsql compiles it."
+    )
     generations: int = _key(
         10,
         _integer(1, 1000),

@@ -149,3 +149,54 @@ def test_keys_are_lower_case_and_the_wildcards_last_characters_are_listed() -> N
         (b"!", b"u\x001\x001\x00/d\x00\x00"),
         (b"", b"-_"),
     ]
+
+
+locals_ = st.text("aB=!+", max_size=3)
+assign_lines = st.builds(
+    "{}{}:u:1:1:/h:{}:{}:{}".format,
+    st.sampled_from("=+!"),
+    locals_,
+    st.sampled_from(["", "-"]),
+    locals_,
+    st.sampled_from(["", "", "", "rest:"]),
+)
+
+
+@given(st.lists(assign_lines))
+def test_a_whole_file_is_compiled_as_its_lines_are(lines: list[str]) -> None:
+    assert assign.compile_text(assign.render(lines)) == assign.compile_cdb(lines)
+
+
+@pytest.mark.parametrize("line", ["", "=a:b:1:1:/:-:ext", "=a\0:b:1:1:::"])
+def test_a_file_that_qmail_newu_would_refuse_is_not_compiled(line: str) -> None:
+    lines = ["=a:b:1:1:/:::", line, "=c:b:1:1:/:::"]
+
+    with pytest.raises(ValueError, match="no line of users/assign"):
+        assign.compile_text(assign.render(lines))
+
+
+@pytest.mark.parametrize("text", [b"", b"=a:b:1:1:/:::\n", b"=a:b:1:1:/:::\n=.\n"])
+def test_a_file_without_an_end_is_not_compiled(text: bytes) -> None:
+    with pytest.raises(ValueError, match=r"has no final '\.'"):
+        assign.compile_text(text)
+
+
+def test_what_stands_behind_the_end_is_not_compiled() -> None:
+    assert assign.compile_text(b".\n=a:b:1:1:/:::\n") == assign.compile_cdb([])
+
+
+def test_the_exact_lines_of_a_files_domains_are_told_from_those_of_others() -> None:
+    data = (
+        b"+a.org-:a.org:89:89:/a:-::\n"
+        b"=a.org-joe:a.org:89:89:/a/joe:::\n"
+        b"=A.org-first-last:A.ORG:89:89:/a/first-last:::\n"
+        b"=b.org-ann:a.org:89:89:/a/ann:::\n"
+        b"+b.org-:a.org:89:89:/a:-::\n"
+        b"=a.org-root:root:0:0:/root:::\n"
+        b"=a.org-other:a.org:1:1:/a/other:::\n"
+        b"=a.org-list:a.org:89:89:/a:-:list:\n"
+        b"=c.org-joe:c.org:89:89:/c/joe:::\n"
+        b"+a.org-jo:a.org:89:89:/a/jo:::\n.\n"
+    )
+
+    assert assign.exact_lines(assign.parse(data)) == {2, 3, 4}

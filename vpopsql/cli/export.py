@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -13,6 +13,7 @@ from vpopsql.cli.hooks import hooks, tell
 
 if TYPE_CHECKING:
     from vpopsql.exporter.apply import Applied
+    from vpopsql.exporter.delivery import Warned
     from vpopsql.exporter.plan import Change, Comparison
     from vpopsql.exporter.reasons import Reasons
 
@@ -21,6 +22,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 PLAN_FORMAT = "vpopsql-export-plan/1"
 
 _REASONS_SHOWN = 5
+_ADDRESSES_SHOWN = 5  # of those that a warning concerns; --format json has all
 
 
 def _format(*choices: str) -> Callable[[F], F]:
@@ -182,6 +184,13 @@ def _plan_as_text(comparison: "Comparison", reasons: "Reasons", *, summary: bool
             click.echo(f"  note: {why.note}")
     for path in comparison.extra:
         click.echo(f"{_printable(path)}: not in the database, stays as it is", err=True)
+    for (code, text), addresses in _grouped(comparison.warnings()).items():
+        click.echo(f"warning: {code}: {text}")
+        if shown := [address for address in addresses if address][:_ADDRESSES_SHOWN]:
+            more = (
+                f" and {len(addresses) - len(shown)} more" if len(addresses) > len(shown) else ""
+            )
+            click.echo(_printable(f"  {', '.join(shown)}{more}"))
     at = f"at revision {comparison.snapshot.revision}"
     click.echo(
         f"{_files(number)} would change, {at}: `vpopsql export apply --plan {comparison.digest}`"
@@ -204,10 +213,21 @@ def _plan_as_json(comparison: "Comparison", reasons: "Reasons", *, summary: bool
         ]
         described = _change(change, summary=summary)
         click.echo(json.dumps(described | {"reasons": because, "note": why.note}))
-    click.echo(
-        json.dumps({"changes": number, "plan": comparison.digest, "extra": comparison.extra})
-    )
+    end = {
+        "changes": number,
+        "plan": comparison.digest,
+        "extra": comparison.extra,
+        "warnings": [warned._asdict() for warned in comparison.warnings()],
+    }
+    click.echo(json.dumps(end))
     return number
+
+
+def _grouped(warnings: Iterable["Warned"]) -> dict[tuple[str, str], list[str]]:
+    groups: dict[tuple[str, str], list[str]] = {}
+    for warned in warnings:
+        groups.setdefault((warned.code, warned.text), []).append(warned.address)
+    return groups
 
 
 def _change(change: "Change", *, summary: bool) -> dict[str, Any]:

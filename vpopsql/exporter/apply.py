@@ -10,7 +10,8 @@ completed by the next one:
    later steps could no longer deliver. (When no name at all would be left, they stay until step
    6: a rcpthosts without a name, be it for a moment, is not to be told from a mistake.)
 2. The domains' directories and the files in them: nothing leads there yet for new domains.
-3. users/assign, then its cdb: addresses are found before qmail-send asks for them.
+3. users/assign, then its cdb: addresses are found before qmail-send asks for them. If qmail-newu
+   makes the cdb, a marker beside it sees to it that a killed apply does not lose the run.
 4. virtualdomains, then locals: the other way round, a restart in between would find a name in
    neither and send its mail off to its MX, which is this host.
 5. The reload command, if virtualdomains or locals changed: qmail-send reads them at HUP only.
@@ -29,12 +30,13 @@ Files are removed only where their absence means something: morercpthosts and it
 map. A dot-qmail file without rows, or limits without a row, are left and reported as extra.
 
 `follow` does the same for what a change touched and no more: the files of the domains named, and
-the site's only if they are touched. They are written whole then, and a name that they did not have
-gets its domain's files first, by step 2, whoever made it. Only here dot-qmail and limits files are
-removed, those that the change names; each is looked up under the lock, for somebody may have made
-it anew. The lock is the one of the whole site, although only domains' files may be touched: what
-is held for milliseconds is not worth a second order of locks, and with one lock no file is ever
-overwritten by an older snapshot.
+the site's only if they are touched; with exact delivery, the domains' lines of users/assign as
+well. The site's files are written whole then, and a name that they did not have gets its domain's
+files first, by step 2, whoever made it. Only here dot-qmail and limits files are removed, those
+that the change names; each is looked up under the lock, for somebody may have made it anew. The
+lock is the one of the whole site, although only domains' files may be touched: what is held for
+milliseconds is not worth a second order of locks, and with one lock no file is ever overwritten by
+an older snapshot.
 
 What is in a shared file but not in the database goes, with two exceptions. If the database has no
 foreign line of control/locals, the file's own lines stay (less our names): the database was not
@@ -46,38 +48,38 @@ import contextlib
 import os
 import secrets
 import stat
-import subprocess
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy import select
 
-from vpopsql import names
 from vpopsql.config import Config, Paths
 from vpopsql.db import Database
 from vpopsql.errors import ExportFailed
-from vpopsql.exporter import render
+from vpopsql.exporter import delivery, programs, render
+from vpopsql.exporter.accepted import MORE_CDB, Accepted, compile_hosts, content_of, host_of
 from vpopsql.exporter.generations import Generations, Kept
 from vpopsql.exporter.outbox import Outbox
 from vpopsql.exporter.plan import Comparison
 from vpopsql.exporter.render import Link
-from vpopsql.exporter.snapshot import DomainState, Foreign, Part, Snapshot, take
+from vpopsql.exporter.snapshot import EVERY_NAME, DomainState, Foreign, Snapshot, take
 from vpopsql.model import UNFINISHED_IMPORT, Export, SiteSetting, utc_now
-from vpopsql.qmail import cdb, control
-from vpopsql.qmail.lines import decode, encode, join_lines, split_lines
+from vpopsql.qmail import assign
+from vpopsql.qmail.lines import encode, join_lines, split_lines
 from vpopsql.touched import Touched
 from vpopsql.tree import TEMP_PREFIX, Owner, Tree, UnsafePath, Write
 
 RELOAD_MARKER = "control/.vpopsql-reload"
 """Below qmail's directory while qmail-send may not have read what was written for it."""
 
+COMPILE_MARKER = "users/.vpopsql-newu"
+"""Below qmail's directory while the cdb of users/assign may be older than the text."""
+
 _FILES_ARE_OURS = "files_are_ours"
 """The site setting that says since when this database's files are the site's."""
 
 LOCK_TIMEOUT_S = 600.0
 """How long an apply waits for another one."""
-
-RELOAD_TIMEOUT_S = 60.0
 
 LEFTOVER_AGE_S = 3600.0
 """How old a half-written file must be to be nobody's.
@@ -115,7 +117,7 @@ def plan(database: Database, config: Config) -> Comparison:
     """
     with explained(config.paths):
         tree = Tree(config.paths.root, config.paths.places)
-        snapshot = with_locals_of_the_host(_read(database, config.paths), tree)
+        snapshot = with_locals_of_the_host(_read(database, config), tree)
         return _compare(tree, config, snapshot)
 
 
@@ -140,7 +142,7 @@ def apply(
     tree = Tree(config.paths.root, config.paths.places)
     with locked(tree, config, lock_timeout_s):
         last = newest_export(database)
-        snapshot = with_locals_of_the_host(_read(database, config.paths), tree)
+        snapshot = with_locals_of_the_host(_read(database, config), tree)
         comparison = _compare(tree, config, snapshot)
         if planned is not None:
             _require(planned, comparison)
@@ -170,10 +172,13 @@ def follow(
     tree = Tree(config.paths.root, config.paths.places)
     with locked(tree, config, lock_timeout_s):
         if not touched.site:
-            snapshot = _read(database, config.paths, touched)
-            return _Apply(tree, config, snapshot, touched).run_domains()
-        accepted = _Accepted.on_disk(tree, config.paths)
-        snapshot = _read(database, config.paths, touched, accepted.few | accepted.more)
+            snapshot = _read(database, config, touched)
+            apply_ = _Apply(tree, config, snapshot, touched)
+            if apply_.reassign():
+                return apply_.run_domains()
+            touched = replace(touched, site=True)
+        accepted = Accepted.on_disk(tree, config.paths)
+        snapshot = _read(database, config, touched, accepted.few | accepted.more)
         snapshot = with_locals_of_the_host(snapshot, tree)
         return _run(database, _Apply(tree, config, snapshot, touched))
 
@@ -192,18 +197,10 @@ def relay(
     """
     tree = Tree(config.paths.root, config.paths.places)
     with locked(tree, config, lock_timeout_s):
-        snapshot = _read(database, config.paths, Touched(site=True), _EVERY_NAME)
+        # What users/assign is made of is not asked for: a relay has none.
+        plain = replace(config, export=replace(config.export, delivery="vdelivermail"))
+        snapshot = _read(database, plain, Touched(site=True), EVERY_NAME)
         return _Apply(tree, config, snapshot, Touched(site=True)).run_relay(is_known=is_known)
-
-
-class _EveryName:
-    """The names that need no files of a domain: all."""
-
-    def __contains__(self, _: object) -> bool:
-        return True
-
-
-_EVERY_NAME = _EveryName()
 
 
 def restore(
@@ -271,7 +268,7 @@ def locked(tree: Tree, config: Config, timeout_s: float) -> Iterator[None]:
 
 def _read(
     database: Database,
-    paths: Paths,
+    config: Config,
     touched: Touched | None = None,
     known: Container[str] = frozenset(),
 ) -> Snapshot:
@@ -281,14 +278,14 @@ def _read(
                 "an import has begun and not come to its end, so the database holds a part of a"
                 " site only: run the same import again, with --apply"
             )
-        return take(session, paths, touched, known)
+        return take(session, config.paths, touched, known, config.export)
 
 
 def with_locals_of_the_host(snapshot: Snapshot, tree: Tree) -> Snapshot:
     """Let a database that was not filled from this host keep the host's lines of locals."""
     if render.LOCALS in snapshot.foreign:
         return snapshot
-    data = _content(tree, f"{snapshot.paths.qmail}/{render.LOCALS}")
+    data = content_of(tree, f"{snapshot.paths.qmail}/{render.LOCALS}")
     if data is None:
         return snapshot
     lines = [Foreign(line, "") for _, line in split_lines(data)]
@@ -322,7 +319,8 @@ class _Apply:
         elif files is None:
             files = render.site_files(snapshot) if touched is None or touched.site else {}
         self._files = files
-        self._gone = _gone(touched.removed, snapshot) if touched else set()
+        self._gone = render.removable(touched.removed, snapshot) if touched else set()
+        self._export = config.export
         self._generations = Generations(tree, config.paths, config.export.generations)
         self._reload_command = config.export.reload_command
         self._vpopmail_owner = (config.export.uid, config.export.gid)
@@ -334,7 +332,7 @@ class _Apply:
 
         :param is_stranger: the database was neither filled from this site nor ever exported to it.
         """
-        accepted = _Accepted.on_disk(self._tree, self._paths)
+        accepted = Accepted.on_disk(self._tree, self._paths)
         if is_stranger:
             self._refuse_to_drop(accepted)
         if self._comparison:
@@ -345,22 +343,22 @@ class _Apply:
         self._sweep(f"{self._paths.vpopmail}/etc", self._paths.users, self._paths.control)
         self._write_domains()
         self._write_vpopmail()
-        self._put(render.ASSIGN, render.ASSIGN_CDB)
+        self._assign()
         reloaded = self._reroute()
-        self._publish(_Accepted.on_disk(self._tree, self._paths))
+        self._publish(Accepted.on_disk(self._tree, self._paths))
         if self._comparison:
             self._generations.prune()
         return self._applied(reloaded=reloaded)
 
     def run_back(self, others: Mapping[str, Kept | None]) -> Applied:
         """Write the site's files, and others as they were."""
-        self._withdraw(_Accepted.on_disk(self._tree, self._paths))
+        self._withdraw(Accepted.on_disk(self._tree, self._paths))
         for path, kept in others.items():
             if kept is not None:
                 self._write_kept(path, kept)
-        self._put(render.ASSIGN, render.ASSIGN_CDB)
+        self._assign()
         reloaded = self._reroute()
-        self._publish(_Accepted.on_disk(self._tree, self._paths))
+        self._publish(Accepted.on_disk(self._tree, self._paths))
         for path, kept in others.items():
             if kept is None:
                 self._replace(path, None, None)
@@ -368,17 +366,42 @@ class _Apply:
 
     def run_relay(self, *, is_known: bool) -> Applied:
         """Write which names mail is taken for."""
-        accepted = _Accepted.on_disk(self._tree, self._paths)
+        accepted = Accepted.on_disk(self._tree, self._paths)
         if not is_known:
             self._refuse_to_drop(accepted)
         self._withdraw(accepted)
         self._sweep(self._paths.control)
-        self._publish(_Accepted.on_disk(self._tree, self._paths))
+        self._publish(Accepted.on_disk(self._tree, self._paths))
         return self._applied(reloaded=False)
 
+    def reassign(self) -> bool:
+        """Make ready what the snapshot's domains have in users/assign now.
+
+        :returns: False if the file is not as it should be, and the whole site has to be written.
+        """
+        if self._snapshot.reassigned is None:
+            return True
+        path = f"{self._paths.qmail}/{render.ASSIGN}"
+        old = content_of(self._tree, path) or b""
+        with render.naming(path):
+            new = delivery.reassign(old, self._snapshot.reassigned)
+        if new is None:
+            return False
+        if new != old or self._tree.exists(f"{self._paths.qmail}/{COMPILE_MARKER}"):
+            self._files[path] = new
+        return True
+
     def run_domains(self) -> Applied:
-        """Write the files of the snapshot's domains."""
+        """Write the files of the snapshot's domains, and what leads there if that changed."""
         self._write_domains()
+        path = f"{self._paths.qmail}/{render.ASSIGN}"
+        if data := self._files.get(path):
+            # Nobody looks at the cdb again if this ends in between.
+            self._tree.write(f"{self._paths.qmail}/{COMPILE_MARKER}", b"")
+            if not self._export.newu_command:
+                cdb_path = f"{self._paths.qmail}/{render.assign_cdb(self._export)}"
+                self._files[cdb_path] = assign.compile_text(data)
+            self._assign()
         return self._applied(reloaded=False)
 
     def _applied(self, *, reloaded: bool) -> Applied:
@@ -390,8 +413,8 @@ class _Apply:
             reloaded=reloaded,
         )
 
-    def _refuse_to_drop(self, accepted: "_Accepted") -> None:
-        wanted = _Accepted.of(self._files, self._paths)
+    def _refuse_to_drop(self, accepted: Accepted) -> None:
+        wanted = Accepted.of(self._files, self._paths)
         unknown = sorted((accepted.few | accepted.more) - (wanted.few | wanted.more))
         if unknown:
             raise ExportFailed(
@@ -402,15 +425,15 @@ class _Apply:
 
     # The steps
 
-    def _withdraw(self, accepted: "_Accepted") -> None:
-        wanted = _Accepted.of(self._files, self._paths)
+    def _withdraw(self, accepted: Accepted) -> None:
+        wanted = Accepted.of(self._files, self._paths)
         going = (accepted.few | accepted.more) - (wanted.few | wanted.more)
         if going & accepted.more:
-            self._write(f"{self._paths.qmail}/{_MORE_CDB}", _compile(accepted.more - going))
+            self._accept_more(accepted.more - going)
         if going & accepted.few and accepted.few - going:
             path = f"{self._paths.qmail}/{render.RCPTHOSTS}"
             lines = [line for _, line in split_lines(self._tree.read(path))]
-            self._write(path, join_lines([line for line in lines if _host(line) not in going]))
+            self._write(path, join_lines([line for line in lines if host_of(line) not in going]))
 
     def _make_home(self) -> None:
         vpopmail = self._paths.vpopmail
@@ -462,6 +485,22 @@ class _Apply:
                     writes.append(Write(path, content, owner=owner))
         self._note(self._tree.write_many(writes, durable=durable))
 
+    def _assign(self) -> None:
+        cdb_file = render.assign_cdb(self._export)
+        path, marker = (f"{self._paths.qmail}/{file}" for file in (cdb_file, COMPILE_MARKER))
+        if not self._export.newu_command:
+            self._put(render.ASSIGN, cdb_file)
+            if self._tree.exists(marker):
+                self._tree.remove(marker)
+            return
+        if not self._tree.exists(path) or self._differ(render.ASSIGN):
+            self._tree.write(marker, b"")
+        self._put(render.ASSIGN)
+        if self._tree.exists(marker):
+            programs.compile_cdb(self._export.newu_command, path)
+            self._tree.remove(marker)
+            self._note([path])
+
     def _reroute(self) -> bool:
         marker = f"{self._paths.qmail}/{RELOAD_MARKER}"
         if not self._reload_command:
@@ -473,18 +512,42 @@ class _Apply:
             pending = True
         self._put(render.VIRTUALDOMAINS, render.LOCALS)
         if pending:
-            _reload(self._reload_command)
+            programs.reload(self._reload_command)
             self._tree.remove(marker)
         return pending
 
-    def _publish(self, accepted: "_Accepted") -> None:
-        wanted = _Accepted.of(self._files, self._paths)
+    def _publish(self, accepted: Accepted) -> None:
+        wanted = Accepted.of(self._files, self._paths)
         moving = accepted.more & (wanted.few - wanted.more)
         if moving:
-            self._write(f"{self._paths.qmail}/{_MORE_CDB}", _compile(wanted.more | moving))
-            self._put(render.RCPTHOSTS, render.MORERCPTHOSTS, _MORE_CDB)
+            self._accept_more(wanted.more | moving)
+            self._put(render.RCPTHOSTS)
+            self._put_more(wanted)
         else:
-            self._put(render.MORERCPTHOSTS, _MORE_CDB, render.RCPTHOSTS)
+            self._put_more(wanted)
+            self._put(render.RCPTHOSTS)
+
+    def _accept_more(self, hosts: frozenset[str]) -> None:
+        """Let morercpthosts.cdb have these names, whatever the final text is."""
+        path = f"{self._paths.qmail}/{MORE_CDB}"
+        if not self._export.newmrh_command:
+            self._write(path, compile_hosts(hosts))
+            return
+        self._write(
+            f"{self._paths.qmail}/{render.MORERCPTHOSTS}", join_lines(sorted(hosts, key=encode))
+        )
+        programs.compile_cdb(self._export.newmrh_command, path)
+        self._note([path])
+
+    def _put_more(self, wanted: Accepted) -> None:
+        path = f"{self._paths.qmail}/{MORE_CDB}"
+        if not self._export.newmrh_command or self._files[path] is None:
+            self._put(render.MORERCPTHOSTS, MORE_CDB)
+            return
+        self._put(render.MORERCPTHOSTS)
+        if Accepted.on_disk(self._tree, self._paths).more != wanted.more:
+            programs.compile_cdb(self._export.newmrh_command, path)
+            self._note([path])
 
     # Files
 
@@ -500,7 +563,7 @@ class _Apply:
 
     def _differ(self, *files: str) -> bool:
         paths = [f"{self._paths.qmail}/{file}" for file in files]
-        return any(_content(self._tree, path) != self._files[path] for path in paths)
+        return any(content_of(self._tree, path) != self._files[path] for path in paths)
 
     def _replace(self, path: str, data: bytes | None, owner: Owner | None) -> None:
         if data is not None:
@@ -562,94 +625,8 @@ class _Apply:
         self._changed.update(dict.fromkeys(paths))
 
 
-_MORE_CDB = f"{render.MORERCPTHOSTS}.cdb"
-
-
-@dataclass(frozen=True, slots=True)
-class _Accepted:
-    """The names that qmail-smtpd takes mail for, in lower case."""
-
-    few: frozenset[str]
-    """Those of rcpthosts."""
-    more: frozenset[str]
-    """Those of morercpthosts.cdb."""
-
-    @classmethod
-    def on_disk(cls, tree: Tree, paths: Paths) -> "_Accepted":
-        return cls.of(
-            {
-                path: _content(tree, path)
-                for path in (f"{paths.qmail}/{render.RCPTHOSTS}", f"{paths.qmail}/{_MORE_CDB}")
-            },
-            paths,
-        )
-
-    @classmethod
-    def of(cls, files: render.SiteFiles, paths: Paths) -> "_Accepted":
-        few = files[f"{paths.qmail}/{render.RCPTHOSTS}"] or b""
-        more = files[f"{paths.qmail}/{_MORE_CDB}"]
-        try:
-            records = cdb.read(more) if more else []
-        except ValueError:
-            # qmail-smtpd cannot read it either.
-            records = []
-        return cls(
-            frozenset(_host(line) for _, line in split_lines(few) if not render.is_comment(line)),
-            frozenset(decode(key) for key, _ in records),
-        )
-
-
-def _host(line: str) -> str:
-    return names.lower(line.rstrip(" \t"))
-
-
-def _compile(hosts: frozenset[str]) -> bytes:
-    return control.compile_morercpthosts(sorted(hosts, key=encode))
-
-
-def _content(tree: Tree, path: str) -> bytes | None:
-    try:
-        return tree.read(path)
-    except FileNotFoundError:
-        return None
-
-
-def _gone(removed: Iterable[str], snapshot: Snapshot) -> set[str]:
-    """Return which files may be removed, unless they turn out to have rows again."""
-    gone = set()
-    for path in removed:
-        directory, _, name = path.rpartition("/")
-        parts = snapshot.looked_up.get(directory, Part(0))
-        if (render.is_dotqmail(name) and Part.DOTQMAIL in parts) or (
-            name == render.LIMITS and Part.LIMITS in parts
-        ):
-            gone.add(path)
-    return gone
-
-
 def _temp_beside(path: str) -> str:
     return f"{path.rpartition('/')[0]}/{TEMP_PREFIX}{secrets.token_hex(8)}"
-
-
-def _reload(command: Sequence[str]) -> None:
-    try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=RELOAD_TIMEOUT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        reason = f"did not end within {RELOAD_TIMEOUT_S:g} s"
-    else:
-        if not done.returncode:
-            return
-        reason = f"ended with status {done.returncode}: {decode(done.stderr).strip()}"
-    raise ExportFailed(
-        f"{command[0]} {reason}; virtualdomains and locals are written, new names are not yet"
-        " accepted, the next export tries again"
-    )
 
 
 @contextlib.contextmanager

@@ -5,12 +5,14 @@ stands before ours of the same key. Texts that came from a file are written back
 while they still mean what the columns say.
 """
 
-import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import itemgetter
 
 from vpopsql import names
+from vpopsql.config import Export
+from vpopsql.exporter import delivery
 from vpopsql.exporter.snapshot import (
     Account,
     Counter,
@@ -33,6 +35,7 @@ VIRTUALDOMAINS = "control/virtualdomains"
 LOCALS = "control/locals"
 ASSIGN = "users/assign"
 ASSIGN_CDB = "users/cdb"
+"""As qmail has it; `assign_cdb` returns the name that is configured."""
 
 RCPTHOSTS_LINES = 50
 """Lines of rcpthosts from which on a new name goes to morercpthosts.  Source: vpopmail."""
@@ -67,8 +70,15 @@ DomainFiles = dict[str, bytes | Link]
 """Contents by site path."""
 
 
+def assign_cdb(export: Export) -> str:
+    """Return the file that users/assign is compiled to, below qmail's directory."""
+    return f"users/{export.assign_cdb}"
+
+
 def site_files(snapshot: Snapshot) -> SiteFiles:
     """Return the files that are not below a domain's directory.
+
+    The cdb of users/assign is not among them if qmail-newu is to make it.
 
     :raises Unrenderable: a name or a foreign line is none that its file can hold.
     """
@@ -79,29 +89,31 @@ def site_files(snapshot: Snapshot) -> SiteFiles:
         return _merge(snapshot.foreign.get(file, ()), own, line_of)
 
     few, more = _placed(snapshot)
-    with _naming(path := f"{qmail}/{RCPTHOSTS}"):
+    with naming(path := f"{qmail}/{RCPTHOSTS}"):
         files[path] = join_lines(lines_of(RCPTHOSTS, few, _host_line))
-    with _naming(path := f"{qmail}/{MORERCPTHOSTS}"):
+    with naming(path := f"{qmail}/{MORERCPTHOSTS}"):
         lines = lines_of(MORERCPTHOSTS, more, _host_line)
         hosts = [line.rstrip() for line in lines if not is_comment(line)]
         files[path] = join_lines(lines) if lines else None
         files[f"{path}.cdb"] = control.compile_morercpthosts(hosts) if lines else None
-    with _naming(path := f"{qmail}/{VIRTUALDOMAINS}"):
+    with naming(path := f"{qmail}/{VIRTUALDOMAINS}"):
         files[path] = join_lines(lines_of(VIRTUALDOMAINS, snapshot.names, _virtual_line))
-    with _naming(path := f"{qmail}/{LOCALS}"):
+    with naming(path := f"{qmail}/{LOCALS}"):
         own = {name.name for name in snapshot.names}
         lines = lines_of(LOCALS, (), _host_line)
         lines = [line for line in lines if names.lower(line.strip()) not in own]
         # Without the file the host's own name is local; an empty one would change that.
         files[path] = join_lines(lines) if LOCALS in snapshot.foreign else None
-    with _naming(path := f"{qmail}/{ASSIGN}"):
-        lines = lines_of(ASSIGN, snapshot.names, _assign_line)
-        files[path] = assign.render(lines)
-        files[f"{qmail}/{ASSIGN_CDB}"] = assign.compile_cdb(lines)
-    with _naming(path := f"{vpopmail}/etc/ip_alias_map"):
+    with naming(path := f"{qmail}/{ASSIGN}"):
+        files[path] = text = assign.render(lines_of(ASSIGN, snapshot.names, _assigning(snapshot)))
+        if not snapshot.export.newu_command:
+            files[f"{qmail}/{assign_cdb(snapshot.export)}"] = assign.compile_text(text)
+        for line in snapshot.foreign.get(ASSIGN, ()):
+            assign.cdb_record(line.line)  # what qmail-newu would refuse is not even written
+    with naming(path := f"{vpopmail}/etc/ip_alias_map"):
         files[path] = _ip_map(snapshot.ip_mappings)
     if snapshot.default_limits:
-        with _naming(path := f"{vpopmail}/etc/vlimits.default"):
+        with naming(path := f"{vpopmail}/etc/vlimits.default"):
             files[path] = _limits(snapshot.default_limits)
     if snapshot.counter:
         files |= _counter_files(f"{vpopmail}/domains", snapshot.counter)
@@ -120,15 +132,15 @@ def domain_files(domain: DomainState, vpopmail_dir: str) -> DomainFiles:
     files: DomainFiles = {}
     for file in domain.dotqmails if Part.DOTQMAIL in domain.parts else ():
         home = directory if file.home is None else file.home.rstrip("/")
-        with _naming(f"{home}/.qmail-{file.name}"):
+        with naming(f"{home}/.qmail-{file.name}"):
             filename = dotqmail.filename_for(file.name) if file.name else ".qmail"
             files[f"{home}/{filename}"] = _dotqmail(file)
     if Part.DOTQMAIL in domain.parts and domain.catchall in _CATCHALLS:
-        with _naming(path := f"{directory}/{dotqmail.DEFAULT_FILE}"):
+        with naming(path := f"{directory}/{dotqmail.DEFAULT_FILE}"):
             what = dotqmail.CatchAll(_CATCHALLS[domain.catchall], domain.catchall_target or "")
             files[path] = join_lines([dotqmail.render_catchall(what, vpopmail_dir)])
     if Part.LIMITS in domain.parts and domain.limits:
-        with _naming(path := f"{directory}/{LIMITS}"):
+        with naming(path := f"{directory}/{LIMITS}"):
             files[path] = _limits(domain.limits)
     if Part.ACCOUNTS in domain.parts and domain.counter:
         files |= _counter_files(directory, domain.counter)
@@ -153,6 +165,19 @@ def is_ours(name: str) -> bool:
 def is_dotqmail(name: str) -> bool:
     """Say whether a file of this name tells qmail what to do with mail."""
     return name == ".qmail" or name.startswith(".qmail-")
+
+
+def removable(removed: Iterable[str], snapshot: Snapshot) -> set[str]:
+    """Return which files may be removed, unless they turn out to have rows again."""
+    gone = set()
+    for path in removed:
+        directory, _, name = path.rpartition("/")
+        parts = snapshot.looked_up.get(directory, Part(0))
+        if (is_dotqmail(name) and Part.DOTQMAIL in parts) or (
+            name == LIMITS and Part.LIMITS in parts
+        ):
+            gone.add(path)
+    return gone
 
 
 def _placed(snapshot: Snapshot) -> tuple[list[Name], list[Name]]:
@@ -182,11 +207,9 @@ def _sorted(of_us: list[Name]) -> list[Name]:
 def _merge(
     foreign: Iterable[Foreign], own: Iterable[Name], line_of: Callable[[Name], str]
 ) -> list[str]:
-    keyed = heapq.merge(
-        ((line.sort_key, line.line) for line in foreign),
-        ((name.sort_key, line_of(name)) for name in own),
-        key=lambda pair: pair[0],
-    )
+    keyed = [(line.sort_key, line.line) for line in foreign]
+    keyed += [(name.sort_key, line_of(name)) for name in own]
+    keyed.sort(key=itemgetter(0))
     return [line for _, line in keyed]
 
 
@@ -198,8 +221,10 @@ def _virtual_line(name: Name) -> str:
     return f"{name.name}:{name.name}"
 
 
-def _assign_line(name: Name) -> str:
-    return assign.domain_line(name.name, name.real, name.uid, name.gid, name.directory)
+def _assigning(snapshot: Snapshot) -> Callable[[Name], str]:
+    """Return what makes the lines of a name in users/assign, joined by newlines."""
+    routes = delivery.Routes((name.name for name in snapshot.names), snapshot.foreign)
+    return lambda name: delivery.lines_of(name, snapshot.direct.get(name.real, ""), routes)
 
 
 def _ip_map(mappings: Sequence[tuple[str, str]]) -> bytes | None:
@@ -217,7 +242,7 @@ def _limits(settings: Limits) -> bytes:
 
 
 def _counter_files(directory: str, counter: Counter) -> dict[str, bytes]:
-    with _naming(path := f"{directory}/{DIR_CONTROL}"):
+    with naming(path := f"{directory}/{DIR_CONTROL}"):
         files = {path: dircontrol.render(counter.control)}
     if counter.free_buckets is not None:
         files[f"{directory}/{FREE_BUCKETS}"] = encode(counter.free_buckets)
@@ -253,7 +278,8 @@ def _vpasswd_line(path: str, account: Account) -> str:
 
 
 @contextmanager
-def _naming(path: str) -> Iterator[None]:
+def naming(path: str) -> Iterator[None]:
+    """Let what a file cannot hold name it."""
     try:
         yield
     except ValueError as error:

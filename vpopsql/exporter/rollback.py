@@ -22,7 +22,6 @@ _QMAIL_FILES = (
     render.VIRTUALDOMAINS,
     render.LOCALS,
     render.ASSIGN,
-    render.ASSIGN_CDB,
 )
 
 
@@ -62,7 +61,7 @@ def roll_back(
         kept.keep(_changes(tree, wanted), revision, f"rollback to {number}")
         prefix = f"{config.paths.qmail}/"
         files: render.SiteFiles = {}
-        for name in _QMAIL_FILES:
+        for name in (*_QMAIL_FILES, render.assign_cdb(config.export)):
             files[prefix + name] = _file(wanted, tree, prefix + name)
         others = {path: each for path, each in wanted.items() if path not in files}
         applied = restore(tree, config, files, others)

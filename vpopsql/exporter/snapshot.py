@@ -12,10 +12,11 @@ from enum import Flag, auto
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Row, func, select, true
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy import ColumnElement, Row, Text, func, select, true, type_coerce
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
-from vpopsql.config import Paths
+from vpopsql.config import Export, Paths
+from vpopsql.exporter import direct
 from vpopsql.model import (
     LIMIT_SETTINGS,
     CatchAll,
@@ -70,7 +71,7 @@ class Name(NamedTuple):
     directory: str
     in_morercpthosts: bool
     age: int
-    """The domain's place in the order in which domains came into the database."""
+    """The domain's id: its place in the order in which domains came into the database."""
     is_imported: bool
     """Whether the domain was found on a site, not made here."""
 
@@ -144,6 +145,22 @@ class DomainState:
 
 
 @dataclass(frozen=True, slots=True)
+class Reassigned:
+    """What the lines of some domains in users/assign are made of; see `delivery.reassign`."""
+
+    names: Sequence[Name]
+    """All names of the domains, by sort key."""
+    foreign: dict[str, Sequence[Foreign]]
+    """As `Snapshot` has it."""
+    direct: Mapping[str, str]
+    """As `Snapshot` has it."""
+    alike: Sequence[str]
+    """The site's names that begin with one of these and a dash; themselves as well."""
+    number: int
+    """How many names the whole site has."""
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """A site at one moment, or as much of it as was asked for."""
 
@@ -163,6 +180,23 @@ class Snapshot:
     counter: Counter | None
     looked_up: Mapping[str, Part] = field(default_factory=dict)
     """The parts read of each directory, if files are to be removed: of domains and mailboxes."""
+    export: Export = field(default_factory=Export)
+    """How the files are to be written."""
+    direct: Mapping[str, str] = field(default_factory=dict)
+    """With exact delivery: by domain, a line ``name:directory`` for each mailbox that gets one."""
+    reassigned: Reassigned | None = None
+    """With exact delivery, and without the whole site's files: what the domains' lines need."""
+
+
+class _EveryName:
+    """Contains whatever is asked for."""
+
+    def __contains__(self, _: object) -> bool:
+        return True
+
+
+EVERY_NAME = _EveryName()
+"""For `take`: as if the site's files had all names, so that no domain is taken for a new one."""
 
 
 def take(
@@ -170,6 +204,7 @@ def take(
     paths: Paths,
     touched: Touched | None = None,
     known: Container[str] = frozenset(),
+    export: Export | None = None,
 ) -> Snapshot:
     """Return the site as ``session`` sees it.
 
@@ -179,12 +214,15 @@ def take(
         files of the whole site are made of is empty.
     :param known: the names that those files have. The domains of others are taken whole, named
         in ``touched`` or not.
+    :param export: how the files are to be written; None: as by default.
     """
+    export = export or Export()
     home = session.scalar(select(SiteSetting.value).where(SiteSetting.key == VPOPMAIL_DIR))
     revision = session.scalar(select(func.max(Revision.id))) or 0
     site = touched is None or touched.site
     names = _names(session) if site else []
     scope = None
+    is_exact = export.delivery == "exact"
     if touched is not None:
         scope = _scope(session, touched, (name for name in names if name.name not in known))
     return Snapshot(
@@ -197,7 +235,37 @@ def take(
         default_limits=_default_limits(session) if site else None,
         counter=_site_counter(session) if site else None,
         looked_up=_looked_up(session, touched, scope),
+        export=export,
+        direct=_direct(session, export, names) if site and is_exact else {},
+        reassigned=_reassigned(session, export, scope)
+        if scope and is_exact and not site
+        else None,
     )
+
+
+def _reassigned(session: Session, export: Export, scope: _Scope) -> Reassigned:
+    names = _names(session, _among(Domain.id, scope))
+    names = [name for name in names if name.age in scope]
+    alike = {name.name for name in names}
+    for each in names:
+        # A dot is the character behind a dash.
+        beginning = (DomainName.name >= f"{each.name}-", DomainName.name < f"{each.name}.")
+        alike.update(session.scalars(select(DomainName.name).where(*beginning)))
+    return Reassigned(
+        names=names,
+        foreign=_foreign_lines(session),
+        direct=_direct(session, export, names, scope),
+        alike=sorted(alike),
+        number=session.scalar(select(func.count()).select_from(DomainName)) or 0,
+    )
+
+
+def _direct(
+    session: Session, export: Export, names: Iterable[Name], scope: _Scope | None = None
+) -> dict[str, str]:
+    found = direct.find(session, export, scope)
+    ids = {name.real: name.age for name in names}
+    return {name: found[id_] for name, id_ in ids.items() if id_ in found}
 
 
 def _scope(session: Session, touched: Touched, new: Iterable[Name]) -> _Scope:
@@ -346,13 +414,14 @@ def _dotqmails(session: Session, condition: ColumnElement[bool]) -> dict[int, li
     return files
 
 
-def _names(session: Session) -> list[Name]:
-    real = DomainName.__table__.alias("real")
+def _names(session: Session, condition: ColumnElement[bool] | None = None) -> list[Name]:
+    real = aliased(DomainName)
+    # Plain text: names have no bytes that would be escaped, and a site may have many.
     query = (
         select(
-            DomainName.name,
-            real.c.name,
-            DomainName.sort_key,
+            type_coerce(DomainName.name, Text),
+            type_coerce(real.name, Text).label("real"),
+            type_coerce(DomainName.sort_key, Text),
             Domain.uid,
             Domain.gid,
             Domain.directory,
@@ -361,10 +430,11 @@ def _names(session: Session) -> list[Name]:
             Domain.created_at.is_(None),
         )
         .join(Domain, Domain.id == DomainName.domain_id)
-        .join(real, (real.c.domain_id == Domain.id) & ~real.c.is_alias)
+        .join(real, (real.domain_id == Domain.id) & ~real.is_alias)
+        .where(true() if condition is None else condition)
         .order_by(DomainName.sort_key)
     )
-    return [Name(*row) for row in session.execute(query)]
+    return [*map(Name._make, session.execute(query))]
 
 
 def _foreign_lines(session: Session) -> dict[str, Sequence[Foreign]]:

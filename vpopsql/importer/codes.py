@@ -20,6 +20,12 @@ class Code(Kind):
         "a line says what vpopmail's own line would say, in another spelling",
         "nothing: the export writes it in its usual spelling",
     )
+    EXACT_LINES = (
+        "exact-lines",
+        Severity.NOTE,
+        "lines let qmail deliver straight into mailboxes, as vpopsql writes them",
+        "nothing: they are made of the mailboxes; set `export.delivery` to `exact` to have them",
+    )
     NO_TABLE = (
         "no-table",
         Severity.NOTE,

@@ -180,7 +180,16 @@ class SharedFiles:
         numbers = {record.number for record in parsed}
         lines.tally.merged = sum(n not in numbers for n in range(1, len(lines.raw) + 1))
         own: dict[str, assign.Assignment] = {}
+        exact = assign.exact_lines(parsed)
+        if exact:
+            lines.tally.merged += len(exact)
+            reason = (
+                f"{len(exact)} lines are made of the mailboxes, the first is line {min(exact)}"
+            )
+            self._evidence.find(Code.EXACT_LINES, lines.shown, 0, "", reason)
         for record in parsed:
+            if record.number in exact:
+                continue
             if isinstance(record, Malformed):
                 lines.malformed(record)
             elif assign.is_domain(record):

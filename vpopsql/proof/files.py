@@ -20,7 +20,7 @@ from vpopsql.importer.evidence import Evidence, Finding
 from vpopsql.importer.indimail import vpopmail_flags
 from vpopsql.importer.scan import Opened
 from vpopsql.proof.result import Kind, Proof, worst
-from vpopsql.qmail import cdb
+from vpopsql.qmail import assign, cdb
 from vpopsql.qmail.lines import split_lines
 
 Content = bytes | Link | None
@@ -257,6 +257,7 @@ class FileComparison:
         spellings = [(code, spell) for code, spell in _SPELLINGS.items() if code in codes]
         unmatched = []
         kind = Kind.IDENTICAL
+        made = assign.exact_lines(assign.parse(content)) if Code.EXACT_LINES in codes else ()
         for number, line in have:
             if missing[line]:
                 missing[line] -= 1
@@ -270,6 +271,8 @@ class FileComparison:
                 missing[respelt] -= 1
                 for code in why:
                     kind = self._proof.explain(shown, number, str(code))
+            elif number in made:
+                kind = self._proof.explain(shown, number, str(Code.EXACT_LINES))
             else:
                 unmatched.append((number, line))
         kind = worst(kind, *(self._line(shown, *each, findings) for each in unmatched))

@@ -10,9 +10,10 @@ vpopmail keeps its list of domains here: ``+name-:real:uid:gid:directory:-::``, 
 differs from ``name`` for an alias domain. The first of two lines for one address wins.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from vpopsql import names
 from vpopsql.qmail import cdb
 from vpopsql.qmail.lines import (
     Malformed,
@@ -27,6 +28,9 @@ from vpopsql.qmail.lines import (
 END = "."
 """The line that ends the file; qmail-newu refuses a file without it."""
 
+_END = END.encode()
+# From those of a line to those of a record; if the second is anywhere else, the slow way is taken.
+_SEPARATORS = bytes.maketrans(b":=", b"\0!")
 _COLONS = 7
 _UID_MAX = 2**32 - 1
 
@@ -84,6 +88,38 @@ def is_domain(assignment: Assignment) -> bool:
     )
 
 
+def exact_lines(records: Iterable[Assignment | Malformed]) -> set[int]:
+    """Return the numbers of the lines that let qmail deliver straight into a domain's mailbox.
+
+    Those that vpopsql writes: the address begins with the name of a domain of the file, user, uid
+    and gid are those of the domain's line, and the directory is the mailbox's, without an
+    extension. Nobody else gives an address to a user with the name of a domain.
+    """
+    domains: dict[str, Assignment] = {}
+    exact: list[Assignment] = []
+    for record in records:
+        if isinstance(record, Malformed):
+            continue
+        if is_domain(record):
+            domains.setdefault(names.lower(record.local), record)
+        elif not (record.wildcard or record.dash or record.ext or record.rest):
+            exact.append(record)
+    return {record.number for record in exact if _belongs(record, domains)}
+
+
+def _belongs(record: Assignment, domains: Mapping[str, Assignment]) -> bool:
+    local = names.lower(record.local)
+    for at, character in enumerate(local, 1):
+        domain = domains.get(local[:at]) if character == "-" else None
+        if domain and (names.lower(record.user), record.uid, record.gid) == (
+            names.lower(domain.user),
+            domain.uid,
+            domain.gid,
+        ):
+            return True
+    return False
+
+
 def domain_line(name: str, real: str, uid: int, gid: int, directory: str) -> str:
     """Return the line of a domain, or of an alias domain ``name`` of ``real``.
 
@@ -114,18 +150,69 @@ def compile_cdb(lines: Iterable[str]) -> bytes:
     :raises ValueError: a line is one for which qmail-newu would refuse the whole file.
     Source: qmail-newu.
     """
+    return _compile([encode(line) for line in lines])
+
+
+def compile_text(data: bytes) -> bytes:
+    """Return the ``users/cdb`` of a whole file.
+
+    :raises ValueError: the final ``.`` is missing, or as `compile_cdb` does.
+    """
+    begins = data.startswith(_END)
+    end = 0 if begins else data.find(b"\n" + _END) + 1
+    if not end and not begins:
+        raise ValueError("users/assign has no final '.'")
+    text = data[:end]
+    return _compile_usual(text) or _compile(text.split(b"\n")[:-1])
+
+
+def _compile(lines: list[bytes]) -> bytes:
     last_characters: dict[bytes, None] = {}
 
     def records() -> Iterable[tuple[bytes, bytes]]:
-        for line in map(encode, lines):
+        for line in lines:
             yield _record(line)
-            name = line[1 : line.index(b":")]
-            if line.startswith(b"+") and name:
+            end = line.index(b":")
+            if line.startswith(b"+") and end > 1:
                 # Quirk: not lower-cased, unlike the key.
-                last_characters[name[-1:]] = None
+                last_characters[line[end - 1 : end]] = None
         yield b"", b"".join(last_characters)
 
     return cdb.make(records())
+
+
+def _compile_usual(text: bytes) -> bytes | None:
+    """Do the same for lines of the usual form, in half the time; None if one is of another.
+
+    A site may have a million. Key and data of an exact line are the line itself with other
+    separators, which can be put into all lines in one step.
+    """
+    if b"\0" in text or text.startswith(b"!") or b"\n!" in text:
+        return None
+    *records, rest = text.translate(_SEPARATORS).split(b"\0\n")
+    last_characters: dict[bytes, None] = {}
+    keys = []
+    wildcards = 0
+    for number, record in enumerate(records):
+        if record.count(b"\0") != _COLONS - 1:
+            return None
+        end = record.index(b"\0")
+        if record.startswith(b"!"):
+            keys.append(record[: end + 1])
+        elif record.startswith(b"+"):
+            wildcards += 1
+            keys.append(key := b"!" + record[1:end])
+            records[number] = key + record[end + 1 :]
+            if end > 1:
+                last_characters[record[end - 1 : end]] = None
+        else:
+            return None
+    if rest or text.count(b"=") != len(records) - wildcards:
+        return None
+    all_keys = b"".join(keys)
+    if all_keys != all_keys.lower():
+        return None
+    return cdb.make_of([*keys, b""], [*records, b"".join(last_characters)])
 
 
 def cdb_record(line: str) -> tuple[bytes, bytes]:

@@ -1,0 +1,258 @@
+"""``scripts/bench_export``: the files of a whole site beside what compiles users/assign alone.
+
+Measured are whole processes that write users/assign, its cdb and virtualdomains of a site whose
+database is filled and whose names are accepted already. The yardstick is qmail-newu, if the home
+of a qmail is named whose programs were built for it; otherwise our own writer, in a process that
+does nothing else.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sqlalchemy import select
+
+from scripts.benchmarks import BenchFailed
+from scripts.benchmarks.databases import BACKENDS
+from scripts.sites import people
+from scripts.sites.chance import numbers
+from scripts.sites.synthesis import Size, Synthesis
+from vpopsql.bulk import insert_rows
+from vpopsql.config import Config, Export, Paths
+from vpopsql.db import Database
+from vpopsql.exporter import render
+from vpopsql.exporter.apply import follow
+from vpopsql.exporter.snapshot import take
+from vpopsql.model import Base, CatchAll, Mailbox, SiteSetting
+from vpopsql.names import sort_key
+from vpopsql.qmail import assign
+from vpopsql.touched import Touched
+
+_SITE = Touched(site=True)
+_CHANGED = "vpopsql-bench"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What was done, and how long each run of it took."""
+
+    what: str
+    database: str
+    runs_s: list[float]
+
+    @property
+    def seconds(self) -> float:
+        """The median."""
+        return statistics.median(self.runs_s)
+
+
+def main() -> int:
+    """Measure, and print a table."""
+    arguments = _parser().parse_args()
+    if arguments.step:
+        return _step(arguments)
+    databases = list(BACKENDS) if arguments.database == "both" else [arguments.database]
+    results: list[Result] = []
+    try:
+        with tempfile.TemporaryDirectory(prefix="vpopsql-bench-") as name:
+            for database in databases:
+                with BACKENDS[database](Path(name) / database) as backend:
+                    url = backend.create()
+                    _fill(url, arguments.domains, arguments.lines)
+                    backend.settle(url)
+                    results += _measure(database, url, Path(name), arguments)
+                    backend.drop(url)
+    except BenchFailed as error:
+        print(f"bench_export: FAILED: {error}", file=sys.stderr)
+        return 1
+    print("\n".join(_table(results)))
+    if arguments.json:
+        rows = [{"what": r.what, "database": r.database, "runs_s": r.runs_s} for r in results]
+        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+    print(f"bench_export: ok: {len(results)} rows, each the median of {arguments.repeat}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench_export",
+        description="Time the files of a whole site beside what compiles users/assign alone.",
+    )
+    parser.add_argument("--domains", type=int, default=100_000, help="default: 100000")
+    parser.add_argument("--lines", type=int, default=1_000_000, help="exact lines (1000000)")
+    parser.add_argument("--database", choices=[*BACKENDS, "both"], default="sqlite")
+    parser.add_argument("--repeat", type=int, default=3, help="runs; the median counts")
+    parser.add_argument(
+        "--qmail",
+        type=Path,
+        metavar="DIRECTORY",
+        help="the home that bin/qmail-newu was built for; its files are overwritten",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there too")
+    parser.add_argument("--step", choices=_STEPS, help=argparse.SUPPRESS)
+    parser.add_argument("--url", help=argparse.SUPPRESS)
+    parser.add_argument("--place", type=Path, help=argparse.SUPPRESS)
+    return parser
+
+
+# --- the site ---------------------------------------------------------------------------------
+
+
+def _fill(url: str, domains: int, lines: int) -> None:
+    """Put domains with as many mailboxes each into a database; every one gets an exact line."""
+    _say(f"making {domains:,} domains with {lines:,} mailboxes")
+    heads = Synthesis(Size(domains, domains)).frame.heads
+    database = Database(url)
+    try:
+        with database.writer() as session:
+            tables = Base.metadata.tables
+            insert_rows(
+                session,
+                tables["domains"],
+                ("id", "directory", "uid", "gid", "catchall"),
+                ((at, h.directory, 89, 89, CatchAll.BOUNCE) for at, h in enumerate(heads, 1)),
+            )
+            insert_rows(
+                session,
+                tables["domain_names"],
+                ("name", "domain_id", "is_alias", "sort_key", "in_morercpthosts"),
+                (
+                    (h.name, at, False, sort_key(h.name), at > render.RCPTHOSTS_LINES)
+                    for at, h in enumerate(heads, 1)
+                ),
+            )
+            insert_rows(
+                session,
+                tables["mailboxes"],
+                ("domain_id", "name", "password_hash", "comment", "directory", "quota_text"),
+                (
+                    (at, user, "*", "", f"{head.directory}/{user}", "NOQUOTA")
+                    for at, head in enumerate(heads, 1)
+                    for user in people.user_names(
+                        numbers(at, "users"), lines * at // domains - lines * (at - 1) // domains
+                    )
+                ),
+            )
+            session.add(SiteSetting(key="files_are_ours", value="now"))
+    finally:
+        database.close()
+
+
+# --- what is measured -------------------------------------------------------------------------
+
+
+def _measure(
+    database: str, url: str, scratch: Path, arguments: argparse.Namespace
+) -> Iterator[Result]:
+    qmail = arguments.qmail or scratch / f"qmail-{database}"
+    _prepare(url, qmail)
+    wanted = ["export"]
+    wanted += ["export with qmail-newu", "qmail-newu"] if arguments.qmail else ["our writer"]
+    runs: dict[str, list[float]] = {what: [] for what in wanted}
+    for _ in range(arguments.repeat):
+        for what, taken in runs.items():
+            taken.append(_run(what, url, qmail))
+            _say(f"{database}: {what}: {taken[-1]:.2f} s")
+    for what, taken in runs.items():
+        yield Result(what, database, taken)
+
+
+def _prepare(url: str, qmail: Path) -> None:
+    """Write what accepts the names: a name that is not accepted yet is a new domain to make."""
+    database = Database(url)
+    try:
+        with database.snapshot() as session:
+            snapshot = take(session, Paths(qmail=str(qmail)), _SITE, _Everything())
+    finally:
+        database.close()
+    for directory in ("users", "control"):
+        (qmail / directory).mkdir(parents=True, exist_ok=True)
+    for path, data in render.site_files(snapshot).items():
+        if "rcpthosts" in path and data is not None:
+            Path(path).write_bytes(data)
+
+
+class _Everything:
+    def __contains__(self, item: object) -> bool:
+        return True
+
+
+def _run(what: str, url: str, qmail: Path) -> float:
+    if what.startswith("export"):
+        for file in ("users/assign", "users/cdb", "control/virtualdomains"):
+            (qmail / file).unlink(missing_ok=True)
+    if what == "qmail-newu":
+        command = [str(qmail / "bin/qmail-newu")]
+    else:
+        command = [sys.executable, "-m", "scripts.benchmarks.exports", "--step", what]
+        command += ["--url", url, "--place", str(qmail)]
+    begin = time.perf_counter()
+    done = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True)
+    seconds = time.perf_counter() - begin
+    if done.returncode:
+        raise BenchFailed(f"{what} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+    return seconds
+
+
+def _step(arguments: argparse.Namespace) -> int:
+    """Do in a process of its own what is measured."""
+    qmail: Path = arguments.place
+    if arguments.step == "our writer":
+        (qmail / "users/cdb").write_bytes(
+            assign.compile_text((qmail / "users/assign").read_bytes())
+        )
+        return 0
+    database = Database(arguments.url)
+    try:
+        _export(arguments.step, database, qmail)
+    finally:
+        database.close()
+    return 0
+
+
+def _export(step: str, database: Database, qmail: Path) -> None:
+    export = Export(delivery="exact")
+    if step == "export with qmail-newu":
+        export = replace(export, newu_command=(str(qmail / "bin/qmail-newu"),))
+    touched = _SITE
+    if step == "one mailbox":
+        with database.writer() as session:
+            box = session.scalars(select(Mailbox).order_by(Mailbox.id.desc()).limit(1)).one()
+            box.flags ^= 0x10
+            domain = box.directory.split("/")[-2]
+        touched = Touched(accounts={domain})
+    config = Config(paths=Paths(vpopmail=str(qmail / _CHANGED), qmail=str(qmail)), export=export)
+    follow(database, config, touched)
+
+
+_STEPS = ("export", "export with qmail-newu", "our writer", "one mailbox")
+
+
+def _table(results: Sequence[Result]) -> Iterator[str]:
+    yield "| what                   | database   | seconds | times the yardstick |"
+    yield "| ---------------------- | ---------- | ------: | ------------------: |"
+    for result in results:
+        yardstick = next(
+            each.seconds
+            for each in results
+            if each.database == result.database and each.what in {"qmail-newu", "our writer"}
+        )
+        yield (
+            f"| {result.what:22} | {result.database:10} | {result.seconds:7.2f} |"
+            f" {result.seconds / yardstick:19.2f} |"
+        )
+
+
+def _say(text: str) -> None:
+    print(f"bench_export: {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""Files that are changed in one place, beside the same files rendered anew."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.exporter.test_render import EMPTY, name
+from vpopsql import names
+from vpopsql.config import Export
+from vpopsql.exporter import render
+from vpopsql.exporter.patch import Changes, Grammar, patch
+from vpopsql.exporter.snapshot import Foreign, by_key
+
+FILES = {
+    Grammar.HOSTS: "control/rcpthosts",
+    Grammar.VIRTUALDOMAINS: "control/virtualdomains",
+    Grammar.ASSIGN: "users/assign",
+}
+labels = st.sampled_from(["a", "b", "b-c", "c", "z"])
+hosts = st.builds(".".join, st.lists(labels, min_size=2, max_size=4))
+States = dict[str, frozenset[str]]
+"""The mailboxes of every domain of a site."""
+states: st.SearchStrategy[States] = st.dictionaries(
+    hosts, st.frozensets(st.sampled_from(["x", "y", "y-z", "z"])), max_size=6
+)
+
+
+SHAPES = {
+    Grammar.HOSTS: (".{}", "# {}"),
+    Grammar.VIRTUALDOMAINS: (".{}:alias-x", "# {}"),
+    Grammar.ASSIGN: ("={}-other:alias:1:2:/var:::", "+{}-list:lists:1:2:/var:-::"),
+}
+
+
+@st.composite
+def foreign_lines(draw: st.DrawFn, grammar: Grammar) -> list[Foreign]:
+    """Return lines of others, each with the place that it was given once."""
+    lines = st.builds(
+        lambda shape, host, place: Foreign(shape.format(host), names.sort_key(place)),
+        st.sampled_from(SHAPES[grammar]),
+        hosts,
+        hosts,
+    )
+    return by_key(draw(st.lists(lines, max_size=5)))
+
+
+def rendered(state: States, foreign: list[Foreign], grammar: Grammar) -> bytes:
+    """Return a file as it is rendered anew."""
+    file = FILES[grammar]
+    snapshot = replace(
+        EMPTY,
+        names=[name(each) for each in sorted(state, key=names.sort_key)],
+        foreign={file: foreign},
+        export=Export(delivery="exact"),
+        direct={
+            each: "\n".join(f"{box}:/home/{each}/{box}" for box in sorted(boxes))
+            for each, boxes in state.items()
+        },
+    )
+    content = render.site_files(snapshot)[f"/var/qmail/{file}"]
+    assert content is not None
+    return content
+
+
+def changes_between(before: States, after: States, grammar: Grammar) -> Changes:
+    """Return the lines of every name that the two do not have alike."""
+    changed = [each for each in {*before, *after} if before.get(each) != after.get(each)]
+    return {
+        each: lines_alone(each, after[each], grammar) if each in after else None
+        for each in changed
+    }
+
+
+def lines_alone(each: str, boxes: frozenset[str], grammar: Grammar) -> str:
+    content = rendered({each: boxes}, [], grammar).decode()
+    return content.removesuffix(".\n").removesuffix("\n")
+
+
+@given(st.data(), st.sampled_from(Grammar), states, states)
+def test_a_changed_file_is_as_if_rendered_anew(
+    data: st.DataObject, grammar: Grammar, before: States, after: States
+) -> None:
+    foreign = data.draw(foreign_lines(grammar))
+    old = rendered(before, foreign, grammar)
+
+    new = patch(old, changes_between(before, after, grammar), foreign, grammar, len(after))
+
+    assert new == rendered(after, foreign, grammar)
+
+
+@pytest.mark.parametrize(
+    "old",
+    [
+        pytest.param(b"+a.example-:a.example:89:89:/a:-::\n", id="without its end"),
+        pytest.param(b"+a.example-:a.example:89:89:/a:-::.\n", id="with a line without newline"),
+        pytest.param(b".\n", id="without a name that it should have"),
+        pytest.param(
+            b"=else:x:1:1:/:::\n+a.example-:a.example:89:89:/a:-::\n.\n",
+            id="with a line of others in another place",
+        ),
+    ],
+)
+def test_a_file_that_is_not_as_it_should_be_is_not_changed(old: bytes) -> None:
+    foreign = [Foreign("=else:x:1:1:/:::", "c.example")]
+    line = "+b.example-:b.example:89:89:/b:-::"
+
+    assert patch(old, {"b.example": line}, foreign, Grammar.ASSIGN, 2) is None

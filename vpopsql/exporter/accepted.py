@@ -1,0 +1,77 @@
+"""The names that a host takes mail for, and what else an apply asks of files on disk."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from vpopsql import names
+from vpopsql.config import Paths
+from vpopsql.exporter import render
+from vpopsql.qmail import cdb, control
+from vpopsql.qmail.lines import decode, encode, split_lines
+from vpopsql.tree import Tree
+
+MORE_CDB = f"{render.MORERCPTHOSTS}.cdb"
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The names that qmail-smtpd takes mail for, in lower case."""
+
+    few: frozenset[str]
+    """Those of rcpthosts."""
+    more: frozenset[str]
+    """Those of morercpthosts.cdb."""
+
+    @classmethod
+    def on_disk(cls, tree: Tree, paths: Paths) -> "Accepted":
+        """Return those that are accepted now."""
+        return cls.of(
+            {
+                path: content_of(tree, path)
+                for path in (f"{paths.qmail}/{render.RCPTHOSTS}", f"{paths.qmail}/{MORE_CDB}")
+            },
+            paths,
+        )
+
+    @classmethod
+    def of(cls, files: render.SiteFiles, paths: Paths) -> "Accepted":
+        """Return those that are accepted with files of these contents."""
+        return cls(
+            _hosts_of_text(files[f"{paths.qmail}/{render.RCPTHOSTS}"] or b""),
+            _hosts_of_cdb(files[f"{paths.qmail}/{MORE_CDB}"] or b""),
+        )
+
+
+# The same content is asked for again and again in the course of an apply.
+@lru_cache(maxsize=4)
+def _hosts_of_text(data: bytes) -> frozenset[str]:
+    lines = [line for _, line in split_lines(data)]
+    return frozenset(host_of(line) for line in lines if not render.is_comment(line))
+
+
+@lru_cache(maxsize=4)
+def _hosts_of_cdb(data: bytes) -> frozenset[str]:
+    try:
+        records = cdb.read(data) if data else []
+    except ValueError:
+        # qmail-smtpd cannot read it either.
+        records = []
+    return frozenset(decode(key) for key, _ in records)
+
+
+def host_of(line: str) -> str:
+    """Return the name that a line of rcpthosts is to qmail-smtpd."""
+    return names.lower(line.rstrip(" \t"))
+
+
+def compile_hosts(hosts: frozenset[str]) -> bytes:
+    """Return a morercpthosts.cdb of names."""
+    return control.compile_morercpthosts(sorted(hosts, key=encode))
+
+
+def content_of(tree: Tree, path: str) -> bytes | None:
+    """Return what a file has; None: there is none."""
+    try:
+        return tree.read(path)
+    except FileNotFoundError:
+        return None
