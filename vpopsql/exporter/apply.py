@@ -48,7 +48,7 @@ import contextlib
 import os
 import secrets
 import stat
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy import select
@@ -56,7 +56,7 @@ from sqlalchemy import select
 from vpopsql.config import Config, Paths
 from vpopsql.db import Database
 from vpopsql.errors import ExportFailed
-from vpopsql.exporter import delivery, programs, render
+from vpopsql.exporter import partial, programs, render
 from vpopsql.exporter.accepted import MORE_CDB, Accepted, compile_hosts, content_of, host_of
 from vpopsql.exporter.generations import Generations, Kept
 from vpopsql.exporter.plan import Comparison
@@ -165,10 +165,11 @@ def follow(
     tree = Tree(config.paths.root, config.paths.places)
     with locked(tree, config.paths, lock_timeout_s):
         if not touched.site:
-            snapshot = _read(database, config, touched)
+            few = Accepted.on_disk(tree, config.paths).few if touched.names else frozenset()
+            snapshot = _read(database, config, touched, few)
             apply_ = _Apply(tree, config, snapshot, touched)
-            if apply_.reassign():
-                return apply_.run_domains()
+            if apply_.patch():
+                return _run(database, apply_) if touched.names else apply_.run_domains()
             touched = replace(touched, site=True)
         accepted = Accepted.on_disk(tree, config.paths)
         snapshot = _read(database, config, touched, accepted.few | accepted.more)
@@ -235,7 +236,7 @@ def _read(
     database: Database,
     config: Config,
     touched: Touched | None = None,
-    known: Container[str] = frozenset(),
+    known: Collection[str] = frozenset(),
 ) -> Snapshot:
     with database.snapshot() as session:
         if session.get(SiteSetting, UNFINISHED_IMPORT):
@@ -328,22 +329,26 @@ class _Apply:
                 self._replace(path, None, None)
         return self._applied(reloaded=reloaded)
 
-    def reassign(self) -> bool:
-        """Make ready what the snapshot's domains have in users/assign now.
+    def patch(self) -> bool:
+        """Make ready the site's files in which only some lines are to change.
 
-        :returns: False if the file is not as it should be, and the whole site has to be written.
+        :returns: False if one is not as it should be, and the whole site has to be written.
         """
-        if self._snapshot.reassigned is None:
+        changed = self._snapshot.reassigned
+        if changed is None:
             return True
-        path = f"{self._paths.qmail}/{render.ASSIGN}"
-        old = content_of(self._tree, path) or b""
+        qmail = self._paths.qmail
+        old = {file: content_of(self._tree, f"{qmail}/{file}") for file in partial.FILES}
+        path = f"{qmail}/{render.ASSIGN}"
         with render.naming(path):
-            new = delivery.reassign(old, self._snapshot.reassigned)
-        if new is None:
-            return False
-        if new != old or self._tree.exists(f"{self._paths.qmail}/{COMPILE_MARKER}"):
-            self._files[path] = new
-        return True
+            if changed.placed is not None:
+                files = partial.site_files(old, self._snapshot)
+                self._files = files or {}
+                return files is not None
+            text = partial.assigned(old[render.ASSIGN], changed)
+        if text != old[render.ASSIGN] or self._tree.exists(f"{qmail}/{COMPILE_MARKER}"):
+            self._files[path] = text
+        return text is not None
 
     def run_domains(self) -> Applied:
         """Write the files of the snapshot's domains, and what leads there if that changed."""
