@@ -57,11 +57,18 @@ from vpopsql.config import Config, Paths
 from vpopsql.db import Database
 from vpopsql.errors import ExportFailed
 from vpopsql.exporter import partial, programs, render
-from vpopsql.exporter.accepted import MORE_CDB, Accepted, compile_hosts, content_of, host_of
+from vpopsql.exporter.accepted import (
+    MORE_CDB,
+    Accepted,
+    compile_hosts,
+    content_of,
+    host_of,
+    with_locals_of_the_host,
+)
 from vpopsql.exporter.generations import Generations, Kept
 from vpopsql.exporter.plan import Comparison
 from vpopsql.exporter.render import Link
-from vpopsql.exporter.snapshot import DomainState, Foreign, Snapshot, take
+from vpopsql.exporter.snapshot import DomainState, Snapshot, take
 from vpopsql.model import UNFINISHED_IMPORT, Export, SiteSetting, utc_now
 from vpopsql.qmail import assign
 from vpopsql.qmail.lines import encode, join_lines, split_lines
@@ -116,7 +123,7 @@ def plan(database: Database, config: Config) -> Comparison:
     """
     with explained(config.paths):
         tree = Tree(config.paths.root, config.paths.places)
-        snapshot = _with_locals_of_the_host(_read(database, config), tree)
+        snapshot = with_locals_of_the_host(_read(database, config), tree)
         return _compare(tree, config, snapshot)
 
 
@@ -136,7 +143,7 @@ def apply(
     tree = Tree(config.paths.root, config.paths.places)
     with locked(tree, config.paths, lock_timeout_s):
         last = newest_export(database)
-        snapshot = _with_locals_of_the_host(_read(database, config), tree)
+        snapshot = with_locals_of_the_host(_read(database, config), tree)
         comparison = _compare(tree, config, snapshot)
         if planned is not None:
             _require(planned, comparison)
@@ -173,7 +180,7 @@ def follow(
             touched = replace(touched, site=True)
         accepted = Accepted.on_disk(tree, config.paths)
         snapshot = _read(database, config, touched, accepted.few | accepted.more)
-        snapshot = _with_locals_of_the_host(snapshot, tree)
+        snapshot = with_locals_of_the_host(snapshot, tree)
         return _run(database, _Apply(tree, config, snapshot, touched))
 
 
@@ -245,16 +252,6 @@ def _read(
                 " site only: run the same import again, with --apply"
             )
         return take(session, config.paths, touched, known, config.export)
-
-
-def _with_locals_of_the_host(snapshot: Snapshot, tree: Tree) -> Snapshot:
-    if render.LOCALS in snapshot.foreign:
-        return snapshot
-    data = content_of(tree, f"{snapshot.paths.qmail}/{render.LOCALS}")
-    if data is None:
-        return snapshot
-    lines = [Foreign(line, "") for _, line in split_lines(data)]
-    return replace(snapshot, foreign={**snapshot.foreign, render.LOCALS: lines})
 
 
 class _Apply:

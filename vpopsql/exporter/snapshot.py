@@ -13,7 +13,7 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Row, Text, and_, func, or_, select, true, type_coerce
-from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from vpopsql.config import Export, Paths
 from vpopsql.exporter import direct
@@ -270,7 +270,7 @@ def _reassigned(
         eldest = _eldest(session, RCPTHOSTS_LINES - others)
         wanted.update(eldest, rcpthosts if others <= RCPTHOSTS_LINES else ())
         wanted.update(_shorter(touched.names))
-    names = _names(session, or_(_among(Domain.id, scope), DomainName.name.in_(wanted)))
+    names = _names(session, or_(_among(DomainName.domain_id, scope), DomainName.name.in_(wanted)))
     names = [name for name in names if name.age in scope or name.name in wanted]
     placed = None
     if touched.names:
@@ -490,26 +490,38 @@ def _dotqmails(session: Session, condition: ColumnElement[bool]) -> dict[int, li
 
 
 def _names(session: Session, condition: ColumnElement[bool] | None = None) -> list[Name]:
-    real = aliased(DomainName)
-    # Plain text: names have no bytes that would be escaped, and a site may have many.
+    # Past the ORM and without escapes, which names have not: a site may have many. What is the
+    # domain's is asked once for all its names.
     query = (
         select(
+            DomainName.domain_id,
             type_coerce(DomainName.name, Text),
-            type_coerce(real.name, Text).label("real"),
             type_coerce(DomainName.sort_key, Text),
-            Domain.uid,
-            Domain.gid,
-            Domain.directory,
             DomainName.in_morercpthosts,
-            Domain.id,
-            Domain.created_at.is_(None),
         )
-        .join(Domain, Domain.id == DomainName.domain_id)
-        .join(real, (real.domain_id == Domain.id) & ~real.is_alias)
         .where(true() if condition is None else condition)
         .order_by(DomainName.sort_key)
     )
-    return [*map(Name._make, session.execute(query))]
+    connection = session.connection()
+    rows = connection.execute(query).all()
+    of_domain = select(
+        Domain.id,
+        type_coerce(DomainName.name, Text),
+        Domain.uid,
+        Domain.gid,
+        Domain.directory,
+        Domain.created_at.is_(None),
+    ).join(DomainName, (DomainName.domain_id == Domain.id) & ~DomainName.is_alias)
+    if condition is not None:
+        of_domain = of_domain.where(_among(Domain.id, {row[0] for row in rows}))
+    domains = {row[0]: row[1:] for row in connection.execute(of_domain)}
+    names = []
+    for id_, name, sort_key, in_morercpthosts in rows:
+        real, uid, gid, directory, is_imported = domains[id_]
+        names.append(
+            Name(name, real, sort_key, uid, gid, directory, in_morercpthosts, id_, is_imported)
+        )
+    return names
 
 
 def _foreign_lines(session: Session) -> dict[str, Sequence[Foreign]]:
