@@ -115,23 +115,24 @@ def database(database_url: str) -> Iterator[Database]:
     opened.close()
 
 
-@pytest.fixture
-def unpack(tmp_path: Path) -> Callable[[str], Path]:
-    """A function that unpacks trees/NAME.tar.gz and returns the root it would have on a site.
+def unpack_tree(name: str, directory: Path) -> Path:
+    """Unpack trees/NAME.tar.gz below ``directory`` and return the root it would have on a site.
 
     Below the root are home/vpopmail and var/qmail, with the times and modes of the original and,
     where the tests run as root, its owners.
     """
+    root = directory / name
+    with tarfile.open(TREES / f"{name}.tar.gz") as archive:
+        # Not every Python 3.11 knows extraction filters yet; the others want one named.
+        archive.extraction_filter = getattr(tarfile, "fully_trusted_filter", None)
+        archive.extractall(root)  # noqa: S202 - the archive is our own
+    for made, place in (("vpopmail", "home"), ("qmail", "var")):
+        (root / place).mkdir()
+        (root / made).rename(root / place / made)
+    return root
 
-    def unpack_tree(name: str) -> Path:
-        root = tmp_path / name
-        with tarfile.open(TREES / f"{name}.tar.gz") as archive:
-            # Not every Python 3.11 knows extraction filters yet; the others want one named.
-            archive.extraction_filter = getattr(tarfile, "fully_trusted_filter", None)
-            archive.extractall(root)  # noqa: S202 - the archive is our own
-        for made, place in (("vpopmail", "home"), ("qmail", "var")):
-            (root / place).mkdir()
-            (root / made).rename(root / place / made)
-        return root
 
-    return unpack_tree
+@pytest.fixture
+def unpack(tmp_path: Path) -> Callable[[str], Path]:
+    """The function `unpack_tree`, for trees below the test's own directory."""
+    return lambda name: unpack_tree(name, tmp_path)

@@ -103,6 +103,17 @@ def test_each_kind_of_value_is_read_from_the_environment() -> None:
     assert config.export.reload_command == ("/bin/svc", "-h", "/service/qmail send")
 
 
+def test_hooks_are_a_list_of_commands(tmp_path: Path) -> None:
+    path = write(tmp_path, '[hooks]\ncommands = [["/bin/a", "b c"], ["/bin/d"]]\n')
+
+    from_file = load(path, {})
+    from_environment = load(environ={"VPOPSQL_HOOKS_COMMANDS": "/bin/a 'b c'\n\n/bin/d\n"})
+
+    expected = (("/bin/a", "b c"), ("/bin/d",))
+    assert (from_file.hooks.commands, from_environment.hooks.commands) == (expected, expected)
+    assert 'commands = [["/bin/a", "b c"], ["/bin/d"]]' in explain(from_file)
+
+
 def test_paths_derive_from_the_homes_and_are_real_below_the_root() -> None:
     paths = load(environ={"VPOPSQL_PATHS_ROOT": "/srv", "VPOPSQL_PATHS_QMAIL": "/q/"}).paths
 
@@ -174,6 +185,11 @@ def test_all_mistakes_are_reported_at_once_with_place_key_and_what_is_allowed(
         ("export.reload_command", '"/bin/true"'),
         ("export.reload_command", '["true"]'),
         ("export.reload_command", '["/bin/true", 1]'),
+        ("hooks.commands", '["/bin/true"]'),
+        ("hooks.commands", "[[]]"),
+        ("hooks.commands", '[["true"]]'),
+        ("hooks.commands", '[["/bin/true"], ["/bin/true"]]'),
+        ("follow.poll_s", "0"),
         ("log.level", '"INFO"'),
     ],
 )

@@ -19,11 +19,13 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files aw
 
 METHODS: dict[str, Callable[[Tree, str], object]] = {
     "read": lambda tree, path: tree.read(path),
+    "open": lambda tree, path: tree.opened(path).__enter__().close(),
     "stat": lambda tree, path: tree.stat(path),
     "exists": lambda tree, path: tree.exists(path),
     "list": lambda tree, path: tree.list(path),
     "read_link": lambda tree, path: tree.read_link(path),
     "write": lambda tree, path: tree.write(path, b"new"),
+    "append": lambda tree, path: tree.append(path, b"new"),
     "make_dir": lambda tree, path: tree.make_dir(path),
     "make_dirs": lambda tree, path: tree.make_dir(path, parents=True),
     "symlink": lambda tree, path: tree.symlink(path, "target"),
@@ -33,6 +35,8 @@ METHODS: dict[str, Callable[[Tree, str], object]] = {
     "sweep": lambda tree, path: tree.sweep(path, 0),
     "rename from": lambda tree, path: tree.rename(path, "/elsewhere"),
     "rename to": lambda tree, path: tree.rename("/file", path),
+    "enter": lambda tree, path: tree.enter(path),
+    "set_rights": lambda tree, path: tree.set_rights(path, 0o700, (0, 0)),
     "lock": lambda tree, path: tree.lock(path).__enter__(),
 }
 
@@ -91,7 +95,7 @@ def test_a_link_on_the_way_is_not_followed(
     assert (outside / "secret").read_bytes() == b"secret"
 
 
-@pytest.mark.parametrize("method", ["read", "list", "write", "make_dirs", "remove_tree"])
+@pytest.mark.parametrize("method", ["read", "open", "list", "write", "make_dirs", "remove_tree"])
 def test_a_link_at_the_end_is_not_followed(
     tree: Tree, root: Path, outside: Path, method: str
 ) -> None:
@@ -138,7 +142,9 @@ def test_an_empty_root_is_that_of_the_system(root: Path) -> None:
     assert Tree("").root == "/"
 
 
-@pytest.mark.parametrize("method", ["read", "write", "remove", "remove_tree", "symlink", "lock"])
+@pytest.mark.parametrize(
+    "method", ["read", "open", "write", "remove", "remove_tree", "symlink", "lock"]
+)
 def test_the_root_itself_is_no_file(tree: Tree, method: str) -> None:
     with pytest.raises(UnsafePath):
         METHODS[method](tree, "/")
@@ -178,6 +184,13 @@ def test_a_directory_swapped_for_a_link_during_writes_leads_nowhere(
 
 def test_a_file_is_read_whole(tree: Tree) -> None:
     assert tree.read("/dir/inner") == b"inner"
+
+
+def test_a_file_can_be_read_in_parts(tree: Tree) -> None:
+    with tree.opened("/dir/inner") as file:
+        begin = file.read(2)
+
+    assert begin == b"in"
 
 
 def test_a_file_is_read_up_to_a_limit(tree: Tree) -> None:

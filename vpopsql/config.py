@@ -145,6 +145,25 @@ def _command() -> _Kind:
     return _Kind(allowed, accept, shlex.split)
 
 
+def _commands() -> _Kind:
+    def accept(value: object) -> tuple[tuple[str, ...], ...]:
+        if not isinstance(value, list):
+            raise ValueError  # noqa: TRY004 - what all kinds raise
+        commands = tuple(_command().accept(each) for each in value)
+        if not all(commands) or len(set(commands)) < len(commands):
+            raise ValueError
+        return commands  # type: ignore[return-value]
+
+    def from_text(text: str) -> list[list[str]]:
+        return [words for line in text.splitlines() if (words := shlex.split(line))]
+
+    allowed = (
+        "a list of commands, each a list of words, the first an absolute path; in the"
+        " environment, a command a line, words as in a shell"
+    )
+    return _Kind(allowed, accept, from_text)
+
+
 _PROGRAM = re.compile(r"(/[\w+.-]+)+", re.ASCII)
 
 
@@ -377,6 +396,42 @@ class Export:
 
 
 @dataclass(frozen=True, slots=True)
+class Follow:
+    """How `vpopsql export follow` keeps a host's files in step."""
+
+    quiet_s: float = _key(
+        0.2, _seconds(0, 60), "How long nothing may have changed before files are written."
+    )
+    wait_s: float = _key(
+        2.0, _seconds(0, 3600), "How long changes wait at most while more keep coming."
+    )
+    poll_s: float = _key(
+        1.0, _seconds(0.05, 3600), "How often a SQLite database is looked at; PostgreSQL tells."
+    )
+    report_s: float = _key(
+        20.0, _seconds(1, 3600), "How often a host says where it stands if nothing happens."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What runs on a host after its files have changed."""
+
+    commands: tuple[tuple[str, ...], ...] = _key(
+        (), _commands(), "Run, without a shell, with what has changed on standard input, as JSON."
+    )
+    timeout_s: float = _key(
+        60.0, _seconds(0.1, 3600), "How long one may take before it is ended, and has failed."
+    )
+    retries: int = _key(
+        3,
+        _integer(0, 100),
+        "How often a command that ends by itself tries a failed hook again; `follow` does so"
+        " for ever.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class DotQmail:
     """What the lines of dot-qmail files may do that others than system administrators write."""
 
@@ -442,6 +497,8 @@ class Config:
     passwords: Passwords = field(default_factory=Passwords)
     domains: Domains = field(default_factory=Domains)
     export: Export = field(default_factory=Export)
+    follow: Follow = field(default_factory=Follow)
+    hooks: Hooks = field(default_factory=Hooks)
     dotqmail: DotQmail = field(default_factory=DotQmail)
     lists: Lists = field(default_factory=Lists)
     trash: Trash = field(default_factory=Trash)
@@ -459,6 +516,8 @@ _SECTIONS: Mapping[str, type[Any]] = MappingProxyType(
         "passwords": Passwords,
         "domains": Domains,
         "export": Export,
+        "follow": Follow,
+        "hooks": Hooks,
         "dotqmail": DotQmail,
         "lists": Lists,
         "trash": Trash,

@@ -12,23 +12,54 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, select, text
+from sqlalchemy import Connection, Engine, create_engine, event, func, make_url, select, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import NullPool
 
-from vpopsql import schema_check
+from vpopsql import schema_check, watch
 from vpopsql.errors import Conflict, DatabaseRefused, DatabaseUnavailable, SchemaError
-from vpopsql.model import SCHEMA_VERSION, Base, ExactText, SchemaGuard
+from vpopsql.model import (
+    SCHEMA_VERSION,
+    AuditEntry,
+    Base,
+    ExactText,
+    Revision,
+    SchemaGuard,
+)
 
 _PACKAGE = Path(__file__).resolve().parent
+_CONNECTION = {
+    "connect_timeout": 4,
+    # Whoever waits for hours must notice that the other side is gone without a word.
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+_SETTLING_POLL_S = 0.01
+
 _SECRET_PARAMETERS = True
 """Errors must not show what a statement was given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How far a database has come: the newest revision and entry of the audit log."""
+
+    revision: int
+    audit: int
+    is_settled: bool
+    """Whether any later transaction sees all that has a number up to here.
+
+    PostgreSQL gives out numbers before the commit: a lower one may come to light after a higher.
+    """
 
 
 class Database:
@@ -65,9 +96,7 @@ class Database:
             self._write_engine = _sqlite_engine(self.url, busy_timeout_s, options, writer=True)
             self._read_engine = _sqlite_engine(self.url, busy_timeout_s, options, writer=False)
         else:
-            self._write_engine = create_engine(
-                self.url, connect_args={"connect_timeout": 4}, **options
-            )
+            self._write_engine = create_engine(self.url, connect_args=_CONNECTION, **options)
             if patience_s is not None:
                 self._watchdog = _Watchdog(self._write_engine, patience_s)
             self._read_engine = self._write_engine.execution_options(postgresql_readonly=True)
@@ -110,6 +139,52 @@ class Database:
         """
         with _outages(self.url), self._writers.begin() as session:
             yield session
+
+    def mark(self, patience_s: float = 0.5) -> Mark:
+        """Return how far the database has come.
+
+        :param patience_s: how long to wait for transactions that may still bring to light what
+            has a lower number.
+        :raises DatabaseUnavailable: the connection failed or broke.
+        """
+        deadline = time.monotonic() + patience_s
+        with self.reader() as session:
+            revision = session.scalar(select(func.max(Revision.id))) or 0
+            audit = session.scalar(select(func.max(AuditEntry.id))) or 0
+            # They are looked at after the numbers: each has its lock before it gets a number.
+            open_ = set() if self.is_sqlite else set(session.scalars(_WRITERS))
+        while open_ and time.monotonic() < deadline:
+            time.sleep(_SETTLING_POLL_S)
+            with self.reader() as session:
+                open_ &= set(session.scalars(_WRITERS))
+        return Mark(revision, audit, is_settled=not open_)
+
+    @contextlib.contextmanager
+    def watch(self, interrupt: int, poll_s: float) -> Iterator[watch.Watch]:
+        """Give what waits for new revisions, from now on.
+
+        :param interrupt: a descriptor; once it is readable nobody waits any more.
+        :param poll_s: how often to look, where the database does not tell.
+        :raises DatabaseUnavailable: the connection failed.
+        """
+        with _outages(self.url):
+            held = self._read_engine.connect()
+        connection: Any = held.connection.driver_connection
+        try:
+            yield (
+                watch.FileWatch(connection, _sqlite_path(self.url), interrupt, poll_s)
+                if self.is_sqlite
+                else watch.Listener(connection, self.url, interrupt)
+            )
+        finally:
+            # Never to be used for anything else, and perhaps broken.
+            held.invalidate()
+            held.close()
+
+    def forget_connections(self) -> None:
+        """Close the pooled connections; new ones are made when they are needed."""
+        self._read_engine.dispose()
+        self._write_engine.dispose()
 
     def require_schema(self) -> None:
         """Refuse a database that this code must not open.
@@ -175,6 +250,17 @@ def _sqlite_path(url: URL) -> Path | None:
     if url.get_backend_name() != "sqlite" or not name or name.startswith((":memory:", "file:")):
         return None
     return Path(name)
+
+
+_WRITERS = text("""
+    SELECT DISTINCT virtualtransaction FROM pg_locks
+    WHERE locktype = 'relation'
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND relation IN ('revisions'::regclass, 'audit_log'::regclass)
+        AND mode = 'RowExclusiveLock'
+        AND pid IS DISTINCT FROM pg_backend_pid()
+    """)
+"""The transactions that have written revisions or the audit log and are not over."""
 
 
 class _Watchdog:

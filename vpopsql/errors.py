@@ -25,6 +25,10 @@ class ExportFailed(VpopsqlError):
     """Files could not be written, or not all of them; those that were not are as they were."""
 
 
+class ProcessKilled(VpopsqlError):
+    """One of several processes that shared a work was killed."""
+
+
 class DatabaseUnavailable(VpopsqlError):
     """The database did not answer; trying again later may help."""
 

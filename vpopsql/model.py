@@ -572,6 +572,32 @@ class Export(Base):
     files_changed: Mapped[int]
 
 
+class HostRole(enum.StrEnum):
+    """Which of the files a host has."""
+
+    MAIL = "mail"
+    """All of them: mail is delivered there."""
+    RELAY = "relay"
+    """rcpthosts and morercpthosts: it takes mail for the names, and passes it on."""
+
+
+class Host(Base):
+    """A host whose files follow the database, as it last reported."""
+
+    __tablename__ = "hosts"
+    __table_args__ = (CheckConstraint("name = lower(name)", name="lower_case"),)
+
+    name: Mapped[str] = mapped_column(NameText(255), primary_key=True)
+    role: Mapped[HostRole] = mapped_column(_choice(HostRole, "role"))
+    revision: Mapped[int] = mapped_column(BigInteger)
+    """Its files show all changes up to this `Revision`; 0: none, as far as is known."""
+    reached_at: Mapped[when | None]
+    """When they first did."""
+    reported_at: Mapped[when]
+    error: Mapped[exact | None]
+    """Why its files are not as the database says; NULL: they are, or will be in a moment."""
+
+
 class SchemaGuard(Base):
     """The oldest code that may open this database: exactly one row."""
 

@@ -39,6 +39,7 @@ _TRIGGERS = {
     },
     "postgresql": {
         "audit_log_append_only": ("audit_log", "0001"),
+        "revisions_notify": ("revisions", "0005"),
         "vpopmail_update": ("vpopmail", "0002"),
         "lastauth_write": ("lastauth", "0002"),
     },
@@ -49,6 +50,7 @@ _FUNCTIONS = {
     "sqlite": {},
     "postgresql": {
         "vpopsql_append_only": "0001",
+        "vpopsql_notify_revision": "0005",
         "vpopsql_refuse": "0002",
         "vpopsql_update_vpopmail": "0002",
         "vpopsql_write_lastauth": "0002",

@@ -156,7 +156,7 @@ def prepare_user(session: Session, tree: Tree, actor: Actor, name: str, domain: 
         raise NoSuchUser(f"{name}@{domain}")
     rows = _rows_below(session, Mailbox, mailbox.id)
     entry = (TrashKind.USER, f"{name}@{found.name}", mailbox.directory)
-    return _prepare(session, tree, actor, entry, rows)
+    return _prepare(session, tree, (actor.address, actor.site_directory), entry, rows)
 
 
 def prepare_domain(session: Session, tree: Tree, actor: Actor, name: str) -> Kept | None:
@@ -166,26 +166,40 @@ def prepare_domain(session: Session, tree: Tree, actor: Actor, name: str) -> Kep
         return None
     lock_domain(session, name)
     rows = _rows_below(session, Domain, found.id)
-    return _prepare(session, tree, actor, (TrashKind.DOMAIN, name, found.directory), rows)
+    by, entry = (actor.address, actor.site_directory), (TrashKind.DOMAIN, name, found.directory)
+    return _prepare(session, tree, by, entry, rows)
 
 
 def prepare_directory(session: Session, tree: Tree, actor: Actor, path: str) -> Kept:
     """Write down a directory without rows that is about to go."""
-    return _prepare(session, tree, actor, (TrashKind.DIRECTORY, path, path), {})
+    return prepare_stray(session, tree, actor.address, actor.site_directory, path)
+
+
+def prepare_stray(session: Session, tree: Tree, by: str, site_directory: str, path: str) -> Kept:
+    """Write down a file or directory without rows that is about to go.
+
+    :param by: who wants it to.
+    :param site_directory: vpopmail's home.
+    """
+    return _prepare(session, tree, (by, site_directory), (TrashKind.DIRECTORY, path, path), {})
 
 
 def _prepare(
-    session: Session, tree: Tree, actor: Actor, entry: tuple[TrashKind, str, str], rows: _Rows
+    session: Session,
+    tree: Tree,
+    by: tuple[str, str],
+    entry: tuple[TrashKind, str, str],
+    rows: _Rows,
 ) -> Kept:
-    kind, name, path = entry
+    (address, site_directory), (kind, name, path) = by, entry
     source, now = path.rstrip("/"), utc_now()
     place = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
-    target = f"{actor.site_directory}/trash/{place}/{source.rpartition('/')[2]}"
+    target = f"{site_directory}/trash/{place}/{source.rpartition('/')[2]}"
     entry_id = session.execute(
         insert(TrashEntry)
         .values(
             at=now,
-            actor=actor.address,
+            actor=address,
             kind=kind,
             name=name,
             original_path=source,

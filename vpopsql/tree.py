@@ -23,11 +23,13 @@ import shutil
 import stat
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import BinaryIO
+
+from vpopsql.directory import Directory
 
 Owner = tuple[int, int]
 """User id and group id."""
@@ -135,6 +137,19 @@ class Tree:
         self.root = os.fspath(root) or "/"
         self._root = os.fsencode(self.root)
         self._places = sorted(map(_names, places), key=len, reverse=True)
+        self._tell: Callable[[Sequence[str]], None] | None = None
+
+    @contextmanager
+    def telling(self, tell: Callable[[Sequence[str]], None]) -> Iterator[None]:
+        """Call ``tell`` with site paths just before what is there changes; not for directories.
+
+        What it raises keeps the change from happening.
+        """
+        self._tell, before = tell, self._tell
+        try:
+            yield
+        finally:
+            self._tell = before
 
     def read(self, path: str, max_bytes: int | None = None) -> bytes:
         """Return the content of a regular file.
@@ -147,6 +162,12 @@ class Tree:
             if max_bytes is not None and len(data) > max_bytes:
                 raise _os_error(errno.EFBIG)
             return data
+
+    @contextmanager
+    def opened(self, path: str) -> Iterator[BinaryIO]:
+        """Give a regular file to read from, for those who need little of a large one."""
+        with self._parent(path) as (parent, name), _open_file(name, parent) as file:
+            yield file
 
     def load(self, path: str) -> File:
         """Return a regular file with what the system knows about it; errors as `read`."""
@@ -184,6 +205,11 @@ class Tree:
             finally:
                 os.close(fd)
         return sorted(found, key=lambda entry: entry.name)
+
+    def enter(self, path: str) -> Directory:
+        """Open a directory, to look at much of what is in it; whoever asked closes it."""
+        with self._reporting(path), self._directory(_names(path)) as directory:
+            return Directory(_open(b".", os.O_RDONLY | os.O_DIRECTORY, directory), path)
 
     def write(
         self,
@@ -225,6 +251,7 @@ class Tree:
                     staged.append(new)  # noqa: PERF401 - a failure finds what was staged so far
             for new in staged:
                 self._finish(new, durable=durable)
+            self._change(*(new.write.path for new in staged))
             for new in staged:
                 with self._parent(new.write.path) as (parent, name):
                     os.rename(new.temp, name, src_dir_fd=parent, dst_dir_fd=parent)
@@ -264,6 +291,25 @@ class Tree:
         with self._parent(path) as (parent, _):
             _sync_directory(parent)
 
+    def append(self, path: str, data: bytes) -> None:
+        """Add ``data`` to a file, which is made with mode 0600 if need be, and wait for the disk.
+
+        Not atomic: a crash may leave a part of ``data``.
+        """
+        flags = os.O_WRONLY | os.O_APPEND
+        with self._parent(path) as (parent, name):
+            try:
+                fd, is_new = _open(name, flags, parent), False
+            except FileNotFoundError:
+                fd, is_new = _open(name, flags | os.O_CREAT | os.O_EXCL, parent), True
+            try:
+                _write_all(fd, data)
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            if is_new:
+                _sync_directory(parent)
+
     def make_dir(
         self,
         path: str,
@@ -290,8 +336,20 @@ class Tree:
                         _sync_directory(parent)
         return made
 
+    def set_rights(self, path: str, mode: int, owner: Owner) -> None:
+        """Set the mode and, as root, the owner of a regular file or a directory."""
+        with self._parent(path) as (parent, name):
+            if stat.S_IFMT(_lstat(name, parent).st_mode) not in {stat.S_IFREG, stat.S_IFDIR}:
+                raise _os_error(errno.EINVAL)
+            fd = _open(name, os.O_RDONLY | os.O_NONBLOCK, parent)
+            try:
+                _set_owner_and_mode(fd, owner, mode)
+            finally:
+                os.close(fd)
+
     def symlink(self, path: str, target: str) -> None:
         """Make a symbolic link at ``path`` with the text ``target``, whatever that means."""
+        self._change(path)
         with self._parent(path) as (parent, name):
             os.symlink(_bytes(target), name, dir_fd=parent)
             if os.geteuid() == 0:
@@ -301,6 +359,7 @@ class Tree:
 
     def remove(self, path: str) -> None:
         """Remove anything but a directory; a symbolic link itself, not what it points to."""
+        self._change(path)
         with self._parent(path) as (parent, name):
             os.unlink(name, dir_fd=parent)
             _sync_directory(parent)
@@ -346,6 +405,7 @@ class Tree:
 
     def rename(self, source: str, target: str) -> None:
         """Rename anything; a file at ``target`` is replaced, as is an empty directory by one."""
+        self._change(source, target)
         with self._parent(source) as (old_parent, old), self._parent(target) as (parent, new):
             os.rename(old, new, src_dir_fd=old_parent, dst_dir_fd=parent)
             _sync_directory(parent)
@@ -380,6 +440,10 @@ class Tree:
                 os.close(fd)
         finally:
             threads.release()
+
+    def _change(self, *paths: str) -> None:
+        if self._tell and paths:
+            self._tell(paths)
 
     @contextmanager
     def _directory(self, names: _Names) -> Iterator[int]:

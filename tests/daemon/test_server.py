@@ -274,6 +274,32 @@ def test_sigterm_ends_idle_connections_and_the_daemon_with_0(
     assert daemon.wait(20) == 0
 
 
+ADD = b"add_alias info@root.example joe@root.example\n"
+
+
+def say(daemon: subprocess.Popen[bytes], connect: Connect, lines: bytes) -> None:
+    """Say something to a daemon, over TCP if it listens."""
+    if "serve" not in daemon.args:  # type: ignore[operator]
+        daemon.communicate(lines + b"quit\n", timeout=60)
+        return
+    assert daemon.stderr is not None
+    port = int(daemon.stderr.readline().split(b'"port": ')[1].split(b",")[0])
+    connect(("127.0.0.1", port)).send(lines)
+
+
+@pytest.mark.parametrize("command", [VPOPMAILD, SERVE])
+def test_hooks_are_told_of_what_the_daemon_writes(
+    process: Process, connect: Connect, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    heard = tmp_path / "heard"
+    hook = f"VPOPSQL_HOOKS_COMMANDS=/bin/sh -c 'cat >> {heard}'"
+
+    daemon = process("env", hook, *command)
+    say(daemon, connect, LOGIN + ADD)
+
+    assert eventually(lambda: heard.exists() and "/.qmail-info" in heard.read_text())
+
+
 def test_an_address_in_use_is_refused_with_what_and_where(process: Process) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -25,7 +25,7 @@ def vpopsql(
     with database.writer() as session:
         factories.domain(session, "example.com")
 
-    def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    def run(*arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             [sys.executable, "-c", RUN, *arguments],
             env={
@@ -33,6 +33,7 @@ def vpopsql(
                 "PATH": os.environ["PATH"],
                 "VPOPSQL_DATABASE_URL": database_url,
                 "VPOPSQL_PATHS_ROOT": str(root),
+                **settings,
             },
             capture_output=True,
             text=True,
@@ -157,7 +158,23 @@ def test_a_plan_as_json_has_a_line_for_each_change(vpopsql: Command, root: Path)
         "reasons": [],
         "note": "the file was removed, or its directory is not the one that was written",
     }
-    assert last == {"changes": 1, "plan": last["plan"], "extra": []}
+    assert last == {"changes": 1, "plan": last["plan"], "extra": [], "warnings": []}
+
+
+def test_a_plan_warns_of_what_exact_delivery_cannot_do(
+    vpopsql: Command, database: Database
+) -> None:
+    with database.writer() as session:
+        full = factories.domain(session, "full.org")
+        factories.mailbox(session, full, "alice", quota_bytes=1000, quota_text="1000S")
+
+    done = vpopsql("export", "plan", "--summary", VPOPSQL_EXPORT_DELIVERY="exact")
+
+    assert done.stdout.splitlines()[-4:-1] == [
+        "warning: maildir: qmail-start has to be given ./Maildir/ as the default delivery",
+        "warning: quota: it has a quota, which vdelivermail enforces: vdelivermail delivers",
+        "  alice@full.org",
+    ]
 
 
 def test_going_back_says_what_it_did_and_that_the_database_differs(

@@ -23,9 +23,9 @@ from tests.importer import support
 from vpopsql import config, db
 from vpopsql.cli import cli
 from vpopsql.db import Database
+from vpopsql.directory import Directory
 from vpopsql.importer import site, stored
 from vpopsql.importer.codes import Code
-from vpopsql.importer.directory import Directory
 from vpopsql.importer.origin import Origin, Store
 from vpopsql.model import UNFINISHED_IMPORT, DomainName
 

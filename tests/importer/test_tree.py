@@ -15,12 +15,12 @@ from tests.importer import support
 from vpopsql.cli import cli
 from vpopsql.config import Paths
 from vpopsql.db import Database
+from vpopsql.directory import plain_path
 from vpopsql.errors import ImportFailed, SchemaError
 from vpopsql.exporter import render
 from vpopsql.exporter.snapshot import take
 from vpopsql.importer import site, stored
 from vpopsql.importer.backend import Choices
-from vpopsql.importer.directory import plain_path
 from vpopsql.importer.evidence import Evidence
 from vpopsql.importer.states import State
 from vpopsql.importer.writable import find_unwritable, find_unwritable_in_frame

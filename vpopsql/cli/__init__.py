@@ -4,8 +4,8 @@ Each command lives in a module of its own that is imported only when it is used,
 Alembic or the importer would triple the start-up time of the others.
 
 Exit codes: 0 done, 1 done with warnings or differences found, 2 wrong usage or input refused,
-3 could not run (configuration, database, files). Of `import`, 2 is a source with rejects only and
-wrong usage is 3, so that scripts can tell them apart.
+3 could not run (configuration, database, files). Of `import`, 2 is a source with rejects only, of
+`verify` it is harm to mail, and wrong usage is 3, so that scripts can tell them apart.
 """
 
 import contextlib
@@ -26,10 +26,13 @@ COULD_NOT_RUN = 3
 _COMMANDS = {
     "config": ("vpopsql.cli.config", "show_config"),
     "db": ("vpopsql.cli.db", "db"),
+    "explain": ("vpopsql.cli.explain", "explain"),
     "export": ("vpopsql.cli.export", "export"),
+    "hosts": ("vpopsql.cli.hosts", "hosts"),
     "import": ("vpopsql.cli.import_", "import_"),
     "serve": ("vpopsql.cli.serve", "serve"),
     "trash": ("vpopsql.cli.trash", "trash"),
+    "verify": ("vpopsql.cli.verify", "verify"),
 }
 
 
@@ -77,6 +80,16 @@ def main() -> None:
     """Run the command line; print a refusal as one clear message instead of a traceback."""
     with refusals_as_messages("vpopsql"):
         cli()
+
+
+@contextlib.contextmanager
+def wrong_usage_is_no_result() -> Iterator[None]:
+    """End the process with `COULD_NOT_RUN` at wrong usage, for commands of which 2 is a result."""
+    try:
+        yield
+    except click.UsageError as error:
+        error.show()
+        sys.exit(COULD_NOT_RUN)
 
 
 @contextlib.contextmanager

@@ -1,15 +1,19 @@
 """``vpopsql export``: the files that qmail and vpopmail read."""
 
+import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from vpopsql.cli import load_config
+from vpopsql.cli.follow import follow
+from vpopsql.cli.hooks import hooks, tell
 
 if TYPE_CHECKING:
     from vpopsql.exporter.apply import Applied
+    from vpopsql.exporter.delivery import Warned
     from vpopsql.exporter.plan import Change, Comparison
     from vpopsql.exporter.reasons import Reasons
 
@@ -18,6 +22,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 PLAN_FORMAT = "vpopsql-export-plan/1"
 
 _REASONS_SHOWN = 5
+_ADDRESSES_SHOWN = 5  # of those that a warning concerns; --format json has all
 
 
 def _format(*choices: str) -> Callable[[F], F]:
@@ -34,6 +39,10 @@ def _format(*choices: str) -> Callable[[F], F]:
 @click.group()
 def export() -> None:
     """Write the files that qmail and vpopmail read."""
+
+
+export.add_command(follow)
+export.add_command(hooks)
 
 
 @export.command()
@@ -83,13 +92,15 @@ def apply(ctx: click.Context, output: str, planned: str | None) -> None:
     try:
         database.require_schema()
         applied = exporter.apply(database, config, planned=planned)
+        failures = tell(database, config)
     finally:
         database.close()
     if output == "json":
         _print_json(_described(applied))
-        return
-    _print_applied(applied)
-    click.echo(f"{_counted(applied)}; at revision {applied.revision}")
+    else:
+        _print_applied(applied)
+        click.echo(f"{_counted(applied)}; at revision {applied.revision}")
+    ctx.exit(1 if failures else 0)
 
 
 @export.command()
@@ -102,6 +113,7 @@ def rollback(ctx: click.Context, generation: int | None, output: str, *, dry_run
 
     The database is not asked and not changed: the next `apply` brings the files back to it.
     """
+    from vpopsql.db import Database
     from vpopsql.exporter import rollback as exporter
 
     config = load_config(ctx)
@@ -117,12 +129,14 @@ def rollback(ctx: click.Context, generation: int | None, output: str, *, dry_run
     number, applied = exporter.roll_back(config, generation)
     if output == "json":
         _print_json({"generation": number} | _described(applied))
-        return
-    _print_applied(applied)
-    click.echo(
-        f"{_counted(applied)}, back at generation {number}. The database says otherwise still:"
-        " see `vpopsql export plan`"
-    )
+    else:
+        _print_applied(applied)
+        click.echo(
+            f"{_counted(applied)}, back at generation {number}. The database says otherwise"
+            " still: see `vpopsql export plan`"
+        )
+    with contextlib.closing(Database(config.database.url)) as database:
+        ctx.exit(1 if tell(database, config) else 0)
 
 
 @export.command()
@@ -170,6 +184,13 @@ def _plan_as_text(comparison: "Comparison", reasons: "Reasons", *, summary: bool
             click.echo(f"  note: {why.note}")
     for path in comparison.extra:
         click.echo(f"{_printable(path)}: not in the database, stays as it is", err=True)
+    for (code, text), addresses in _grouped(comparison.warnings()).items():
+        click.echo(f"warning: {code}: {text}")
+        if shown := [address for address in addresses if address][:_ADDRESSES_SHOWN]:
+            more = (
+                f" and {len(addresses) - len(shown)} more" if len(addresses) > len(shown) else ""
+            )
+            click.echo(_printable(f"  {', '.join(shown)}{more}"))
     at = f"at revision {comparison.snapshot.revision}"
     click.echo(
         f"{_files(number)} would change, {at}: `vpopsql export apply --plan {comparison.digest}`"
@@ -192,10 +213,21 @@ def _plan_as_json(comparison: "Comparison", reasons: "Reasons", *, summary: bool
         ]
         described = _change(change, summary=summary)
         click.echo(json.dumps(described | {"reasons": because, "note": why.note}))
-    click.echo(
-        json.dumps({"changes": number, "plan": comparison.digest, "extra": comparison.extra})
-    )
+    end = {
+        "changes": number,
+        "plan": comparison.digest,
+        "extra": comparison.extra,
+        "warnings": [warned._asdict() for warned in comparison.warnings()],
+    }
+    click.echo(json.dumps(end))
     return number
+
+
+def _grouped(warnings: Iterable["Warned"]) -> dict[tuple[str, str], list[str]]:
+    groups: dict[tuple[str, str], list[str]] = {}
+    for warned in warnings:
+        groups.setdefault((warned.code, warned.text), []).append(warned.address)
+    return groups
 
 
 def _change(change: "Change", *, summary: bool) -> dict[str, Any]:

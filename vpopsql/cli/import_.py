@@ -3,7 +3,6 @@
 import functools
 import json
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from vpopsql.cli import COULD_NOT_RUN, load_config
+from vpopsql.cli import COULD_NOT_RUN, load_config, wrong_usage_is_no_result
 
 if TYPE_CHECKING:
     from vpopsql.cli.progress import Progress
@@ -32,22 +31,13 @@ class _Import(click.Group):
 
     def make_context(self, *args: Any, **options: Any) -> click.Context:  # noqa: ANN401 - click's
         """Read the group's own options."""
-        with _could_not_run():
+        with wrong_usage_is_no_result():
             return super().make_context(*args, **options)
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's signature
         """Read the command's options, and run it."""
-        with _could_not_run():
+        with wrong_usage_is_no_result():
             return super().invoke(ctx)
-
-
-@contextmanager
-def _could_not_run() -> Iterator[None]:
-    try:
-        yield
-    except click.UsageError as error:
-        error.show()
-        sys.exit(COULD_NOT_RUN)
 
 
 @click.group("import", cls=_Import)
@@ -263,7 +253,7 @@ def verify(ctx: click.Context, /, jobs: int, output: str, **values: Any) -> None
     """
     from vpopsql.cli.import_lines import proof_lines
     from vpopsql.cli.progress import Progress
-    from vpopsql.importer.crew import collecting_seldom
+    from vpopsql.crew import collecting_seldom
     from vpopsql.importer.stored import read_settings
     from vpopsql.proof import prove
 
@@ -345,10 +335,10 @@ def _import(
     """Read, plan, apply if that is wanted and possible, say what happened, and exit."""
     from vpopsql.cli.import_lines import plan_lines
     from vpopsql.cli.progress import Progress
+    from vpopsql.crew import collecting_seldom
     from vpopsql.importer.apply import REMEMBERED, apply_plan
     from vpopsql.importer.backend import Prefer
     from vpopsql.importer.codes import Severity
-    from vpopsql.importer.crew import collecting_seldom
     from vpopsql.importer.listing import as_objects
     from vpopsql.importer.origin import Dialect, Origin, Store
     from vpopsql.importer.plan import make_plan

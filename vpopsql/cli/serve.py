@@ -11,7 +11,8 @@ from vpopsql.config import Config
 from vpopsql.daemon.conversation import Service
 from vpopsql.daemon.server import serve_stdio, serve_tcp
 from vpopsql.db import Database
-from vpopsql.errors import ExportFailed
+from vpopsql.errors import ExportFailed, VpopsqlError
+from vpopsql.exporter.hooks import Courier, hooks_in_background
 from vpopsql.exporter.projector import Projector
 
 
@@ -35,6 +36,15 @@ def _catch_up(files: Projector) -> None:
         structlog.get_logger("vpopsql.daemon").error("files behind", error=str(error))
 
 
+def _tell_once(courier: Courier) -> None:
+    try:
+        failures = courier.deliver() if courier.is_needed else []
+    except VpopsqlError as error:
+        failures = [str(error)]
+    if failures:
+        structlog.get_logger("vpopsql.hooks").error("hooks failed", errors=failures)
+
+
 def run(config: Config, *, stdio: bool) -> None:
     """Serve until told to stop, or on standard input until the client is done.
 
@@ -52,7 +62,13 @@ def run(config: Config, *, stdio: bool) -> None:
     for_files = Database(settings.url, pool_size=1, busy_timeout_s=settings.busy_timeout_s)
     with contextlib.closing(database), contextlib.closing(for_files):
         database.require_schema()
-        files = Projector(for_files, config)
-        if not stdio:
+        courier = Courier(for_files, config)
+        if stdio:
+            serve_stdio(Service(database, config, Projector(for_files, config)))
+            # The client has gone: nobody waits for them.
+            _tell_once(courier)
+            return
+        with hooks_in_background(courier) as wake:
+            files = Projector(for_files, config, wake)
             _catch_up(files)
-        (serve_stdio if stdio else serve_tcp)(Service(database, config, files))
+            serve_tcp(Service(database, config, files))

@@ -66,9 +66,10 @@ from vpopsql.exporter.accepted import (
     with_locals_of_the_host,
 )
 from vpopsql.exporter.generations import Generations, Kept
+from vpopsql.exporter.outbox import Outbox
 from vpopsql.exporter.plan import Comparison
 from vpopsql.exporter.render import Link
-from vpopsql.exporter.snapshot import DomainState, Snapshot, take
+from vpopsql.exporter.snapshot import EVERY_NAME, DomainState, Snapshot, take
 from vpopsql.model import UNFINISHED_IMPORT, Export, SiteSetting, utc_now
 from vpopsql.qmail import assign
 from vpopsql.qmail.lines import encode, join_lines, split_lines
@@ -133,23 +134,29 @@ def apply(
     *,
     lock_timeout_s: float = LOCK_TIMEOUT_S,
     planned: str | None = None,
+    is_known: bool = True,
+    is_recorded: bool = True,
 ) -> Applied:
     """Write what the database says, and record that it was written.
 
     :param planned: the digest of a plan; write nothing if another one is due by now.
+    :param is_known: whether this host's files are this database's already, as far as the database
+        can tell; on others, names that it does not know are not dropped.
+    :param is_recorded: whether this host is the one whose exports are counted.
     :raises ExportFailed: a file could not be written, or a row not be rendered; the text names
         the file. Files before it in the order above may be written already.
     """
     tree = Tree(config.paths.root, config.paths.places)
-    with locked(tree, config.paths, lock_timeout_s):
+    with locked(tree, config, lock_timeout_s):
         last = newest_export(database)
         snapshot = with_locals_of_the_host(_read(database, config), tree)
         comparison = _compare(tree, config, snapshot)
         if planned is not None:
             _require(planned, comparison)
             comparison = _compare(tree, config, snapshot)
-        applied = _run(database, _Apply(tree, config, snapshot, comparison=comparison))
-        if last is None or applied.changed or last < applied.revision:
+        all_of_it = _Apply(tree, config, snapshot, comparison=comparison)
+        applied = _run(database, all_of_it, is_known=is_known)
+        if is_recorded and (last is None or applied.changed or last < applied.revision):
             with database.writer() as session:
                 files_changed = len(applied.changed)
                 session.add(Export(revision=applied.revision, files_changed=files_changed))
@@ -170,7 +177,7 @@ def follow(
     :raises ExportFailed: as `apply` does.
     """
     tree = Tree(config.paths.root, config.paths.places)
-    with locked(tree, config.paths, lock_timeout_s):
+    with locked(tree, config, lock_timeout_s):
         if not touched.site:
             few = Accepted.on_disk(tree, config.paths).few if touched.names else frozenset()
             snapshot = _read(database, config, touched, few)
@@ -182,6 +189,26 @@ def follow(
         snapshot = _read(database, config, touched, accepted.few | accepted.more)
         snapshot = with_locals_of_the_host(snapshot, tree)
         return _run(database, _Apply(tree, config, snapshot, touched))
+
+
+def relay(
+    database: Database,
+    config: Config,
+    *,
+    lock_timeout_s: float = LOCK_TIMEOUT_S,
+    is_known: bool = True,
+) -> Applied:
+    """Write rcpthosts, morercpthosts and its cdb, with all names; touch nothing else.
+
+    :param is_known: as for `apply`.
+    :raises ExportFailed: as `apply` does.
+    """
+    tree = Tree(config.paths.root, config.paths.places)
+    with locked(tree, config, lock_timeout_s):
+        # What users/assign is made of is not asked for: a relay has none.
+        plain = replace(config, export=replace(config.export, delivery="vdelivermail"))
+        snapshot = _read(database, plain, Touched(site=True), EVERY_NAME)
+        return _Apply(tree, config, snapshot, Touched(site=True)).run_relay(is_known=is_known)
 
 
 def restore(
@@ -211,16 +238,21 @@ def _require(planned: str, comparison: Comparison) -> None:
         )
 
 
-def _run(database: Database, apply_: "_Apply") -> Applied:
+def _run(database: Database, apply_: "_Apply", *, is_known: bool = True) -> Applied:
     """Write the whole site's files, and remember that they are this database's from now on."""
-    known = select(SiteSetting.key).where(SiteSetting.key.in_([_FILES_ARE_OURS, "imported_at"]))
-    with database.reader() as session:
-        is_stranger = session.scalar(known.limit(1)) is None
-    applied = apply_.run(is_stranger=is_stranger)
-    if is_stranger:
+    is_new = is_stranger(database)
+    applied = apply_.run(is_stranger=is_new or not is_known)
+    if is_new:
         with database.writer() as session:
             session.add(SiteSetting(key=_FILES_ARE_OURS, value=utc_now().isoformat()))
     return applied
+
+
+def is_stranger(database: Database) -> bool:
+    """Tell whether the database was neither filled from a site nor ever exported to one."""
+    known = select(SiteSetting.key).where(SiteSetting.key.in_([_FILES_ARE_OURS, "imported_at"]))
+    with database.reader() as session:
+        return session.scalar(known.limit(1)) is None
 
 
 def newest_export(database: Database) -> int | None:
@@ -230,12 +262,15 @@ def newest_export(database: Database) -> int | None:
 
 
 @contextlib.contextmanager
-def locked(tree: Tree, paths: Paths, timeout_s: float) -> Iterator[None]:
-    """Hold the site's lock, and explain what goes wrong meanwhile."""
+def locked(tree: Tree, config: Config, timeout_s: float) -> Iterator[None]:
+    """Hold the site's lock, and explain what goes wrong meanwhile; keep for hooks what changes."""
+    paths = config.paths
     with explained(paths):
         for directory in (paths.users, paths.control):
             tree.make_dir(directory, _SITE_DIR_MODE, parents=True)
-        with tree.lock(f"{paths.qmail}/{render.ASSIGN}", timeout_s):
+        has_hooks = bool(config.hooks.commands)
+        recording = Outbox(tree, paths).recording if has_hooks else contextlib.nullcontext
+        with tree.lock(f"{paths.qmail}/{render.ASSIGN}", timeout_s), recording():
             yield
 
 
@@ -325,6 +360,16 @@ class _Apply:
             if kept is None:
                 self._replace(path, None, None)
         return self._applied(reloaded=reloaded)
+
+    def run_relay(self, *, is_known: bool) -> Applied:
+        """Write which names mail is taken for."""
+        accepted = Accepted.on_disk(self._tree, self._paths)
+        if not is_known:
+            self._refuse_to_drop(accepted)
+        self._withdraw(accepted)
+        self._sweep(self._paths.control)
+        self._publish(Accepted.on_disk(self._tree, self._paths))
+        return self._applied(reloaded=False)
 
     def patch(self) -> bool:
         """Make ready the site's files in which only some lines are to change.

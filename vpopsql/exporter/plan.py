@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from vpopsql.exporter import render
+from vpopsql.exporter.delivery import Warned, delivery_warnings
 from vpopsql.exporter.render import Link
 from vpopsql.exporter.snapshot import DomainState, Snapshot
 from vpopsql.tree import TEMP_PREFIX, EntryType, File, LinkInPath, Owner, Tree
@@ -77,6 +78,12 @@ class Comparison:
         for domain in self.snapshot.domains:
             yield from self._noted(self._of_domain(domain))
         yield from self._noted(self._of_site())
+
+    def warnings(self) -> list[Warned]:
+        """Return what the configured way of delivery cannot do."""
+        if self.snapshot.export.delivery != "exact":
+            return []
+        return delivery_warnings(self.snapshot)
 
     @property
     def digest(self) -> str:

@@ -54,7 +54,7 @@ def roll_back(
     :raises ExportFailed: there is no such generation, or a file could not be written.
     """
     tree = Tree(config.paths.root, config.paths.places)
-    with locked(tree, config.paths, lock_timeout_s):
+    with locked(tree, config, lock_timeout_s):
         number, wanted = _target(config, tree, number)
         kept = _generations(config, tree)
         revision = kept.all()[-1].revision

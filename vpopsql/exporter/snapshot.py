@@ -207,6 +207,17 @@ class Snapshot:
     """Without the whole site's files: the lines that are needed of them."""
 
 
+class _EveryName:
+    """Contains whatever is asked for."""
+
+    def __contains__(self, _: object) -> bool:
+        return True
+
+
+EVERY_NAME = _EveryName()
+"""For `take`: as if the site's files had all names, so that no domain is taken for a new one."""
+
+
 def take(
     session: Session,
     paths: Paths,
@@ -393,6 +404,9 @@ def _looked_up(session: Session, touched: Touched | None, scope: _Scope | None) 
 
 
 def _domains(session: Session, scope: _Scope | None) -> list[DomainState]:
+    if scope is not None and not scope:
+        # Not even asked for: relays may do without the right to see password hashes.
+        return []
     accounts = _accounts(session, _with(scope, Part.ACCOUNTS, Mailbox.domain_id))
     dotqmails = _dotqmails(session, _with(scope, Part.DOTQMAIL, DotQmailFile.domain_id))
     limits = {

@@ -8,9 +8,9 @@ cdb. Each account that they do not agree about is said, whichever counts.
 from collections.abc import Collection, Container, Sequence
 from typing import NamedTuple
 
+from vpopsql.directory import Directory
 from vpopsql.importer.backend import Listing, Prefer
 from vpopsql.importer.codes import Code
-from vpopsql.importer.directory import Directory
 from vpopsql.importer.evidence import Evidence, Tally, without_secrets
 from vpopsql.importer.files import read_file
 from vpopsql.qmail import cdb, vpasswd

@@ -11,8 +11,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from vpopsql.directory import Directory
 from vpopsql.importer import site
-from vpopsql.importer.directory import Directory
 from vpopsql.importer.evidence import Evidence, Tally
 from vpopsql.qmail.lines import Malformed
 from vpopsql.qmail.vpasswd import VpasswdLine

@@ -2,10 +2,10 @@
 
 from collections.abc import Collection, Sequence
 
+from vpopsql.directory import Directory
 from vpopsql.importer import site
 from vpopsql.importer.account_files import read_accounts
 from vpopsql.importer.backend import Head, Listing, Prefer, Shared
-from vpopsql.importer.directory import Directory
 from vpopsql.importer.evidence import Evidence
 from vpopsql.importer.files import LIMITS, read_counter, read_limits
 

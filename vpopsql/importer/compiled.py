@@ -7,8 +7,8 @@ not been switched, what the cdb says is what happens to its mail, so each differ
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from vpopsql.directory import Directory
 from vpopsql.importer.codes import Code, Severity
-from vpopsql.importer.directory import Directory
 from vpopsql.importer.evidence import Evidence
 from vpopsql.importer.files import enter_if_there, read_file
 from vpopsql.qmail import assign, cdb, control

@@ -10,10 +10,10 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator
 
+from vpopsql.directory import Places, SymbolicLink, plain_path, relative_to
 from vpopsql.importer import site
 from vpopsql.importer.codes import Code
 from vpopsql.importer.destinations import PlacedFile
-from vpopsql.importer.directory import Places, SymbolicLink, plain_path, relative_to
 from vpopsql.importer.evidence import Evidence
 from vpopsql.model import CatchAll, LineKind
 from vpopsql.qmail import dotqmail

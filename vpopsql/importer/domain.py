@@ -5,13 +5,13 @@ import posixpath
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from vpopsql.directory import Directory, Places, SymbolicLink, relative_to
 from vpopsql.importer import site
 from vpopsql.importer.accounts import AccountReader
 from vpopsql.importer.backend import Backend, Choices, Head
 from vpopsql.importer.codes import Code
 from vpopsql.importer.deliveries import DeliveryReader
 from vpopsql.importer.destinations import PlacedFile
-from vpopsql.importer.directory import Directory, Places, SymbolicLink, relative_to
 from vpopsql.importer.dotqmails import DotQmailReader, split_catchall
 from vpopsql.importer.evidence import Evidence
 from vpopsql.importer.files import COUNTER, find_unsafe, report_unreadable

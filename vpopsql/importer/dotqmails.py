@@ -6,9 +6,7 @@ import re
 from collections.abc import Iterable
 
 from vpopsql import names
-from vpopsql.importer import site
-from vpopsql.importer.codes import Code
-from vpopsql.importer.directory import (
+from vpopsql.directory import (
     Directory,
     NoRegularFile,
     Places,
@@ -16,6 +14,8 @@ from vpopsql.importer.directory import (
     is_plain,
     name_of,
 )
+from vpopsql.importer import site
+from vpopsql.importer.codes import Code
 from vpopsql.importer.evidence import Evidence, Tally
 from vpopsql.importer.files import report_unreadable
 from vpopsql.model import CatchAll, LineKind

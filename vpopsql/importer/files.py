@@ -2,9 +2,9 @@
 
 import stat
 
+from vpopsql.directory import Directory, SymbolicLink
 from vpopsql.importer import site
 from vpopsql.importer.codes import Code
-from vpopsql.importer.directory import Directory, SymbolicLink
 from vpopsql.importer.evidence import Evidence
 from vpopsql.qmail import dircontrol, limits
 from vpopsql.qmail.lines import Comment, Malformed, decode, split_lines

@@ -7,8 +7,8 @@ below the domain's; nothing in ``vpasswd`` makes it so.
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from vpopsql.directory import plain_path
 from vpopsql.importer.codes import Code
-from vpopsql.importer.directory import plain_path
 from vpopsql.importer.evidence import Evidence
 
 

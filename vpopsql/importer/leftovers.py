@@ -9,9 +9,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from vpopsql import names
+from vpopsql.directory import Directory, SymbolicLink, components
 from vpopsql.importer.account_files import VPASSWD, VPASSWD_CDB
 from vpopsql.importer.codes import Code
-from vpopsql.importer.directory import Directory, SymbolicLink, components
 from vpopsql.importer.evidence import Evidence
 from vpopsql.importer.files import COUNTER, FREE_BUCKETS, LOCK, enter_if_there
 from vpopsql.qmail import dotqmail

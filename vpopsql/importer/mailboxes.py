@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from vpopsql.directory import Directory, Places, components, relative_to
 from vpopsql.importer import site
 from vpopsql.importer.backend import Head
 from vpopsql.importer.codes import Code
-from vpopsql.importer.directory import Directory, Places, components, relative_to
 from vpopsql.importer.dotqmails import DotQmailReader, is_dot_qmail
 from vpopsql.importer.evidence import Evidence
 from vpopsql.importer.files import find_unsafe, report_unreadable

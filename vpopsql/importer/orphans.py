@@ -8,10 +8,10 @@ import os
 import string
 from collections.abc import Iterable
 
+from vpopsql.directory import Directory, relative_to
 from vpopsql.importer.account_files import VPASSWD, VPASSWD_CDB
 from vpopsql.importer.backend import Head
 from vpopsql.importer.codes import Code
-from vpopsql.importer.directory import Directory, relative_to
 from vpopsql.importer.dotqmails import is_dot_qmail
 from vpopsql.importer.evidence import Evidence
 from vpopsql.importer.files import COUNTER, FREE_BUCKETS, LIMITS, LOCK

@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from vpopsql import names
+from vpopsql.crew import work_in_order
+from vpopsql.directory import Directory, Places, relative_to
 from vpopsql.errors import ImportFailed
 from vpopsql.importer import site
 from vpopsql.importer.backend import Backend, Choices, Head, Shared
 from vpopsql.importer.codes import Code, Severity
 from vpopsql.importer.compiled import compare_users
-from vpopsql.importer.crew import work_in_order
 from vpopsql.importer.destinations import Forward, ForwardReader, OtherDomains, find_lost
-from vpopsql.importer.directory import Directory, Places, relative_to
 from vpopsql.importer.domain import DomainReader
 from vpopsql.importer.evidence import Evidence
 from vpopsql.importer.files import enter_if_there, read_counter, read_limits

@@ -10,10 +10,10 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass, field, replace
 
 from vpopsql import names
+from vpopsql.directory import Directory, plain_path
 from vpopsql.importer import site
 from vpopsql.importer.codes import Code, Severity
 from vpopsql.importer.compiled import compare_hosts
-from vpopsql.importer.directory import Directory, plain_path
 from vpopsql.importer.evidence import Evidence, Tally
 from vpopsql.importer.files import enter_if_there, read_file
 from vpopsql.qmail import assign, control

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from vpopsql import names
+from vpopsql.directory import NoRegularFile, SymbolicLink
 from vpopsql.exporter.render import (
     DIR_CONTROL,
     FREE_BUCKETS,
@@ -14,7 +15,6 @@ from vpopsql.exporter.render import (
     Link,
 )
 from vpopsql.importer.codes import Code, Severity
-from vpopsql.importer.directory import NoRegularFile, SymbolicLink
 from vpopsql.importer.dotqmails import is_dot_qmail
 from vpopsql.importer.evidence import Evidence, Finding
 from vpopsql.importer.indimail import vpopmail_flags

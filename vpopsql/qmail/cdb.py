@@ -113,8 +113,9 @@ def make_of(keys: Sequence[bytes], wholes: Sequence[bytes]) -> bytes:
     header = []
     for entries in tables:
         header.append(_PAIR.pack(position, 2 * len(entries)))
-        parts.append(_hash_table(entries))
-        position += len(parts[-1])
+        if entries:  # of a small file most tables are empty
+            parts.append(_hash_table(entries))
+            position += len(parts[-1])
     parts[0] = b"".join(header)
     return b"".join(parts)
 

@@ -26,6 +26,7 @@ _BEFORE_NAME = r"(?<![\w.-])"
 _AFTER_NAME = r"(?=[\s'\";|&]|$)"
 _LIST = re.compile(rf"{_BEFORE_NAME}ezmlm-[a-z-]+{_AFTER_NAME}")
 _AUTORESPONDER = re.compile(rf"{_BEFORE_NAME}(autorespond|qmail-autoresponder){_AFTER_NAME}")
+_VDELIVERMAIL = re.compile(rf"{_BEFORE_NAME}vdelivermail{_AFTER_NAME}")
 
 
 class Kind(StrEnum):
@@ -122,6 +123,21 @@ def is_list_line(line: str) -> bool:
 def is_autoresponder_line(line: str) -> bool:
     """Say whether a line runs autorespond or qmail-autoresponder."""
     return classify(line) is Kind.PROGRAM and _AUTORESPONDER.search(line) is not None
+
+
+def vdelivermail_arguments(line: str) -> list[str] | None:
+    """Return what a line gives vdelivermail, None if it does not run it.
+
+    vpopmail's own lines give two: an empty one, and what becomes of mail for unknown names; with
+    any other number vdelivermail defers.
+    """
+    found = _VDELIVERMAIL.search(line) if classify(line) is Kind.PROGRAM else None
+    if found is None:
+        return None
+    try:
+        return shlex.split(line[found.end() :])
+    except ValueError:  # quotes that do not match
+        return []
 
 
 def filename_for(alias: str) -> str:

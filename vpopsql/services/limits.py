@@ -10,10 +10,12 @@ from vpopsql.services.changes import record
 from vpopsql.services.domains import FoundDomain, lock_domain
 from vpopsql.services.rights import Actor, require_system
 
-_BUILT_IN: Mapping[str, int | bool] = {
+BUILT_IN: Mapping[str, int | bool] = {
     name: -1 if name.startswith("max_") and name != "max_msgcount" else 0
     for name in LIMIT_SETTINGS
 }
+"""What holds where neither the domain nor the site has limits."""
+
 _OF_DOMAIN = select(*(getattr(DomainLimits, name) for name in LIMIT_SETTINGS))
 _DEFAULT = select(*(getattr(DefaultLimits, name) for name in LIMIT_SETTINGS))
 
@@ -28,7 +30,7 @@ def get_limits(session: Session, domain_id: int) -> Mapping[str, int | bool]:
         session.execute(_OF_DOMAIN.where(DomainLimits.domain_id == domain_id)).first()
         or session.execute(_DEFAULT).first()
     )
-    return _BUILT_IN if row is None else dict(zip(LIMIT_SETTINGS, row, strict=True))
+    return BUILT_IN if row is None else dict(zip(LIMIT_SETTINGS, row, strict=True))
 
 
 def set_limits(

@@ -5,11 +5,11 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 from vpopsql import names
+from vpopsql.directory import Directory, plain_path, relative_to
 from vpopsql.importer import files, site
 from vpopsql.importer.account_files import VPASSWD
 from vpopsql.importer.backend import Head, Listing, Shared
 from vpopsql.importer.codes import Code
-from vpopsql.importer.directory import Directory, plain_path, relative_to
 from vpopsql.importer.evidence import Evidence, Tally, may_be_shown
 from vpopsql.importer.tables import rows as read
 from vpopsql.importer.tables.aliases import AliasReader

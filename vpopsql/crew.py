@@ -9,7 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from typing import Any, Protocol, TypeVar
 
-from vpopsql.errors import ImportFailed
+from vpopsql.errors import ProcessKilled
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -41,7 +41,7 @@ def work_in_order(make: Callable[[], Worker[T, R]], tasks: Sequence[T], jobs: in
 
     :param make: makes a worker, one in each process; it and the tasks can be pickled.
     :param jobs: processes, from 1: this one alone. Few tasks are done here in any case.
-    :raises ImportFailed: a process was killed.
+    :raises ProcessKilled: one was.
     """
     if jobs == 1 or len(tasks) <= _FEW:
         with closing(make()) as work:
@@ -59,8 +59,8 @@ def work_in_order(make: Callable[[], Worker[T, R]], tasks: Sequence[T], jobs: in
         while waiting:
             yield from waiting.popleft().result()
     except BrokenProcessPool as error:
-        raise ImportFailed(
-            "a process that reads the source was killed: there may be too little memory for"
+        raise ProcessKilled(
+            "a process that reads files was killed: there may be too little memory for"
             f" {jobs} at once, see --jobs"
         ) from error
     finally:

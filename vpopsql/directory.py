@@ -7,6 +7,7 @@ meanwhile can lead a read out of the tree. The path that the user typed may itse
 stays open while all that is wanted of it is read, which is what makes 100,000 homes quick.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Iterable
@@ -98,9 +99,19 @@ class Directory:
     def read_with_mtime(self, name: str) -> tuple[bytes, int]:
         """Return the content of a regular file, and when it was modified in whole Unix seconds.
 
+        :raises OSError: see `read_with_status`.
+        """
+        data, status = self.read_with_status(name)
+        return data, status.st_mtime_ns // 1_000_000_000
+
+    def read_with_status(
+        self, name: str, max_bytes: int | None = None
+    ) -> tuple[bytes, os.stat_result]:
+        """Return the content of a regular file, and what the system knows about it.
+
         :raises SymbolicLink: it is a link.
         :raises NoRegularFile: it is a directory or something special.
-        :raises OSError: it is missing or not readable.
+        :raises OSError: it is missing or not readable; EFBIG if it has more than ``max_bytes``.
         """
         try:
             descriptor = os.open(encode(name), _FILE, dir_fd=self._descriptor)
@@ -110,6 +121,9 @@ class Directory:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise NoRegularFile(0, "no regular file", f"{self.shown}/{name}")
+            if max_bytes is not None and status.st_size > max_bytes:
+                reason = os.strerror(errno.EFBIG)
+                raise OSError(errno.EFBIG, reason, f"{self.shown}/{name}")
             # One byte more than there should be: a short answer says that it is all.
             data = os.read(descriptor, status.st_size + 1)
             if len(data) != status.st_size:
@@ -119,7 +133,7 @@ class Directory:
                 data = b"".join(chunks)
         finally:
             os.close(descriptor)
-        return data, status.st_mtime_ns // 1_000_000_000
+        return data, status
 
     def modified_at(self, name: str) -> int:
         """Return when ``name``, or the link of that name, was modified, in whole Unix seconds.
@@ -149,9 +163,13 @@ class Directory:
             return False
         return True
 
+    def status(self) -> os.stat_result:
+        """Return what the system knows about the directory."""
+        return os.fstat(self._descriptor)
+
     def mode(self) -> int:
         """Return the permission bits of the directory."""
-        return stat.S_IMODE(os.fstat(self._descriptor).st_mode)
+        return stat.S_IMODE(self.status().st_mode)
 
     def close(self) -> None:
         """Let go of the directory."""
