@@ -6,7 +6,7 @@ is held once `take` has returned.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Flag, auto
 from operator import attrgetter
@@ -222,8 +222,9 @@ def take(
     session: Session,
     paths: Paths,
     touched: Touched | None = None,
-    known: Collection[str] = frozenset(),
+    known: Container[str] = frozenset(),
     export: Export | None = None,
+    rcpthosts: Collection[str] = (),
 ) -> Snapshot:
     """Return the site as ``session`` sees it.
 
@@ -232,7 +233,8 @@ def take(
     :param touched: only what these files need; None: everything. Without ``site`` in it, what the
         files of the whole site are made of is empty.
     :param known: the names that those files have. The domains of others are taken whole, named
-        in ``touched`` or not. If only some names' lines are wanted: those that rcpthosts has.
+        in ``touched`` or not.
+    :param rcpthosts: the names that this file has, if only some names' lines are wanted.
     :param export: how the files are to be written; None: as by default.
     """
     export = export or Export()
@@ -257,7 +259,7 @@ def take(
         looked_up=_looked_up(session, touched, scope),
         export=export,
         direct=_direct(session, export, names) if site and is_exact else {},
-        reassigned=_reassigned(session, export, touched, scope, known),
+        reassigned=_reassigned(session, export, touched, scope, rcpthosts),
     )
 
 
