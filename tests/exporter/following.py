@@ -16,7 +16,7 @@ from vpopsql.exporter.apply import apply
 from vpopsql.exporter.outbox import OURS
 
 RUN = "from vpopsql.cli import main; main()"
-PATIENCE_S = 15.0
+PATIENCE_S = 60.0
 
 ACCEPTED = (
     "/var/qmail/control/morercpthosts",
