@@ -35,9 +35,11 @@ from vpopsql.errors import (
     VpopsqlError,
 )
 from vpopsql.exporter import directories, hosts, position
-from vpopsql.exporter.apply import Applied, apply, explained, follow, is_stranger, relay
+from vpopsql.exporter.apply import Applied, apply, follow, relay
 from vpopsql.exporter.hooks import Courier, hooks_in_background
+from vpopsql.exporter.locking import explained
 from vpopsql.exporter.position import Position
+from vpopsql.exporter.reading import is_stranger
 from vpopsql.exporter.removals import owners_of, removed_since
 from vpopsql.model import HostRole, Revision
 from vpopsql.touched import Touched
