@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from vpopsql.cli import load_config
+from vpopsql.cli import load_config, printable
 from vpopsql.cli.follow import follow
 from vpopsql.cli.hooks import hooks, tell
 
@@ -176,21 +176,21 @@ def _plan_as_text(comparison: "Comparison", reasons: "Reasons", *, summary: bool
         for reason in why.reasons[:_REASONS_SHOWN]:
             at = f"{reason.at:%Y-%m-%d %H:%M:%S}Z"
             click.echo(
-                _printable(f"  because: {at} {reason.actor}: {reason.action} {reason.object}")
+                printable(f"  because: {at} {reason.actor}: {reason.action} {reason.object}")
             )
         if len(why.reasons) > _REASONS_SHOWN:
             click.echo(f"  because: and {len(why.reasons) - _REASONS_SHOWN} more changes before")
         if why.note:
             click.echo(f"  note: {why.note}")
     for path in comparison.extra:
-        click.echo(f"{_printable(path)}: not in the database, stays as it is", err=True)
+        click.echo(f"{printable(path)}: not in the database, stays as it is", err=True)
     for (code, text), addresses in _grouped(comparison.warnings()).items():
         click.echo(f"warning: {code}: {text}")
         if shown := [address for address in addresses if address][:_ADDRESSES_SHOWN]:
             more = (
                 f" and {len(addresses) - len(shown)} more" if len(addresses) > len(shown) else ""
             )
-            click.echo(_printable(f"  {', '.join(shown)}{more}"))
+            click.echo(printable(f"  {', '.join(shown)}{more}"))
     at = f"at revision {comparison.snapshot.revision}"
     click.echo(
         f"{_files(number)} would change, {at}: `vpopsql export apply --plan {comparison.digest}`"
@@ -244,9 +244,9 @@ def _change(change: "Change", *, summary: bool) -> dict[str, Any]:
 def _print_change(change: "Change", *, summary: bool) -> None:
     from vpopsql.exporter.diff import unified
 
-    click.echo(_printable(f"{change.kind}: {change.path}"))
+    click.echo(printable(f"{change.kind}: {change.path}"))
     for line in () if summary else unified(change):
-        click.echo(_printable(line))
+        click.echo(printable(line))
 
 
 def _described(applied: "Applied") -> dict[str, Any]:
@@ -261,11 +261,11 @@ def _described(applied: "Applied") -> dict[str, Any]:
 
 def _print_applied(applied: "Applied") -> None:
     for path in applied.changed:
-        click.echo(_printable(path))
+        click.echo(printable(path))
     for path in applied.extra:
-        click.echo(f"{_printable(path)}: not in the database, left as it is", err=True)
+        click.echo(f"{printable(path)}: not in the database, left as it is", err=True)
     for path in applied.swept:
-        click.echo(f"{_printable(path)}: half-written by a killed process, removed", err=True)
+        click.echo(f"{printable(path)}: half-written by a killed process, removed", err=True)
 
 
 def _counted(applied: "Applied") -> str:
@@ -279,7 +279,3 @@ def _files(number: int) -> str:
 
 def _print_json(value: object) -> None:
     click.echo(json.dumps(value, indent=2))
-
-
-def _printable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()
