@@ -106,9 +106,14 @@ def apply(ctx: click.Context, output: str, planned: str | None) -> None:
 @export.command()
 @click.argument("generation", type=click.IntRange(min=0), required=False)
 @click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
+@click.option(
+    "--force", is_flag=True, help="Even if mail of names that are accepted now would bounce then."
+)
 @_format("table", "json")
 @click.pass_context
-def rollback(ctx: click.Context, generation: int | None, output: str, *, dry_run: bool) -> None:
+def rollback(
+    ctx: click.Context, generation: int | None, output: str, *, dry_run: bool, force: bool
+) -> None:
     """Give every file the content it had at the end of GENERATION, of the one before by default.
 
     The database is not asked and not changed: the next `apply` brings the files back to it.
@@ -126,7 +131,7 @@ def rollback(ctx: click.Context, generation: int | None, output: str, *, dry_run
             _print_change(change, summary=False)
         click.echo(f"{_files(len(changes))} would change")
         return
-    number, applied = exporter.roll_back(config, generation)
+    number, applied = exporter.roll_back(config, generation, may_strand=force)
     if output == "json":
         _print_json({"generation": number} | _described(applied))
     else:
