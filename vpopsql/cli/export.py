@@ -56,13 +56,14 @@ def plan(ctx: click.Context, output: str, *, summary: bool) -> None:
     """
     from vpopsql.db import Database
     from vpopsql.exporter import apply as exporter
+    from vpopsql.exporter.locking import explained
     from vpopsql.exporter.reasons import Reasons
 
     config = load_config(ctx)
     database = Database(config.database.url, busy_timeout_s=config.database.busy_timeout_s)
     try:
         database.require_schema()
-        with exporter.explained(config.paths):
+        with explained(config.paths):
             comparison = exporter.plan(database, config)
             with database.reader() as session:
                 reasons = Reasons(session)

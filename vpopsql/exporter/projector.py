@@ -20,7 +20,9 @@ from vpopsql.config import Config
 from vpopsql.db import Database
 from vpopsql.errors import ExportFailed, VpopsqlError
 from vpopsql.exporter import position
-from vpopsql.exporter.apply import explained, follow, newest_export
+from vpopsql.exporter.apply import follow
+from vpopsql.exporter.locking import explained
+from vpopsql.exporter.reading import newest_export
 from vpopsql.model import HostRole, Revision
 from vpopsql.touched import Touched
 from vpopsql.tree import Tree

@@ -15,8 +15,9 @@ from vpopsql.config import Config
 from vpopsql.errors import ExportFailed
 from vpopsql.exporter import render
 from vpopsql.exporter.accepted import Accepted, host_of
-from vpopsql.exporter.apply import LOCK_TIMEOUT_S, Applied, explained, locked, restore
+from vpopsql.exporter.apply import LOCK_TIMEOUT_S, Applied, restore
 from vpopsql.exporter.generations import Generation, Generations, Kept
+from vpopsql.exporter.locking import explained, locked
 from vpopsql.exporter.plan import Change, Content
 from vpopsql.exporter.render import Link
 from vpopsql.qmail import cdb

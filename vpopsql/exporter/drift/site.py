@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterable
 from vpopsql.config import Paths
 from vpopsql.directory import Directory, name_of
 from vpopsql.exporter import render
-from vpopsql.exporter.apply import RELOAD_MARKER, with_locals_of_the_host
+from vpopsql.exporter.accepted import with_locals_of_the_host
+from vpopsql.exporter.apply import RELOAD_MARKER
 from vpopsql.exporter.drift import kinds
 from vpopsql.exporter.drift.codes import Code
 from vpopsql.exporter.drift.content import concerns
