@@ -20,7 +20,8 @@ from vpopsql.config import Config, Export, Paths
 from vpopsql.db import Database
 from vpopsql.errors import ExportFailed
 from vpopsql.exporter import programs
-from vpopsql.exporter.apply import COMPILE_MARKER, Applied, apply
+from vpopsql.exporter.apply import Applied, apply, plan
+from vpopsql.exporter.render import COMPILE_MARKER
 from vpopsql.model import DomainName, Revision
 from vpopsql.qmail import cdb
 
@@ -97,6 +98,19 @@ def test_qmail_newu_is_run_for_changes_only(
 
     assert again.changed == ()
     assert runs_of(newu) == 2
+
+
+def test_a_plan_shows_what_qmail_newu_will_compile(
+    site: Database, export: Exporter, root: Path, program: Programs
+) -> None:
+    failing = program("exit 111")
+    config = Config(paths=Paths(root=str(root)), export=Export(newu_command=failing))
+    with pytest.raises(ExportFailed):
+        export(newu_command=failing)
+
+    changes = list(plan(site, config).changes())
+
+    assert "/var/qmail/users/cdb" in [change.path for change in changes]
 
 
 @pytest.mark.parametrize(

@@ -78,9 +78,6 @@ from vpopsql.tree import TEMP_PREFIX, Owner, Tree, Write
 RELOAD_MARKER = "control/.vpopsql-reload"
 """Below qmail's directory while qmail-send may not have read what was written for it."""
 
-COMPILE_MARKER = "users/.vpopsql-newu"
-"""Below qmail's directory while the cdb of users/assign may be older than the text."""
-
 LOCK_TIMEOUT_S = 600.0
 """How long an apply waits for another one."""
 
@@ -342,7 +339,7 @@ class _Apply:
                 self._files = files or {}
                 return files is not None
             text = partial.assigned(old[render.ASSIGN], changed)
-        if text != old[render.ASSIGN] or self._tree.exists(f"{qmail}/{COMPILE_MARKER}"):
+        if text != old[render.ASSIGN] or self._tree.exists(f"{qmail}/{render.COMPILE_MARKER}"):
             self._files[path] = text
         return text is not None
 
@@ -352,7 +349,7 @@ class _Apply:
         path = f"{self._paths.qmail}/{render.ASSIGN}"
         if data := self._files.get(path):
             # Nobody looks at the cdb again if this ends in between.
-            self._tree.write(f"{self._paths.qmail}/{COMPILE_MARKER}", b"")
+            self._tree.write(f"{self._paths.qmail}/{render.COMPILE_MARKER}", b"")
             if not self._export.newu_command:
                 cdb_path = f"{self._paths.qmail}/{render.assign_cdb(self._export)}"
                 self._files[cdb_path] = assign.compile_text(data)
@@ -442,7 +439,9 @@ class _Apply:
 
     def _assign(self) -> None:
         cdb_file = render.assign_cdb(self._export)
-        path, marker = (f"{self._paths.qmail}/{file}" for file in (cdb_file, COMPILE_MARKER))
+        path, marker = (
+            f"{self._paths.qmail}/{file}" for file in (cdb_file, render.COMPILE_MARKER)
+        )
         if not self._export.newu_command:
             self._put(render.ASSIGN, cdb_file)
             if self._tree.exists(marker):

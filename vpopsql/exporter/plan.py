@@ -16,6 +16,7 @@ from vpopsql.exporter import render
 from vpopsql.exporter.delivery import Warned, delivery_warnings
 from vpopsql.exporter.render import Link
 from vpopsql.exporter.snapshot import DomainState, Snapshot
+from vpopsql.qmail import assign
 from vpopsql.tree import TEMP_PREFIX, EntryType, File, LinkInPath, Owner, Tree
 
 Content = bytes | Link
@@ -101,6 +102,20 @@ class Comparison:
         for path, data in self.files.items():
             owner = self.owner if path.startswith(vpopmail) else None
             yield from self._compared(path, data, owner, None)
+        if self.snapshot.export.newu_command:
+            yield from self._of_newu()
+
+    def _of_newu(self) -> Iterator[Change]:
+        """Return what qmail-newu will do to its cdb, if an apply runs it."""
+        qmail = self.snapshot.paths.qmail
+        path, text = (
+            f"{qmail}/{render.assign_cdb(self.snapshot.export)}",
+            f"{qmail}/{render.ASSIGN}",
+        )
+        is_due = not self.tree.exists(path) or self.tree.exists(f"{qmail}/{render.COMPILE_MARKER}")
+        if is_due or any(self._compared(text, self.files[text], None, None)):
+            after = assign.compile_text(self.files[text] or b"")
+            yield from self._compared(path, after, None, None)
 
     def _of_domain(self, domain: DomainState) -> Iterator[Change]:
         files = render.domain_files(domain, self.snapshot.paths.vpopmail)

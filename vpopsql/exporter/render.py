@@ -38,6 +38,9 @@ ASSIGN = "users/assign"
 ASSIGN_CDB = "users/cdb"
 """As qmail has it; `assign_cdb` returns the name that is configured."""
 
+COMPILE_MARKER = "users/.vpopsql-newu"
+"""Below qmail's directory while the cdb of users/assign may be older than the text."""
+
 DIR_CONTROL = ".dir-control"
 FREE_BUCKETS = ".dir_control_free"
 LIMITS = ".qmailadmin-limits"

@@ -26,7 +26,7 @@ from vpopsql.db import Database
 from vpopsql.errors import VpopsqlError
 from vpopsql.exporter import render
 from vpopsql.exporter.accepted import Accepted
-from vpopsql.exporter.apply import COMPILE_MARKER, LEFTOVER_AGE_S, LOCK_TIMEOUT_S, follow
+from vpopsql.exporter.apply import LEFTOVER_AGE_S, LOCK_TIMEOUT_S, follow
 from vpopsql.exporter.drift.codes import RELAY, Code, Mend
 from vpopsql.exporter.drift.finding import Finding
 from vpopsql.exporter.drift.survey import NOBODYS, Progress, Report, homes_among, verify
@@ -257,7 +257,7 @@ class _Round:
         if users_cdb in {each.path for each in written}:
             # An equal text would be no reason to run qmail-newu.
             with self._locked():
-                self._tree.write(f"{self._paths.qmail}/{COMPILE_MARKER}", b"")
+                self._tree.write(f"{self._paths.qmail}/{render.COMPILE_MARKER}", b"")
         follow(self._database, self._config, touched)
 
     def _why_not(self, finding: Finding) -> str:
