@@ -444,6 +444,18 @@ def test_a_write_that_fails_leaves_the_old_content_and_nothing_else(
     assert names(root) == ["dir", "file"]
 
 
+def test_a_file_in_pieces_that_fails_is_named_and_leaves_nothing(tree: Tree, root: Path) -> None:
+    with (
+        failing("fsync", errno.ENOSPC),
+        pytest.raises(OSError, match=r".") as error,
+        tree.create("/new") as file,
+    ):
+        file.write(b"new")
+
+    assert (error.value.errno, error.value.filename) == (errno.ENOSPC, "/new")
+    assert names(root) == ["dir", "file"]
+
+
 @pytest.mark.parametrize(
     "name, number", [("write", errno.ENOSPC), ("fsync", errno.EIO), ("rename", errno.EIO)]
 )

@@ -75,6 +75,19 @@ def test_what_has_no_row_is_said_aside(vpopsql: Command, root: Path) -> None:
     assert done.returncode == 0
 
 
+def test_a_path_does_not_reach_the_terminal_as_it_is(vpopsql: Command, root: Path) -> None:
+    vpopsql("export", "apply")
+    directory = f"{root}/home/vpopmail/domains/example.com"
+    (Path(os.fsdecode(os.fsencode(directory) + b"/.qmail-\xff\x1b[2J\n"))).touch()
+
+    planned = vpopsql("export", "plan")
+    applied = vpopsql("export", "apply")
+
+    shown = "/home/vpopmail/domains/example.com/.qmail-\\udcff\\x1b[2J\\n: not in the database,"
+    assert planned.stderr == f"{shown} stays as it is\n"
+    assert applied.stderr == f"{shown} left as it is\n"
+
+
 def test_what_a_killed_process_left_is_removed_and_said_aside(
     vpopsql: Command, root: Path
 ) -> None:

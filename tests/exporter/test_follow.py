@@ -3,6 +3,7 @@
 import contextlib
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from sqlalchemy import delete, select, update
 from tests.daemon.conversations import EXAMPLE, POSTMASTER, SYSTEM, Site, Talk, make_site
 from tests.databases import Backend
 from tests.exporter.following import ACCEPTED, at, files, only, wanted
+from vpopsql import trash
 from vpopsql.db import Database
 from vpopsql.errors import DatabaseRefused, DatabaseUnavailable, ExportFailed
 from vpopsql.exporter import hosts
@@ -19,6 +21,7 @@ from vpopsql.exporter.apply import apply
 from vpopsql.exporter.follower import Follower
 from vpopsql.exporter.projector import Projector
 from vpopsql.model import Export, Host, HostRole, Mailbox, Revision
+from vpopsql.tree import Tree
 
 RCPTHOSTS = "var/qmail/control/rcpthosts"
 
@@ -124,20 +127,26 @@ def test_what_concerns_one_domain_does_not_touch_the_files_of_the_site(
     assert not untouched.exists()
 
 
+@pytest.mark.parametrize("delivery", ["vdelivermail", "exact"])
 def test_many_changes_while_it_was_away_leave_the_files_that_an_export_would_write(
-    site: Site, follower: Follow, talk: Talk, root: Path, tmp_path: Path
+    site: Site, talk: Talk, root: Path, tmp_path: Path, delivery: str
 ) -> None:
-    follower().catch_up()
+    export = replace(site.config.export, delivery=delivery, exact_despite_quota=True)
+    config = at(root, replace(site.config, export=export))
+    here = Follower(site.database, config, "mx1.example", HostRole.MAIL)
+    here.catch_up()
     talk.ask("add_domain new.example pw", "add_user joe@new.example pw")
     talk.ask("add_alias info@new.example joe@example.com")
     talk.ask("add_alias_domain also.example new.example")
     talk.ask("del_user bob@example.com", "add_alias gone@example.com joe@example.com")
     talk.ask("delete_alias gone@example.com")
     talk.ask("add_domain short.example pw", "del_domain short.example")
+    here.catch_up()
+    talk.ask("add_user jim@new.example pw", "add_alias jim@new.example joe@example.com")
 
-    follower().catch_up()
+    here.catch_up()
 
-    expected = wanted(site.database, site.config, tmp_path / "fresh")
+    expected = wanted(site.database, config, tmp_path / "fresh")
     assert "/home/vpopmail/domains/new.example/.qmail-info" in expected
     assert files(root) == expected
 
@@ -188,6 +197,42 @@ def test_the_home_of_a_deleted_mailbox_goes_to_this_hosts_trash(
     assert not home.exists()
     (kept,) = (root / "home/vpopmail/trash").glob("*/bob/Maildir/new/1")
     assert kept.is_file()
+
+
+def test_a_new_mailbox_has_a_home_on_every_mail_host(
+    follower: Follow, talk: Talk, root: Path
+) -> None:
+    follower().catch_up()
+    talk.ask("add_user joe@example.com pw", "add_domain new.example pw")
+
+    follower().catch_up()
+
+    domains = root / "home/vpopmail/domains"
+    assert (domains / "example.com/joe/Maildir/new").is_dir()
+    assert (domains / "new.example/postmaster/Maildir/cur").is_dir()
+
+
+@on_sqlite
+def test_what_is_restored_comes_out_of_every_hosts_trash(
+    site: Site, follower: Follow, talk: Talk, root: Path
+) -> None:
+    talk.ask("add_domain new.example pw")
+    follower().catch_up()
+    mail = root / "home/vpopmail/domains/new.example/postmaster/Maildir/new/1"
+    mail.parent.mkdir(parents=True)
+    mail.touch()
+    talk.ask("del_domain new.example")
+    follower().catch_up()
+    was_there = mail.exists()
+    with site.database.writer() as session:
+        (entry,) = trash.list_entries(session, Tree(site.root))
+        trash.restore(session, Tree(site.root), entry.id, "test")
+
+    follower().catch_up()
+
+    assert not was_there
+    assert mail.exists()
+    assert (root / "home/vpopmail/domains/new.example/vpasswd").is_file()
 
 
 @on_sqlite

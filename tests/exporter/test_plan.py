@@ -270,3 +270,25 @@ def test_no_password_is_shown() -> None:
     assert "+joe:* (another one):1:0:Joe:/d/joe:NOQUOTA:*" in shown
     assert "-ann:*:1:0:Ann:/d/ann:NOQUOTA" in shown
     assert "+ann:*:1:0:Ann:/d/ann:1000S" in shown
+
+
+def test_a_clear_password_with_colons_is_not_shown() -> None:
+    line = "alice:$1$Grain$X:1:0:Alice:/d/alice:NOQUOTA:"
+    change = Change("/d/vpasswd", f"{line}so:se cret\n".encode(), f"{line}so:other\n".encode())
+
+    assert list(unified(change))[2:] == [
+        "@@ -1 +1 @@",
+        "-alice:*:1:0:Alice:/d/alice:NOQUOTA:*",
+        "+alice:*:1:0:Alice:/d/alice:NOQUOTA:* (another one)",
+    ]
+
+
+def test_what_is_no_line_of_an_account_is_not_shown() -> None:
+    line = "alice:*:1:0:Alice:/d/alice:NOQUOTA\n"
+    change = Change("/d/vpasswd", b"$1$Grain$X:1:0\n" + line.encode(), line.encode())
+
+    assert list(unified(change))[2:] == [
+        "@@ -1,2 +1 @@",
+        "-(no line of an account)",
+        " alice:*:1:0:Alice:/d/alice:NOQUOTA",
+    ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from vpopsql.cli import load_config
+from vpopsql.cli import load_config, printable
 from vpopsql.cli.follow import follow
 from vpopsql.cli.hooks import hooks, tell
 
@@ -107,9 +107,14 @@ def apply(ctx: click.Context, output: str, planned: str | None) -> None:
 @export.command()
 @click.argument("generation", type=click.IntRange(min=0), required=False)
 @click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
+@click.option(
+    "--force", is_flag=True, help="Even if mail of names that are accepted now would bounce then."
+)
 @_format("table", "json")
 @click.pass_context
-def rollback(ctx: click.Context, generation: int | None, output: str, *, dry_run: bool) -> None:
+def rollback(
+    ctx: click.Context, generation: int | None, output: str, *, dry_run: bool, force: bool
+) -> None:
     """Give every file the content it had at the end of GENERATION, of the one before by default.
 
     The database is not asked and not changed: the next `apply` brings the files back to it.
@@ -127,7 +132,7 @@ def rollback(ctx: click.Context, generation: int | None, output: str, *, dry_run
             _print_change(change, summary=False)
         click.echo(f"{_files(len(changes))} would change")
         return
-    number, applied = exporter.roll_back(config, generation)
+    number, applied = exporter.roll_back(config, generation, may_strand=force)
     if output == "json":
         _print_json({"generation": number} | _described(applied))
     else:
@@ -177,21 +182,21 @@ def _plan_as_text(comparison: "Comparison", reasons: "Reasons", *, summary: bool
         for reason in why.reasons[:_REASONS_SHOWN]:
             at = f"{reason.at:%Y-%m-%d %H:%M:%S}Z"
             click.echo(
-                _printable(f"  because: {at} {reason.actor}: {reason.action} {reason.object}")
+                printable(f"  because: {at} {reason.actor}: {reason.action} {reason.object}")
             )
         if len(why.reasons) > _REASONS_SHOWN:
             click.echo(f"  because: and {len(why.reasons) - _REASONS_SHOWN} more changes before")
         if why.note:
             click.echo(f"  note: {why.note}")
     for path in comparison.extra:
-        click.echo(f"{_printable(path)}: not in the database, stays as it is", err=True)
+        click.echo(f"{printable(path)}: not in the database, stays as it is", err=True)
     for (code, text), addresses in _grouped(comparison.warnings()).items():
         click.echo(f"warning: {code}: {text}")
         if shown := [address for address in addresses if address][:_ADDRESSES_SHOWN]:
             more = (
                 f" and {len(addresses) - len(shown)} more" if len(addresses) > len(shown) else ""
             )
-            click.echo(_printable(f"  {', '.join(shown)}{more}"))
+            click.echo(printable(f"  {', '.join(shown)}{more}"))
     at = f"at revision {comparison.snapshot.revision}"
     click.echo(
         f"{_files(number)} would change, {at}: `vpopsql export apply --plan {comparison.digest}`"
@@ -245,9 +250,9 @@ def _change(change: "Change", *, summary: bool) -> dict[str, Any]:
 def _print_change(change: "Change", *, summary: bool) -> None:
     from vpopsql.exporter.diff import unified
 
-    click.echo(_printable(f"{change.kind}: {change.path}"))
+    click.echo(printable(f"{change.kind}: {change.path}"))
     for line in () if summary else unified(change):
-        click.echo(_printable(line))
+        click.echo(printable(line))
 
 
 def _described(applied: "Applied") -> dict[str, Any]:
@@ -262,11 +267,11 @@ def _described(applied: "Applied") -> dict[str, Any]:
 
 def _print_applied(applied: "Applied") -> None:
     for path in applied.changed:
-        click.echo(_printable(path))
+        click.echo(printable(path))
     for path in applied.extra:
-        click.echo(f"{_printable(path)}: not in the database, left as it is", err=True)
+        click.echo(f"{printable(path)}: not in the database, left as it is", err=True)
     for path in applied.swept:
-        click.echo(f"{_printable(path)}: half-written by a killed process, removed", err=True)
+        click.echo(f"{printable(path)}: half-written by a killed process, removed", err=True)
 
 
 def _counted(applied: "Applied") -> str:
@@ -280,7 +285,3 @@ def _files(number: int) -> str:
 
 def _print_json(value: object) -> None:
     click.echo(json.dumps(value, indent=2))
-
-
-def _printable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()
