@@ -25,7 +25,7 @@ from scripts.benchmarks.databases import BACKENDS
 from scripts.sites import people
 from scripts.sites.chance import numbers
 from scripts.sites.synthesis import Size, Synthesis
-from vpopsql.bulk import insert_rows
+from vpopsql.bulk import insert_rows, take_ids
 from vpopsql.config import Config, Export, Paths
 from vpopsql.db import Database
 from vpopsql.exporter import render
@@ -120,11 +120,12 @@ def _fill(url: str, domains: int, lines: int) -> None:
     try:
         with database.writer() as session:
             tables = Base.metadata.tables
+            with_ids = [*zip(take_ids(session, tables["domains"], domains), heads, strict=True)]
             insert_rows(
                 session,
                 tables["domains"],
                 ("id", "directory", "uid", "gid", "catchall"),
-                ((at, h.directory, 89, 89, CatchAll.BOUNCE) for at, h in enumerate(heads, 1)),
+                ((at, h.directory, 89, 89, CatchAll.BOUNCE) for at, h in with_ids),
             )
             insert_rows(
                 session,
@@ -132,7 +133,7 @@ def _fill(url: str, domains: int, lines: int) -> None:
                 ("name", "domain_id", "is_alias", "sort_key", "in_morercpthosts"),
                 (
                     (h.name, at, False, sort_key(h.name), at > render.RCPTHOSTS_LINES)
-                    for at, h in enumerate(heads, 1)
+                    for at, h in with_ids
                 ),
             )
             insert_rows(
@@ -141,7 +142,7 @@ def _fill(url: str, domains: int, lines: int) -> None:
                 ("domain_id", "name", "password_hash", "comment", "directory", "quota_text"),
                 (
                     (at, user, "*", "", f"{head.directory}/{user}", "NOQUOTA")
-                    for at, head in enumerate(heads, 1)
+                    for at, head in with_ids
                     for user in people.user_names(
                         numbers(at, "users"), lines * at // domains - lines * (at - 1) // domains
                     )

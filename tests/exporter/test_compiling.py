@@ -248,6 +248,9 @@ def test_the_real_programs_make_what_we_make(site: Database, tmp_path: Path) -> 
     )
     paths = Paths(vpopmail=str(tmp_path / "vpopmail"), qmail=REAL_QMAIL)
 
+    shutil.rmtree(f"{REAL_QMAIL}/users", ignore_errors=True)
+    shutil.rmtree(f"{REAL_QMAIL}/control", ignore_errors=True)
+
     apply(site, Config(paths=paths, export=by_us))
     made_by_us = files_below(Path(REAL_QMAIL))
     for_programs = [made_by_us[f"/{name}"] for name in ("users/cdb", "control/morercpthosts.cdb")]
