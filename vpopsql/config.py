@@ -473,6 +473,19 @@ class Trash:
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """Which snapshots `vpopsql usage prune` leaves; the newest of each mailbox stays always."""
+
+    keep_all_days: int = _key(
+        35, _integer(1, 36_500), "So long all of them; after that the last of each week."
+    )
+    keep_weekly_days: int = _key(
+        365, _integer(1, 36_500), "So long one a week; after that the last of each month."
+    )
+    keep_days: int = _key(1095, _integer(0, 36_500), "So long one a month; 0: for ever.")
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     """What is logged, and how."""
 
@@ -502,6 +515,7 @@ class Config:
     dotqmail: DotQmail = field(default_factory=DotQmail)
     lists: Lists = field(default_factory=Lists)
     trash: Trash = field(default_factory=Trash)
+    usage: Usage = field(default_factory=Usage)
     log: Log = field(default_factory=Log)
     origins: Mapping[str, str] = field(
         default_factory=lambda: MappingProxyType({}), repr=False, compare=False
@@ -521,6 +535,7 @@ _SECTIONS: Mapping[str, type[Any]] = MappingProxyType(
         "dotqmail": DotQmail,
         "lists": Lists,
         "trash": Trash,
+        "usage": Usage,
         "log": Log,
     }
 )
