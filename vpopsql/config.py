@@ -120,15 +120,17 @@ def _directory(*, may_be_empty: bool = False) -> _Kind:
     return _Kind(f"an absolute directory without `..` and colons{empty}", accept)
 
 
-def _listen_address() -> _Kind:
-    def accept(value: object) -> Address:
-        if isinstance(value, str):
-            found = re.fullmatch(r"(?:\[([\w:.%]+)\]|([\w.-]+)):(\d{1,5})", value, re.ASCII)
-            if found and int(found[3]) < 2**16:
-                return Address(found[1] or found[2], int(found[3]))
-        raise ValueError
+def listen_address(value: object) -> Address:
+    """Return the address that a text stands for. :raises ValueError: for none."""
+    if isinstance(value, str):
+        found = re.fullmatch(r"(?:\[([\w:.%]+)\]|([\w.-]+)):(\d{1,5})", value, re.ASCII)
+        if found and int(found[3]) < 2**16:
+            return Address(found[1] or found[2], int(found[3]))
+    raise ValueError
 
-    return _Kind("host:port or [IPv6 address]:port; port 0 takes a free one", accept)
+
+def _listen_address() -> _Kind:
+    return _Kind("host:port or [IPv6 address]:port; port 0 takes a free one", listen_address)
 
 
 def _command() -> _Kind:
