@@ -94,6 +94,6 @@ def _escaped(text: str) -> str:
 
 
 def _number(value: float) -> str:
-    if value == math.inf:
-        return "+Inf"
+    if math.isinf(value):
+        return "+Inf" if value > 0 else "-Inf"
     return str(int(value)) if value == int(value) else repr(value)

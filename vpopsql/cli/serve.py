@@ -116,5 +116,5 @@ def _metrics_of(service: Service, address: Address | None) -> Iterator[None]:
         scraping.served(address, lambda: scraping.page(service.metrics, database)) as there,
     ):
         log = structlog.get_logger("vpopsql.metrics")
-        log.info("listening", address=there.host, port=there.port)
+        log.info("serving metrics", address=there.host, port=there.port)
         yield
