@@ -11,13 +11,25 @@ from sqlalchemy import delete, select
 
 from tests import factories
 from tests.usage.conftest import maildir
+from vpopsql import trash
 from vpopsql.config import Config
 from vpopsql.db import Database
 from vpopsql.errors import NoSuchDomain
-from vpopsql.model import DomainUsage, Mailbox, MailboxUsage, UsageSource, utc_now
+from vpopsql.model import (
+    DomainUsage,
+    Flag,
+    Mailbox,
+    MailboxUsage,
+    TrashEntry,
+    UsageSource,
+    utc_now,
+)
+from vpopsql.services.rights import Actor
+from vpopsql.tree import Tree
 from vpopsql.usage import scan as scanning
 from vpopsql.usage.scan import Failure, Summary, Wanted, scan
 
+ADMIN = Actor(1, "admin", 1, "root.example", "/d", "/d/admin", Flag.SA_ADMIN, "/home/vpopmail")
 HOUR = timedelta(hours=1)
 NO_CAROL = "/home/vpopmail/domains/half.example/dave/Maildir: No such file or directory"
 
@@ -227,3 +239,20 @@ def test_a_scan_of_a_root_that_is_gone_measures_nothing(
 
     assert (summary.measured, len(summary.failures)) == (0, 4)
     assert mailboxes(site) == []
+
+
+def test_a_mailbox_that_comes_back_from_the_trash_has_its_snapshots(
+    site: Database, settings: Config, root: Path
+) -> None:
+    scan(site, settings, Wanted(domain="full.example"))
+    tree = Tree(root)
+    with site.writer() as session:
+        kept = trash.prepare_user(session, tree, ADMIN, "alice", "full.example")
+        session.execute(delete(Mailbox).where(Mailbox.name == "alice"))
+    kept.move(tree)
+
+    with site.writer() as session:
+        entry = session.scalars(select(TrashEntry.id)).one()
+        trash.restore(session, tree, entry, "test")
+
+    assert ("alice", 300, 2, UsageSource.COUNT) in mailboxes(site)
