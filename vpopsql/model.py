@@ -598,6 +598,54 @@ class Host(Base):
     """Why its files are not as the database says; NULL: they are, or will be in a moment."""
 
 
+class UsageSource(enum.StrEnum):
+    """How a mailbox's use was found out."""
+
+    MAILDIRSIZE = "maildirsize"
+    """By the sums of its maildirsize file."""
+    COUNT = "count"
+    """By looking at its messages."""
+
+
+class MailboxUsage(Base):
+    """What a mailbox held at one time."""
+
+    __tablename__ = "mailbox_usage"
+    __table_args__ = (
+        Index("ix_mailbox_usage_mailbox_id_measured_at", "mailbox_id", "measured_at"),
+        CheckConstraint("bytes >= 0 AND messages >= 0", name="sizes"),
+    )
+
+    id: Mapped[serial_pk]
+    mailbox_id: Mapped[int] = mapped_column(ForeignKey("mailboxes.id", ondelete="CASCADE"))
+    measured_at: Mapped[when]
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    messages: Mapped[int] = mapped_column(BigInteger)
+    source: Mapped[UsageSource] = mapped_column(_choice(UsageSource, "source"))
+
+
+class DomainUsage(Base):
+    """What a domain held at one time; the row outlives the domain."""
+
+    __tablename__ = "domain_usage"
+    __table_args__ = (
+        Index("ix_domain_usage_domain_measured_at", "domain", "measured_at"),
+        CheckConstraint("measured >= 0 AND measured <= mailboxes", name="measured"),
+    )
+
+    id: Mapped[serial_pk]
+    domain: Mapped[str] = mapped_column(NameText(255))
+    """The name of the real domain, as it then was."""
+    measured_at: Mapped[when]
+    mailboxes: Mapped[int]
+    measured: Mapped[int]
+    """Mailboxes of these that could be measured: the sums are of them alone."""
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    messages: Mapped[int] = mapped_column(BigInteger)
+    aliases: Mapped[int]
+    """``.qmail-NAME`` files of the domain."""
+
+
 class SchemaGuard(Base):
     """The oldest code that may open this database: exactly one row."""
 

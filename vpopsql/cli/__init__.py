@@ -30,8 +30,10 @@ _COMMANDS = {
     "export": ("vpopsql.cli.export", "export"),
     "hosts": ("vpopsql.cli.hosts", "hosts"),
     "import": ("vpopsql.cli.import_", "import_"),
+    "metrics": ("vpopsql.cli.metrics", "metrics"),
     "serve": ("vpopsql.cli.serve", "serve"),
     "trash": ("vpopsql.cli.trash", "trash"),
+    "usage": ("vpopsql.cli.usage", "usage"),
     "verify": ("vpopsql.cli.verify", "verify"),
 }
 
