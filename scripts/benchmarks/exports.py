@@ -30,7 +30,7 @@ from vpopsql.config import Config, Export, Paths
 from vpopsql.db import Database
 from vpopsql.exporter import render
 from vpopsql.exporter.apply import follow
-from vpopsql.exporter.snapshot import take
+from vpopsql.exporter.snapshot import RCPTHOSTS_LINES, take
 from vpopsql.model import Base, CatchAll, Domain, DomainName, Flag, Mailbox, SiteSetting
 from vpopsql.names import sort_key
 from vpopsql.qmail import assign
@@ -132,7 +132,7 @@ def _fill(url: str, domains: int, lines: int) -> None:
                 tables["domain_names"],
                 ("name", "domain_id", "is_alias", "sort_key", "in_morercpthosts"),
                 (
-                    (h.name, at, False, sort_key(h.name), at > render.RCPTHOSTS_LINES)
+                    (h.name, at, False, sort_key(h.name), at > RCPTHOSTS_LINES)
                     for at, h in with_ids
                 ),
             )
