@@ -488,6 +488,8 @@ class Tree:
             error.filename = path
             error.filename2 = None
             raise
+        except LinkInPath as error:
+            raise LinkInPath(f"{path}: {error}") from None
 
     def _stage(self, write: Write) -> _Staged | None:
         """Write a new content under a temporary name; None if the file is as wanted."""

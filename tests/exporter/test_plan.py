@@ -146,6 +146,17 @@ def test_a_missing_directory_is_to_be_made_with_all_its_files(
     assert {change.kind for change in changes} == {Kind.NEW}
 
 
+def test_a_link_in_the_place_of_a_directory_is_named_with_its_whole_path(
+    site: Database, config: Config, export: Exporter, root: Path
+) -> None:
+    export()
+    (root / DIRECTORY[1:]).rename(root / "moved")
+    (root / DIRECTORY[1:]).symlink_to(root / "moved")
+
+    with pytest.raises(ExportFailed, match=f"{DIRECTORY}: a symbolic link is not followed"):
+        export()
+
+
 def test_an_apply_of_an_outdated_plan_writes_nothing(
     site: Database, config: Config, export: Exporter, root: Path
 ) -> None:

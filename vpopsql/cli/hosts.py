@@ -52,6 +52,8 @@ def hosts(ctx: click.Context, output: str, stale_after_s: float, forget: str | N
     else:
         for each in found:
             click.echo(printable(_line(each)))
+        if not found:
+            click.echo("no host follows this database: see `vpopsql export follow`", err=True)
     ctx.exit(1 if any(each.is_stale for each in found) else 0)
 
 

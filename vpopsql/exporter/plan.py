@@ -17,7 +17,7 @@ from vpopsql.exporter.delivery import Warned, delivery_warnings
 from vpopsql.exporter.render import Link
 from vpopsql.exporter.snapshot import DomainState, Snapshot
 from vpopsql.qmail import assign
-from vpopsql.tree import TEMP_PREFIX, EntryType, File, LinkInPath, Owner, Tree
+from vpopsql.tree import TEMP_PREFIX, EntryType, File, Owner, Tree
 
 Content = bytes | Link
 
@@ -160,17 +160,11 @@ class Comparison:
             before = Link(self.tree.read_link(path))
         elif type_ is not None:
             with suppress(FileNotFoundError, NotADirectoryError):
-                was = self._loaded(path)
+                was = self.tree.load(path)
                 before = was.data
         new_owner = owner if was and owner != was.owner and os.geteuid() == 0 else None
         if before != after or (new_owner and isinstance(after, bytes)):
             yield Change(path, before, after, domain, was, new_owner)
-
-    def _loaded(self, path: str) -> File:
-        try:
-            return self.tree.load(path)
-        except LinkInPath as error:
-            raise LinkInPath(f"{path}: {error}") from None
 
 
 def _has_leftovers(entries: dict[str, EntryType] | None) -> bool:
