@@ -1,6 +1,7 @@
 """Generations: what an apply replaced comes back, in an order that loses no mail."""
 
 import gzip
+import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -199,6 +200,21 @@ def test_only_so_many_generations_are_kept(
     ]
     with pytest.raises(ExportFailed, match=r"generation 1 .* \(2 to 3\)"):
         roll_back(config, 1)
+
+
+def test_half_written_archives_are_removed_after_an_hour(
+    site: Database, export: Exporter, root: Path
+) -> None:
+    export()
+    left = root / KEPT / ".vpopsql-tmp-0"
+    left.touch()
+    os.utime(left, (0, 0))
+    add_domain(site, "new.net")
+
+    applied = export()
+
+    assert not left.exists()
+    assert applied.swept == (f"/{KEPT}/.vpopsql-tmp-0",)
 
 
 def test_without_an_apply_there_is_nothing_to_go_back_to(config: Config, root: Path) -> None:

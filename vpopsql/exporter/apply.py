@@ -285,7 +285,8 @@ class _Apply:
             self._refuse_to_drop(accepted)
         if self._comparison:
             changes = self._comparison.changes()
-            self._generations.keep(changes, self._snapshot.revision, "apply")
+            if self._generations.keep(changes, self._snapshot.revision, "apply"):
+                self._sweep(self._generations.directory)
         self._withdraw(accepted)
         self._make_home()
         self._sweep(f"{self._paths.vpopmail}/etc", self._paths.users, self._paths.control)

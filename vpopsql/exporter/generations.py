@@ -90,18 +90,19 @@ class _Draft:
 class Generations:
     """The generations of one host.
 
+    :ivar directory: where they lie, as a site path.
     :param keep: how many archives stay; the elder ones go when a new one is complete.
     """
 
     def __init__(self, tree: Tree, paths: Paths, keep: int) -> None:
         self._tree = tree
-        self._directory = f"{paths.users}/{DIRECTORY}"
+        self.directory = f"{paths.users}/{DIRECTORY}"
         self._keep = keep
 
     def all(self) -> list[Generation]:
         """Return them, the newest last."""
         try:
-            entries = self._tree.list(self._directory)
+            entries = self._tree.list(self.directory)
         except (FileNotFoundError, NotADirectoryError):
             return []
         found = (_DESCRIPTION.fullmatch(entry.name) for entry in entries)
@@ -118,7 +119,7 @@ class Generations:
             return None
         number = max((each.number for each in self.all()), default=0) + 1
         at = datetime.now(UTC).replace(microsecond=0)
-        self._tree.make_dir(self._directory, _DIRECTORY_MODE, parents=True)
+        self._tree.make_dir(self.directory, _DIRECTORY_MODE, parents=True)
         with self._archive(number) as archive:
             draft = _Draft(archive)
             draft.add(first)
@@ -193,7 +194,7 @@ class Generations:
             raise ExportFailed(f"{path}: no description of a generation: {error}") from error
 
     def _path(self, number: int, ending: str) -> str:
-        return f"{self._directory}/{number:06}.{ending}"
+        return f"{self.directory}/{number:06}.{ending}"
 
 
 _NAMES: Any = {
