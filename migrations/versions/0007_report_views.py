@@ -558,7 +558,8 @@ def of_history(sql: Dialect) -> dict[str, str]:
             """,
         "report_auth_activity": f"""
             SELECT {sql.day("a.at")} AS date, n.name AS domain,
-                NULLIF(a.service, 'any') AS service, a.remote_ip AS ip, count(*) AS distinct_users, max(a.at) AS last_at
+                NULLIF(a.service, 'any') AS service, a.remote_ip AS ip,
+                count(*) AS distinct_users, max(a.at) AS last_at
             FROM last_auths a JOIN mailboxes m ON m.id = a.mailbox_id
             JOIN domains d ON d.id = m.domain_id {REAL_NAME}
             WHERE a.remote_ip <> '0.0.0.0'

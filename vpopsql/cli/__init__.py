@@ -30,6 +30,7 @@ _COMMANDS = {
     "export": ("vpopsql.cli.export", "export"),
     "hosts": ("vpopsql.cli.hosts", "hosts"),
     "import": ("vpopsql.cli.import_", "import_"),
+    "report": ("vpopsql.cli.report", "report"),
     "serve": ("vpopsql.cli.serve", "serve"),
     "trash": ("vpopsql.cli.trash", "trash"),
     "verify": ("vpopsql.cli.verify", "verify"),

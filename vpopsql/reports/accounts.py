@@ -154,8 +154,11 @@ REPORTS = (
             truth("domain_bit", "whether the domain's limits set it for all", "no such limit"),
             truth("override", "whether the account's v_override keeps the domain's bits off"),
             truth("effective", "whether it holds"),
-            truth("differs_from_domain_default", "whether that is not what holds for the others",
-                  "no such limit"),
+            truth(
+                "differs_from_domain_default",
+                "whether that is not what holds for the others",
+                "no such limit",
+            ),
         ),
         ("domain", "address", "flag"),
         notes="Only bits that the account or its domain has are listed.",

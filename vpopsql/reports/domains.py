@@ -81,8 +81,11 @@ REPORTS = (
             DOMAIN,
             text("mode", "none and bounce: refused; delete, address, directory, dotqmail"),
             text("target", "the address or the directory", "none"),
-            truth("target_exists", "whether there is such a mailbox or alias here",
-                  "none, or elsewhere"),
+            truth(
+                "target_exists",
+                "whether there is such a mailbox or alias here",
+                "none, or elsewhere",
+            ),
             truth("target_over_quota", "whether that mailbox is full", "none, or unknown"),
         ),
         ("domain",),
@@ -105,8 +108,11 @@ REPORTS = (
         "name-clashes",
         "Which names cannot be told apart by vpopmail or qmail?",
         (
-            text("kind", "table: of domains, as vpopmail names a table for each; dotqmail: of"
-                 " `.qmail` files, where a dot is a colon"),
+            text(
+                "kind",
+                "table: of domains, as vpopmail names a table for each; dotqmail: of"
+                " `.qmail` files, where a dot is a colon",
+            ),
             DOMAIN,
             text("name", "one of the two"),
             text("other", "the other"),

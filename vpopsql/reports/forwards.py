@@ -89,7 +89,7 @@ REPORTS = (
             truth("keeps_copy", "whether a line of it delivers here"),
         ),
         ("domain", "address"),
-        notes="`vpopsql explain ADDRESS` shows each step. With `export.delivery = \"exact\"` the"
+        notes='`vpopsql explain ADDRESS` shows each step. With `export.delivery = "exact"` the'
         " same mailboxes are hidden.",
     ),
 )

@@ -14,8 +14,11 @@ REPORTS = (
             number("removed", "accounts deleted one by one, by the audit log"),
             number("aliases", "at the day's last measurement", "not measured"),
             size("used_bytes", "at the day's last measurement", "not measured"),
-            size("delta_bytes", "more than at the last measurement of an earlier day",
-                 "no two measurements"),
+            size(
+                "delta_bytes",
+                "more than at the last measurement of an earlier day",
+                "no two measurements",
+            ),
         ),
         ("-date", "domain"),
         as_of="date",
