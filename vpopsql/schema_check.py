@@ -21,7 +21,7 @@ _VIEWS = (
     "vlog",
     "relay",
 )
-_REPORTS = {
+REPORT_VIEWS = {
     **dict.fromkeys(
         (
             "report_mailboxes",
@@ -138,7 +138,7 @@ def expected(dialect: str) -> dict[Thing, str]:
     """Return what the migrations make besides tables, each with the migration's number."""
     return {
         **{Thing("view", view): "0002" for view in _VIEWS},
-        **{Thing("view", view): by for view, by in _REPORTS.items()},
+        **{Thing("view", view): by for view, by in REPORT_VIEWS.items()},
         **{Thing("function", name): by for name, by in _FUNCTIONS[dialect].items()},
         **{Thing("trigger", name, on): by for name, (on, by) in _TRIGGERS[dialect].items()},
         **{

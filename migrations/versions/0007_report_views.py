@@ -326,7 +326,7 @@ def of_accounts(sql: Dialect) -> dict[str, str]:
         "report_over_quota": f"""
             SELECT b.address AS address, b.domain AS domain, b.quota_bytes AS quota_bytes,
                 b.used_bytes AS used_bytes,
-                CASE WHEN {pct_msgs} > COALESCE({pct}, 0) THEN {pct_msgs} ELSE {pct} END AS pct,
+                CASE WHEN {pct_msgs} > COALESCE({pct}, -1) THEN {pct_msgs} ELSE {pct} END AS pct,
                 b.quota_msgs AS quota_msgs, b.used_msgs AS used_msgs,
                 b.measured_at AS measured_at, b.used_bytes - o.bytes AS growth_30d_bytes,
                 CASE WHEN b.used_bytes > o.bytes AND b.used_bytes < b.quota_bytes
@@ -423,7 +423,7 @@ def of_domains(sql: Dialect) -> dict[str, str]:
         """
         for name, value, number in counted
     )
-    folder = "substr(d.catchall_target, length(rtrim(rtrim(d.catchall_target, '/'),"
+    folder = "substr(rtrim(d.catchall_target, '/'), length(rtrim(rtrim(d.catchall_target, '/'),"
     folder += " replace(rtrim(d.catchall_target, '/'), '/', ''))) + 1)"
     at = "length(rtrim(d.catchall_target, replace(d.catchall_target, '@', '')))"
     host = f"lower(substr(d.catchall_target, {at} + 1))"

@@ -28,6 +28,7 @@ _COMMANDS = {
     "db": ("vpopsql.cli.db", "db"),
     "explain": ("vpopsql.cli.explain", "explain"),
     "export": ("vpopsql.cli.export", "export"),
+    "history": ("vpopsql.cli.history", "history"),
     "hosts": ("vpopsql.cli.hosts", "hosts"),
     "import": ("vpopsql.cli.import_", "import_"),
     "report": ("vpopsql.cli.report", "report"),
