@@ -114,9 +114,16 @@ def setting(name: str, otherwise: str) -> str:
     )
 
 
-def of_kind(kind: str) -> str:
-    """Return how many dot-qmail files of a domain are of a kind."""
-    return f"(SELECT count(*) FROM report_dotqmail_files k WHERE k.domain_id = d.id AND {kind})"
+KINDS = """
+    LEFT JOIN (
+        SELECT f.domain_id AS domain_id,
+            sum(CASE f.kind WHEN 'alias' THEN 1 ELSE 0 END) AS aliases,
+            sum(CASE f.kind WHEN 'forward' THEN 1 ELSE 0 END) AS forwards,
+            sum(CASE f.kind WHEN 'robot' THEN 1 ELSE 0 END) AS robots,
+            sum(CASE f.kind WHEN 'list' THEN 1 ELSE 0 END) AS lists
+        FROM report_dotqmail_files f GROUP BY f.domain_id
+    ) k ON k.domain_id = d.id
+    """
 
 
 class Dialect:
@@ -209,6 +216,11 @@ def building_blocks(sql: Dialect) -> dict[str, str]:
     scheme += f" {sql.position('}', 'm.password_hash')} + 1) ELSE m.password_hash END"
     has = "EXISTS (SELECT 1 FROM dotqmail_lines t WHERE t.file_id = f.id AND"
     text = "lower(t.line) LIKE"
+
+    def runs_ezmlm(programs: tuple[str, ...]) -> str:
+        lines = (f"{text} '%{at}ezmlm-{each}%'" for each in programs for at in ("/", "|"))
+        return f"{has} t.kind = 'program' AND ({' OR '.join(lines)}))"
+
     return {
         "report_mailboxes": f"""
             SELECT m.id AS mailbox_id, d.id AS domain_id, m.name || '@' || n.name AS address,
@@ -231,8 +243,8 @@ def building_blocks(sql: Dialect) -> dict[str, str]:
             """,
         "report_dotqmail_files": f"""
             SELECT f.id AS file_id, d.id AS domain_id, n.name AS domain, f.name AS name,
-                CASE WHEN {has} t.kind = 'program'
-                    AND ({text} '%/ezmlm-%' OR {text} '|ezmlm-%')) THEN 'list'
+                CASE WHEN {runs_ezmlm(("send", "store", "gate"))} THEN 'list'
+                WHEN {runs_ezmlm(("",))} THEN 'list-part'
                 WHEN {has} t.kind = 'program' AND ({text} '%autorespond%'
                     OR {text} '%/vacation %' OR {text} '|vacation %')) THEN 'robot'
                 WHEN {has} t.kind = 'forward' AND t.line LIKE '%@%' AND NOT EXISTS (
@@ -384,12 +396,6 @@ def of_accounts(sql: Dialect) -> dict[str, str]:
 
 def of_domains(sql: Dialect) -> dict[str, str]:
     """Return the views with a row, or some, for a domain."""
-    # All files of a list begin with the name of one of them.
-    is_first = """k.kind = 'list' AND NOT EXISTS (
-        SELECT 1 FROM report_dotqmail_files o
-        WHERE o.domain_id = k.domain_id AND o.kind = 'list'
-        AND substr(k.name, 1, length(o.name) + 1) = o.name || '-'
-    )"""
     mailboxes = "(SELECT count(*) FROM mailboxes c WHERE c.domain_id = d.id)"
     logins = """(SELECT max(a.at) FROM mailboxes c JOIN last_auths a ON a.mailbox_id = c.id
         WHERE c.domain_id = d.id AND a.remote_ip <> '0.0.0.0')"""
@@ -398,30 +404,27 @@ def of_domains(sql: Dialect) -> dict[str, str]:
     source = "CASE WHEN l.domain_id IS NOT NULL THEN 'domain' ELSE 'default' END"
     unlimited = "(SELECT count(*) FROM mailboxes c WHERE c.domain_id = d.id"
     unlimited += " AND c.quota_bytes IS NULL)"
-    limits = {
-        "max_popaccounts": ("max_popaccounts", mailboxes),
-        "max_aliases": ("max_aliases", of_kind("k.kind = 'alias'")),
-        "max_forwards": ("max_forwards", of_kind("k.kind = 'forward'")),
-        "max_autoresponders": ("max_autoresponders", of_kind("k.kind = 'robot'")),
-        "max_mailinglists": ("max_mailinglists", of_kind(is_first)),
+    counted = {
+        "max_popaccounts": mailboxes,
+        "max_aliases": "COALESCE(k.aliases, 0)",
+        "max_forwards": "COALESCE(k.forwards, 0)",
+        "max_autoresponders": "COALESCE(k.robots, 0)",
+        "max_mailinglists": "COALESCE(k.lists, 0)",
     }
-    counted = [
-        (name, setting(column, "-1"), number) for name, (column, number) in limits.items()
-    ] + [
-        ("disk_quota", f"COALESCE({pool}, -1)", used.format("bytes")),
-        (
-            "max_msgcount",
+    limits = {name: (setting(name, "-1"), number) for name, number in counted.items()} | {
+        "disk_quota": (f"COALESCE({pool}, -1)", used.format("bytes")),
+        "max_msgcount": (
             f"COALESCE(NULLIF({setting('max_msgcount', '0')}, 0), -1)",
             used.format("messages"),
         ),
-    ]
-    per_limit = " UNION ALL ".join(
-        f"""
-        SELECT n.name AS domain, '{name}' AS limit_name, {value} AS limit_value, {number} AS used,
-            {source} AS source
-        FROM domains d {REAL_NAME} {LIMITS} {LAST_DOMAIN_USE} WHERE {value} >= 0
-        """
-        for name, value, number in counted
+    }
+    of_each = ", ".join(
+        f"{value} AS {name}, {number} AS {name}_used" for name, (value, number) in limits.items()
+    )
+    names = " UNION ALL ".join(f"SELECT '{name}' AS name" for name in limits)
+    value, number = (
+        "CASE g.name " + " ".join(f"WHEN '{name}' THEN w.{name}{end}" for name in limits) + " END"
+        for end in ("", "_used")
     )
     folder = "substr(rtrim(d.catchall_target, '/'), length(rtrim(rtrim(d.catchall_target, '/'),"
     folder += " replace(rtrim(d.catchall_target, '/'), '/', ''))) + 1)"
@@ -429,28 +432,33 @@ def of_domains(sql: Dialect) -> dict[str, str]:
     host = f"lower(substr(d.catchall_target, {at} + 1))"
     user = f"lower(substr(d.catchall_target, 1, {at} - 1))"
     true, false = ("1", "0") if sql.is_sqlite else ("true", "false")
-    tables = "replace(replace({}.name, '.', '_'), '-', '_')"
-    colons = "replace({}.name, '.', ':')"
     return {
         "report_domain_limits": f"""
             SELECT domain, limit_name, limit_value, used,
                 {sql.percent("used", "limit_value")} AS pct, source, used > limit_value AS over
-            FROM ({per_limit}) w
+            FROM (
+                SELECT w.domain AS domain, g.name AS limit_name, {value} AS limit_value,
+                    {number} AS used, w.source AS source
+                FROM (
+                    SELECT n.name AS domain, {source} AS source, {of_each}
+                    FROM domains d {REAL_NAME} {LIMITS} {LAST_DOMAIN_USE} {KINDS}
+                ) w CROSS JOIN ({names}) g
+            ) v WHERE limit_value >= 0
             """,
         "report_domain_overview": f"""
             SELECT n.name AS domain,
                 (SELECT count(*) FROM domain_names x WHERE x.domain_id = d.id AND x.is_alias)
                     AS alias_domains,
-                {mailboxes} AS mailboxes, {of_kind("k.kind = 'alias'")} AS aliases,
-                {of_kind("k.kind = 'forward'")} AS forwards,
-                {of_kind("k.kind = 'robot'")} AS robots, {of_kind(is_first)} AS lists,
+                {mailboxes} AS mailboxes, {counted["max_aliases"]} AS aliases,
+                {counted["max_forwards"]} AS forwards, {counted["max_autoresponders"]} AS robots,
+                {counted["max_mailinglists"]} AS lists,
                 d.catchall AS catchall, {used.format("bytes")} AS used_bytes,
                 u.mailboxes - u.measured AS unmeasured, {pool} AS pool_bytes,
                 {sql.integer(ALLOCATED)} AS allocated_bytes,
                 (SELECT count(*) FROM mailboxes m WHERE m.domain_id = d.id AND {IS_ADMIN})
                     AS admins,
                 d.created_at AS created_at, {logins} AS last_auth_at
-            FROM domains d {REAL_NAME} {LIMITS} {LAST_DOMAIN_USE}
+            FROM domains d {REAL_NAME} {LIMITS} {LAST_DOMAIN_USE} {KINDS}
             """,
         "report_quota_overcommit": f"""
             SELECT n.name AS domain, {pool} AS pool_bytes,
@@ -462,14 +470,14 @@ def of_domains(sql: Dialect) -> dict[str, str]:
         "report_catchall": f"""
             SELECT n.name AS domain, d.catchall AS mode, d.catchall_target AS target,
                 CASE d.catchall
-                WHEN 'directory' THEN b.mailbox_id IS NOT NULL
+                WHEN 'directory' THEN m.id IS NOT NULL
                 WHEN 'address' THEN CASE WHEN t.domain_id IS NULL THEN NULL
-                    WHEN b.mailbox_id IS NOT NULL THEN {true}
+                    WHEN m.id IS NOT NULL THEN {true}
                     WHEN EXISTS (SELECT 1 FROM dotqmail_files f WHERE f.domain_id = t.domain_id
                         AND f.mailbox_id IS NULL AND f.name = {user}) THEN {true}
                     ELSE {false} END
                 END AS target_exists,
-                b.used_bytes >= b.quota_bytes AS target_over_quota
+                u.bytes >= m.quota_bytes AS target_over_quota
             FROM domains d {REAL_NAME}
             LEFT JOIN domain_names t ON d.catchall = 'address' AND t.name = {host}
             LEFT JOIN mailboxes m ON m.domain_id = COALESCE(t.domain_id, d.id)
@@ -477,7 +485,7 @@ def of_domains(sql: Dialect) -> dict[str, str]:
                     WHEN 'address' THEN {user} END
                 AND (d.catchall = 'address'
                     OR rtrim(m.directory, '/') = rtrim(d.catchall_target, '/'))
-            LEFT JOIN report_mailboxes b ON b.mailbox_id = m.id
+            {LAST_USE}
             """,
         "report_ip_map": f"""
             SELECT i.address AS ip, n.name AS domain, i.family AS family
@@ -489,21 +497,28 @@ def of_domains(sql: Dialect) -> dict[str, str]:
             WHERE x.is_alias
             """,
         "report_name_clashes": f"""
-            SELECT 'table' AS kind, c.name AS domain, c.name AS name, o.name AS other
-            FROM domain_names c
-            JOIN domain_names o ON {tables.format("o")} = {tables.format("c")}
-                AND o.name > c.name AND NOT o.is_alias
-            WHERE NOT c.is_alias
-            UNION ALL
-            SELECT 'dotqmail', n.name, c.name || '@' || n.name, o.name || '@' || n.name
-            FROM (
-                SELECT domain_id, name FROM mailboxes
-                UNION SELECT domain_id, name FROM dotqmail_files WHERE mailbox_id IS NULL
-            ) c JOIN (
-                SELECT domain_id, name FROM mailboxes
-                UNION SELECT domain_id, name FROM dotqmail_files WHERE mailbox_id IS NULL
-            ) o ON o.domain_id = c.domain_id AND o.name > c.name
-                AND {colons.format("o")} = {colons.format("c")}
+            WITH names AS MATERIALIZED (
+                SELECT 'table' AS kind, 0 AS of_domain, x.domain_id AS domain_id, x.name AS name,
+                    replace(replace(x.name, '.', '_'), '-', '_') AS known_as
+                FROM domain_names x WHERE NOT x.is_alias
+                UNION ALL
+                SELECT 'dotqmail', y.domain_id, y.domain_id, y.name, replace(y.name, '.', ':')
+                FROM (
+                    SELECT domain_id, name FROM mailboxes
+                    UNION SELECT domain_id, name FROM dotqmail_files WHERE mailbox_id IS NULL
+                ) y
+            ), clashes AS MATERIALIZED (
+                SELECT kind, of_domain, known_as FROM names
+                GROUP BY kind, of_domain, known_as HAVING count(*) > 1
+            ), clashing AS MATERIALIZED (
+                SELECT z.* FROM clashes c JOIN names z ON z.known_as = c.known_as
+                    AND z.of_domain = c.of_domain AND z.kind = c.kind
+            )
+            SELECT c.kind AS kind, n.name AS domain,
+                c.name || CASE c.kind WHEN 'table' THEN '' ELSE '@' || n.name END AS name,
+                o.name || CASE c.kind WHEN 'table' THEN '' ELSE '@' || n.name END AS other
+            FROM clashing c JOIN clashing o ON o.kind = c.kind AND o.of_domain = c.of_domain
+                AND o.known_as = c.known_as AND o.name > c.name
             JOIN domains d ON d.id = c.domain_id {REAL_NAME}
             """,
     }

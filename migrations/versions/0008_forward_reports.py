@@ -113,7 +113,16 @@ def forwards(*, is_sqlite: bool) -> dict[str, str]:
         """
     found = wildcard("h.domain_id", "y.to_user", is_sqlite=is_sqlite)
     return {
+        # SQLite would take each line apart anew for each of its lookups.
         "report_forwards": f"""
+            WITH y AS {"MATERIALIZED" if is_sqlite else "NOT MATERIALIZED"} (
+                SELECT x.*,
+                    CASE WHEN x.destination LIKE '%@%'
+                        THEN lower(substr(x.destination, 1, {UP_TO_AT} - 1)) END AS to_user,
+                    CASE WHEN x.destination LIKE '%@%'
+                        THEN lower(substr(x.destination, {UP_TO_AT} + 1)) END AS to_host
+                FROM ({lines}) x
+            )
             SELECT y.kind AS kind, y.name || '@' || n.name AS source, n.name AS domain,
                 y.file_id AS file_id, y.domain_id AS domain_id, y.name AS name,
                 y.line_no AS line_no, y.destination AS destination,
@@ -136,14 +145,7 @@ def forwards(*, is_sqlite: bool) -> dict[str, str]:
                         THEN '*@' || r.name
                     ELSE y.to_user || '@' || r.name END AS target,
                 CASE WHEN e.id IS NULL AND w.id IS NULL THEN m.id END AS target_mailbox_id
-            FROM (
-                SELECT x.*,
-                    CASE WHEN x.destination LIKE '%@%'
-                        THEN lower(substr(x.destination, 1, {UP_TO_AT} - 1)) END AS to_user,
-                    CASE WHEN x.destination LIKE '%@%'
-                        THEN lower(substr(x.destination, {UP_TO_AT} + 1)) END AS to_host
-                FROM ({lines}) x
-            ) y JOIN domain_names n ON n.domain_id = y.domain_id AND NOT n.is_alias
+            FROM y JOIN domain_names n ON n.domain_id = y.domain_id AND NOT n.is_alias
             LEFT JOIN domain_names h ON h.name = y.to_host
             LEFT JOIN domain_names r ON r.domain_id = h.domain_id AND NOT r.is_alias
             LEFT JOIN domains c ON c.id = h.domain_id

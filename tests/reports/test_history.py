@@ -27,7 +27,7 @@ def measured(when: int, hour: int, size: int, *, known: int = 2) -> DomainUsage:
 
 
 @pytest.fixture(autouse=True)
-def past(database: Database) -> Database:
+def happened(database: Database) -> Database:
     with database.writer() as session:
         session.add_all(
             [
