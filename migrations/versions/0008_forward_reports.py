@@ -233,7 +233,7 @@ def of_walks(*, is_sqlite: bool) -> dict[str, str]:
                 WHERE m.domain_id = r.domain_id AND m.name = r.name
             )) AS box
             FROM report_forwards r
-            WHERE node IS NOT NULL AND target_kind IN ('alias', 'mailbox', 'catchall')
+            WHERE node IS NOT NULL
             GROUP BY node, target
         ),
         steps AS MATERIALIZED (
