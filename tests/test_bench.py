@@ -108,3 +108,23 @@ def test_the_script_finds_its_environment() -> None:
 
     assert done.returncode == 0, done.stderr
     assert "--only" in done.stdout
+
+
+@pytest.mark.slow
+def test_exports_are_measured_beside_our_own_writer(tmp_path: Path) -> None:
+    file = tmp_path / "exports.json"
+    small = ("--domains", "60", "--lines", "150", "--repeat", "1", "--json", file)
+
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.benchmarks.exports", *small],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    measured = [row["what"] for row in json.loads(file.read_text())]
+    assert measured == ["export", "our writer", "one mailbox", "one domain"]
+    assert done.stdout.endswith("bench_export: ok: 4 rows, each the median of 1\n")

@@ -19,6 +19,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files aw
 
 METHODS: dict[str, Callable[[Tree, str], object]] = {
     "read": lambda tree, path: tree.read(path),
+    "open": lambda tree, path: tree.opened(path).__enter__().close(),
     "stat": lambda tree, path: tree.stat(path),
     "exists": lambda tree, path: tree.exists(path),
     "list": lambda tree, path: tree.list(path),
@@ -94,7 +95,7 @@ def test_a_link_on_the_way_is_not_followed(
     assert (outside / "secret").read_bytes() == b"secret"
 
 
-@pytest.mark.parametrize("method", ["read", "list", "write", "make_dirs", "remove_tree"])
+@pytest.mark.parametrize("method", ["read", "open", "list", "write", "make_dirs", "remove_tree"])
 def test_a_link_at_the_end_is_not_followed(
     tree: Tree, root: Path, outside: Path, method: str
 ) -> None:
@@ -141,7 +142,9 @@ def test_an_empty_root_is_that_of_the_system(root: Path) -> None:
     assert Tree("").root == "/"
 
 
-@pytest.mark.parametrize("method", ["read", "write", "remove", "remove_tree", "symlink", "lock"])
+@pytest.mark.parametrize(
+    "method", ["read", "open", "write", "remove", "remove_tree", "symlink", "lock"]
+)
 def test_the_root_itself_is_no_file(tree: Tree, method: str) -> None:
     with pytest.raises(UnsafePath):
         METHODS[method](tree, "/")
@@ -181,6 +184,13 @@ def test_a_directory_swapped_for_a_link_during_writes_leads_nowhere(
 
 def test_a_file_is_read_whole(tree: Tree) -> None:
     assert tree.read("/dir/inner") == b"inner"
+
+
+def test_a_file_can_be_read_in_parts(tree: Tree) -> None:
+    with tree.opened("/dir/inner") as file:
+        begin = file.read(2)
+
+    assert begin == b"in"
 
 
 def test_a_file_is_read_up_to_a_limit(tree: Tree) -> None:
@@ -431,6 +441,18 @@ def test_a_write_that_fails_leaves_the_old_content_and_nothing_else(
 
     assert (error.value.errno, error.value.filename) == (number, "/file")
     assert (root / "file").read_bytes() == b"old"
+    assert names(root) == ["dir", "file"]
+
+
+def test_a_file_in_pieces_that_fails_is_named_and_leaves_nothing(tree: Tree, root: Path) -> None:
+    with (
+        failing("fsync", errno.ENOSPC),
+        pytest.raises(OSError, match=r".") as error,
+        tree.create("/new") as file,
+    ):
+        file.write(b"new")
+
+    assert (error.value.errno, error.value.filename) == (errno.ENOSPC, "/new")
     assert names(root) == ["dir", "file"]
 
 

@@ -120,15 +120,17 @@ def _directory(*, may_be_empty: bool = False) -> _Kind:
     return _Kind(f"an absolute directory without `..` and colons{empty}", accept)
 
 
-def _listen_address() -> _Kind:
-    def accept(value: object) -> Address:
-        if isinstance(value, str):
-            found = re.fullmatch(r"(?:\[([\w:.%]+)\]|([\w.-]+)):(\d{1,5})", value, re.ASCII)
-            if found and int(found[3]) < 2**16:
-                return Address(found[1] or found[2], int(found[3]))
-        raise ValueError
+def listen_address(value: object) -> Address:
+    """Return the address that a text stands for. :raises ValueError: for none."""
+    if isinstance(value, str):
+        found = re.fullmatch(r"(?:\[([\w:.%]+)\]|([\w.-]+)):(\d{1,5})", value, re.ASCII)
+        if found and int(found[3]) < 2**16:
+            return Address(found[1] or found[2], int(found[3]))
+    raise ValueError
 
-    return _Kind("host:port or [IPv6 address]:port; port 0 takes a free one", accept)
+
+def _listen_address() -> _Kind:
+    return _Kind("host:port or [IPv6 address]:port; port 0 takes a free one", listen_address)
 
 
 def _command() -> _Kind:
@@ -473,6 +475,19 @@ class Trash:
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """Which snapshots `vpopsql usage prune` leaves; the newest of each mailbox stays always."""
+
+    keep_all_days: int = _key(
+        35, _integer(1, 36_500), "So long all of them; after that the last of each week."
+    )
+    keep_weekly_days: int = _key(
+        365, _integer(1, 36_500), "So long one a week; after that the last of each month."
+    )
+    keep_days: int = _key(1095, _integer(0, 36_500), "So long one a month; 0: for ever.")
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     """What is logged, and how."""
 
@@ -502,6 +517,7 @@ class Config:
     dotqmail: DotQmail = field(default_factory=DotQmail)
     lists: Lists = field(default_factory=Lists)
     trash: Trash = field(default_factory=Trash)
+    usage: Usage = field(default_factory=Usage)
     log: Log = field(default_factory=Log)
     origins: Mapping[str, str] = field(
         default_factory=lambda: MappingProxyType({}), repr=False, compare=False
@@ -521,6 +537,7 @@ _SECTIONS: Mapping[str, type[Any]] = MappingProxyType(
         "dotqmail": DotQmail,
         "lists": Lists,
         "trash": Trash,
+        "usage": Usage,
         "log": Log,
     }
 )

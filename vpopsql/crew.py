@@ -3,7 +3,7 @@
 import gc
 import multiprocessing
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
@@ -36,14 +36,21 @@ class Worker(Protocol[T_contra, R_co]):
 _work: Worker[Any, Any]  # of this process, once it is one of a crew
 
 
-def work_in_order(make: Callable[[], Worker[T, R]], tasks: Sequence[T], jobs: int) -> Iterator[R]:
+def processes(tasks: int, jobs: int) -> int:
+    """Return how many of ``jobs`` processes so many tasks are worth: 1, if they are few."""
+    return 1 if tasks <= _FEW else jobs
+
+
+def work_in_order(
+    make: Callable[[], Worker[T, R]], tasks: Sequence[T], jobs: int
+) -> Generator[R, None, None]:
     """Return what comes of each task.
 
     :param make: makes a worker, one in each process; it and the tasks can be pickled.
     :param jobs: processes, from 1: this one alone. Few tasks are done here in any case.
     :raises ProcessKilled: one was.
     """
-    if jobs == 1 or len(tasks) <= _FEW:
+    if processes(len(tasks), jobs) == 1:
         with closing(make()) as work:
             yield from map(work, tasks)
         return

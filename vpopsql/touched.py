@@ -15,6 +15,8 @@ class Touched:
     """``.qmailadmin-limits``."""
     site: bool = False
     """The files of the whole site: qmail's control files, users/assign, the IP map, defaults."""
+    names: set[str] = field(default_factory=set)
+    """Names, of domains and alias domains, that came or went: their lines in those files."""
     removed: set[str] = field(default_factory=set)
     """Site paths of dot-qmail and limits files whose rows were deleted.
 
@@ -23,7 +25,7 @@ class Touched:
 
     def __bool__(self) -> bool:
         """Tell whether there is anything."""
-        return bool(self.accounts or self.dotqmail or self.limits or self.site)
+        return bool(self.accounts or self.dotqmail or self.limits or self.site or self.names)
 
     def add(self, other: "Touched") -> None:
         """Take in what another change touched."""
@@ -31,4 +33,5 @@ class Touched:
         self.dotqmail |= other.dotqmail
         self.limits |= other.limits
         self.site = self.site or other.site
+        self.names |= other.names
         self.removed |= other.removed

@@ -313,6 +313,24 @@ def finish(session: Session, tree: Tree) -> list[str]:
     return [entry.original_path for entry in left]
 
 
+def bring_back(session: Session, tree: Tree) -> list[str]:
+    """Move back what was restored on another host; return the paths it is at now.
+
+    :param session: in a write transaction, so that nobody deletes it meanwhile.
+    """
+    query = select(TrashEntry).where(TrashEntry.restored_at.is_not(None)).order_by(TrashEntry.id)
+    moved = []
+    for entry in session.scalars(query.with_for_update()):
+        place, path = _place(tree, entry), entry.original_path
+        if place and not tree.exists(path):
+            tree.make_dir(_parent(path), parents=True)
+            tree.rename(place, path)
+            with suppress(OSError):
+                tree.remove_dir(_parent(place))
+            moved.append(path)
+    return moved
+
+
 _PRESENT = (
     select(TrashEntry)
     .where(TrashEntry.restored_at.is_(None), TrashEntry.purged_at.is_(None))

@@ -284,7 +284,9 @@ class Tree:
                 os.fsync(fd)
             with self._parent(path) as (parent, name):
                 os.rename(temp, name, src_dir_fd=parent, dst_dir_fd=parent)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, OSError) and error.filename is None:
+                error.filename = path  # what is written to a descriptor has no name
             with suppress(OSError, UnsafePath), self._parent(path) as (parent, _):
                 os.unlink(temp, dir_fd=parent)
             raise
@@ -486,6 +488,8 @@ class Tree:
             error.filename = path
             error.filename2 = None
             raise
+        except LinkInPath as error:
+            raise LinkInPath(f"{path}: {error}") from None
 
     def _stage(self, write: Write) -> _Staged | None:
         """Write a new content under a temporary name; None if the file is as wanted."""

@@ -8,13 +8,14 @@ does nothing else.
 
 import argparse
 import json
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from sqlalchemy import select
@@ -24,13 +25,13 @@ from scripts.benchmarks.databases import BACKENDS
 from scripts.sites import people
 from scripts.sites.chance import numbers
 from scripts.sites.synthesis import Size, Synthesis
-from vpopsql.bulk import insert_rows
+from vpopsql.bulk import insert_rows, take_ids
 from vpopsql.config import Config, Export, Paths
 from vpopsql.db import Database
 from vpopsql.exporter import render
 from vpopsql.exporter.apply import follow
-from vpopsql.exporter.snapshot import take
-from vpopsql.model import Base, CatchAll, Mailbox, SiteSetting
+from vpopsql.exporter.snapshot import RCPTHOSTS_LINES, take
+from vpopsql.model import Base, CatchAll, Domain, DomainName, Flag, Mailbox, SiteSetting
 from vpopsql.names import sort_key
 from vpopsql.qmail import assign
 from vpopsql.touched import Touched
@@ -41,16 +42,22 @@ _CHANGED = "vpopsql-bench"
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What was done, and how long each run of it took."""
+    """What was done, and how long each run of it took, its start included."""
 
     what: str
     database: str
     runs_s: list[float]
+    cpu_runs_s: list[float]
 
     @property
     def seconds(self) -> float:
         """The median."""
         return statistics.median(self.runs_s)
+
+    @property
+    def cpu_s(self) -> float:
+        """The median of what the processors did for it, which others at work change little."""
+        return statistics.median(self.cpu_runs_s)
 
 
 def main() -> int:
@@ -74,7 +81,7 @@ def main() -> int:
         return 1
     print("\n".join(_table(results)))
     if arguments.json:
-        rows = [{"what": r.what, "database": r.database, "runs_s": r.runs_s} for r in results]
+        rows = [asdict(result) for result in results]
         arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
     print(f"bench_export: ok: {len(results)} rows, each the median of {arguments.repeat}")
     return 0
@@ -113,19 +120,20 @@ def _fill(url: str, domains: int, lines: int) -> None:
     try:
         with database.writer() as session:
             tables = Base.metadata.tables
+            with_ids = [*zip(take_ids(session, tables["domains"], domains), heads, strict=True)]
             insert_rows(
                 session,
                 tables["domains"],
                 ("id", "directory", "uid", "gid", "catchall"),
-                ((at, h.directory, 89, 89, CatchAll.BOUNCE) for at, h in enumerate(heads, 1)),
+                ((at, h.directory, 89, 89, CatchAll.BOUNCE) for at, h in with_ids),
             )
             insert_rows(
                 session,
                 tables["domain_names"],
                 ("name", "domain_id", "is_alias", "sort_key", "in_morercpthosts"),
                 (
-                    (h.name, at, False, sort_key(h.name), at > render.RCPTHOSTS_LINES)
-                    for at, h in enumerate(heads, 1)
+                    (h.name, at, False, sort_key(h.name), at > RCPTHOSTS_LINES)
+                    for at, h in with_ids
                 ),
             )
             insert_rows(
@@ -134,7 +142,7 @@ def _fill(url: str, domains: int, lines: int) -> None:
                 ("domain_id", "name", "password_hash", "comment", "directory", "quota_text"),
                 (
                     (at, user, "*", "", f"{head.directory}/{user}", "NOQUOTA")
-                    for at, head in enumerate(heads, 1)
+                    for at, head in with_ids
                     for user in people.user_names(
                         numbers(at, "users"), lines * at // domains - lines * (at - 1) // domains
                     )
@@ -155,13 +163,15 @@ def _measure(
     _prepare(url, qmail)
     wanted = ["export"]
     wanted += ["export with qmail-newu", "qmail-newu"] if arguments.qmail else ["our writer"]
-    runs: dict[str, list[float]] = {what: [] for what in wanted}
+    wanted += ["one mailbox", "one domain"]
+    runs: dict[str, list[tuple[float, float]]] = {what: [] for what in wanted}
     for _ in range(arguments.repeat):
         for what, taken in runs.items():
             taken.append(_run(what, url, qmail))
-            _say(f"{database}: {what}: {taken[-1]:.2f} s")
+            _say("{}: {}: {:.2f} s, {:.2f} s of CPU".format(database, what, *taken[-1]))
     for what, taken in runs.items():
-        yield Result(what, database, taken)
+        seconds, cpu = zip(*taken, strict=True)
+        yield Result(what, database, list(seconds), list(cpu))
 
 
 def _prepare(url: str, qmail: Path) -> None:
@@ -169,7 +179,8 @@ def _prepare(url: str, qmail: Path) -> None:
     database = Database(url)
     try:
         with database.snapshot() as session:
-            snapshot = take(session, Paths(qmail=str(qmail)), _SITE, _Everything())
+            known = set(session.scalars(select(DomainName.name)))
+            snapshot = take(session, Paths(qmail=str(qmail)), _SITE, known)
     finally:
         database.close()
     for directory in ("users", "control"):
@@ -179,12 +190,8 @@ def _prepare(url: str, qmail: Path) -> None:
             Path(path).write_bytes(data)
 
 
-class _Everything:
-    def __contains__(self, item: object) -> bool:
-        return True
-
-
-def _run(what: str, url: str, qmail: Path) -> float:
+def _run(what: str, url: str, qmail: Path) -> tuple[float, float]:
+    """Return how long it took, and how much the processors did meanwhile."""
     if what.startswith("export"):
         for file in ("users/assign", "users/cdb", "control/virtualdomains"):
             (qmail / file).unlink(missing_ok=True)
@@ -193,12 +200,17 @@ def _run(what: str, url: str, qmail: Path) -> float:
     else:
         command = [sys.executable, "-m", "scripts.benchmarks.exports", "--step", what]
         command += ["--url", url, "--place", str(qmail)]
-    begin = time.perf_counter()
+    begin, used = time.perf_counter(), _cpu_s()
     done = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True)
-    seconds = time.perf_counter() - begin
+    seconds, cpu = time.perf_counter() - begin, _cpu_s() - used
     if done.returncode:
         raise BenchFailed(f"{what} ended with {done.returncode}:\n{done.stderr[-2000:]}")
-    return seconds
+    return seconds, cpu
+
+
+def _cpu_s() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _step(arguments: argparse.Namespace) -> int:
@@ -223,30 +235,51 @@ def _export(step: str, database: Database, qmail: Path) -> None:
         export = replace(export, newu_command=(str(qmail / "bin/qmail-newu"),))
     touched = _SITE
     if step == "one mailbox":
-        with database.writer() as session:
-            box = session.scalars(select(Mailbox).order_by(Mailbox.id.desc()).limit(1)).one()
-            box.flags ^= 0x10
-            domain = box.directory.split("/")[-2]
-        touched = Touched(accounts={domain})
+        touched = _close_one(database)
+    elif step == "one domain":
+        touched = _add_one(database)
     config = Config(paths=Paths(vpopmail=str(qmail / _CHANGED), qmail=str(qmail)), export=export)
     follow(database, config, touched)
 
 
-_STEPS = ("export", "export with qmail-newu", "our writer", "one mailbox")
+def _close_one(database: Database) -> Touched:
+    """Let a mailbox bounce its mail, or have it again."""
+    with database.writer() as session:
+        box = session.scalars(select(Mailbox).order_by(Mailbox.id.desc()).limit(1)).one()
+        box.flags ^= Flag.BOUNCE_MAIL
+        query = select(DomainName.name).where(DomainName.domain_id == box.domain_id)
+        return Touched(accounts=set(session.scalars(query)))
+
+
+def _add_one(database: Database) -> Touched:
+    name = f"new{time.time_ns()}.example"
+    with database.writer() as session:
+        domain = Domain(
+            directory=f"/home/vpopmail/domains/{name}", uid=89, gid=89, catchall=CatchAll.BOUNCE
+        )
+        session.add(domain)
+        session.flush()
+        row = DomainName(name=name, domain_id=domain.id, is_alias=False, sort_key=sort_key(name))
+        row.in_morercpthosts = True
+        session.add(row)
+    return Touched(names={name})
+
+
+_STEPS = ("export", "export with qmail-newu", "our writer", "one mailbox", "one domain")
 
 
 def _table(results: Sequence[Result]) -> Iterator[str]:
-    yield "| what                   | database   | seconds | times the yardstick |"
-    yield "| ---------------------- | ---------- | ------: | ------------------: |"
+    yield "| what                   | database   | seconds | CPU s | times the yardstick's CPU |"
+    yield "| ---------------------- | ---------- | ------: | ----: | ------------------------: |"
     for result in results:
         yardstick = next(
-            each.seconds
+            each.cpu_s
             for each in results
             if each.database == result.database and each.what in {"qmail-newu", "our writer"}
         )
         yield (
             f"| {result.what:22} | {result.database:10} | {result.seconds:7.2f} |"
-            f" {result.seconds / yardstick:19.2f} |"
+            f" {result.cpu_s:5.2f} | {result.cpu_s / yardstick:25.2f} |"
         )
 
 

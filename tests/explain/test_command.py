@@ -40,8 +40,9 @@ def schema() -> dict[str, Any]:
     return found
 
 
-def run(site: Sample, *arguments: str) -> Result:
+def run(site: Sample, *arguments: str, **settings: str) -> Result:
     environment = {"VPOPSQL_DATABASE_URL": site.url, "VPOPSQL_PATHS_ROOT": str(site.root)}
+    environment |= {f"VPOPSQL_{key.upper()}": value for key, value in settings.items()}
     return CliRunner().invoke(cli, ["explain", *arguments], env=environment)
 
 
@@ -126,6 +127,24 @@ def test_a_domain_alone_is_about_the_names_that_it_has_not(crossed: Sample) -> N
         "delete.example: discarded: it is accepted, and nobody gets it",
         "  discard  delete.example: the domain deletes mail for names it has not",
     ]
+
+
+def test_delivery_is_explained_as_it_is_configured(crossed: Sample) -> None:
+    usual = run(crossed, "alice@example.com", "--no-files")
+    exact = run(crossed, "alice@example.com", "--no-files", export_delivery="exact")
+    quota = run(
+        crossed,
+        "full@example.com",
+        export_delivery="exact",
+        export_exact_despite_quota="true",
+        export_assign_cdb="assign.cdb",
+    )
+
+    own = "found by a line of its own: qmail delivers in"
+    assert own not in usual.stdout
+    assert f"{own} /home/vpopmail/domains/example.com/alice" in exact.stdout
+    assert f"{own} /home/vpopmail/domains/example.com/full" in quota.stdout
+    assert "/var/qmail/users/assign.cdb [MISSING" in quota.stdout
 
 
 def test_a_defect_is_told_with_what_to_do(crossed: Sample) -> None:

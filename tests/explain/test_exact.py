@@ -4,19 +4,24 @@ import os
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from tests import databases, factories
 from tests.conftest import SHARED
 from tests.explain.conftest import Sample
 from tests.explain.crossing import own_file
+from vpopsql.config import Config, Export, Paths
 from vpopsql.db import Database
+from vpopsql.explain.claims import Assigns
 from vpopsql.explain.rows import Build
-from vpopsql.model import CatchAll, Flag, ForeignLine
+from vpopsql.exporter.apply import apply
+from vpopsql.model import CatchAll, DomainName, Flag, ForeignLine, Mailbox
 from vpopsql.qmail import assign
 
 EXACT = Build(exact=True)
 HOME = "/home/vpopmail/domains/example.com"
+FOREIGN_LINE = "=example.com-special:joe:1001:1001:/home/joe:::"
 LINE = f"=example.com-alice:example.com:{os.geteuid()}:{os.getegid()}:{HOME}/alice:::"
 
 
@@ -116,3 +121,31 @@ def test_mail_ends_in_the_same_maildir(site: Sample) -> None:
 
     assert exact.deliveries == usual.deliveries
     assert exact.verdict == usual.verdict
+
+
+@pytest.mark.parametrize("despite", [False, True])
+def test_who_has_a_line_is_who_the_export_writes_one_for(
+    crossed: Sample, tmp_path: Path, despite: bool
+) -> None:
+    export = Export(delivery="exact", exact_despite_quota=despite)
+    apply(crossed.database, Config(paths=Paths(root=str(tmp_path)), export=export))
+    written = (tmp_path / "var/qmail/users/assign").read_text(encoding="utf-8").splitlines()
+    build = Build(exact=True, exact_despite_quota=despite)
+    with crossed.database.snapshot() as session:
+        addresses = session.execute(
+            select(Mailbox.name, DomainName.name).join(
+                DomainName, DomainName.domain_id == Mailbox.domain_id
+            )
+        ).all()
+
+    told = {
+        claim.line
+        for name, domain in addresses
+        for step in crossed.explain(f"{name}@{domain}", build=build).steps
+        for claim in step.claims
+        if isinstance(claim, Assigns) and claim.line.startswith("=")
+    }
+
+    assert len(told) > 10
+    assert told <= set(written)
+    assert {line for line in written if line.startswith("=")} - told <= {FOREIGN_LINE}

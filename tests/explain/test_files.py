@@ -70,7 +70,11 @@ def at(site: Sample, path: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    "address", ["alice@example.com", "info@example.org", "carol@example.com", "full@example.org"]
+    "address",
+    [
+        *("alice@example.com", "info@example.org", "carol@example.com", "full@example.org"),
+        *("example.com", "example.org"),
+    ],
 )
 def test_of_a_sound_site_every_file_agrees(site: Sample, address: str) -> None:
     found = site.explain(address, read_files=True)

@@ -1,6 +1,7 @@
 """Hosts that follow a site: what they have, and what they should have."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -16,7 +17,9 @@ from vpopsql.exporter.apply import apply
 from vpopsql.exporter.outbox import OURS
 
 RUN = "from vpopsql.cli import main; main()"
-PATIENCE_S = 15.0
+PATIENCE_S = 60.0
+
+_NO_EXPORT = re.compile(rf"/({re.escape(OURS)}|Maildir/|trash/)")
 
 ACCEPTED = (
     "/var/qmail/control/morercpthosts",
@@ -32,11 +35,11 @@ def at(root: Path, config: Config) -> Config:
 
 
 def files(root: Path) -> dict[str, bytes]:
-    """Return what is below a root, without what is no file of the site."""
+    """Return what is below a root, without what no export writes: locks, notes, homes."""
     return {
         path: data
         for path, data in files_below(root).items()
-        if f"/{OURS}" not in path and not path.endswith(".lock")
+        if not path.endswith((".lock", "/lastauth")) and not _NO_EXPORT.search(path)
     }
 
 

@@ -25,7 +25,7 @@ def vpopsql(
     with database.writer() as session:
         factories.domain(session, "example.com")
 
-    def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    def run(*arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             [sys.executable, "-c", RUN, *arguments],
             env={
@@ -33,6 +33,7 @@ def vpopsql(
                 "PATH": os.environ["PATH"],
                 "VPOPSQL_DATABASE_URL": database_url,
                 "VPOPSQL_PATHS_ROOT": str(root),
+                **settings,
             },
             capture_output=True,
             text=True,
@@ -72,6 +73,19 @@ def test_what_has_no_row_is_said_aside(vpopsql: Command, root: Path) -> None:
     path = "/home/vpopmail/domains/example.com/.qmail-old"
     assert done.stderr == f"{path}: not in the database, left as it is\n"
     assert done.returncode == 0
+
+
+def test_a_path_does_not_reach_the_terminal_as_it_is(vpopsql: Command, root: Path) -> None:
+    vpopsql("export", "apply")
+    directory = f"{root}/home/vpopmail/domains/example.com"
+    (Path(os.fsdecode(os.fsencode(directory) + b"/.qmail-\xff\x1b[2J\n"))).touch()
+
+    planned = vpopsql("export", "plan")
+    applied = vpopsql("export", "apply")
+
+    shown = "/home/vpopmail/domains/example.com/.qmail-\\udcff\\x1b[2J\\n: not in the database,"
+    assert planned.stderr == f"{shown} stays as it is\n"
+    assert applied.stderr == f"{shown} left as it is\n"
 
 
 def test_what_a_killed_process_left_is_removed_and_said_aside(
@@ -157,7 +171,23 @@ def test_a_plan_as_json_has_a_line_for_each_change(vpopsql: Command, root: Path)
         "reasons": [],
         "note": "the file was removed, or its directory is not the one that was written",
     }
-    assert last == {"changes": 1, "plan": last["plan"], "extra": []}
+    assert last == {"changes": 1, "plan": last["plan"], "extra": [], "warnings": []}
+
+
+def test_a_plan_warns_of_what_exact_delivery_cannot_do(
+    vpopsql: Command, database: Database
+) -> None:
+    with database.writer() as session:
+        full = factories.domain(session, "full.org")
+        factories.mailbox(session, full, "alice", quota_bytes=1000, quota_text="1000S")
+
+    done = vpopsql("export", "plan", "--summary", VPOPSQL_EXPORT_DELIVERY="exact")
+
+    assert done.stdout.splitlines()[-4:-1] == [
+        "warning: maildir: qmail-start has to be given ./Maildir/ as the default delivery",
+        "warning: quota: it has a quota, which vdelivermail enforces: vdelivermail delivers",
+        "  alice@full.org",
+    ]
 
 
 def test_going_back_says_what_it_did_and_that_the_database_differs(

@@ -20,7 +20,8 @@ from vpopsql.config import Config, Export, Paths
 from vpopsql.db import Database
 from vpopsql.errors import ExportFailed
 from vpopsql.exporter import programs
-from vpopsql.exporter.apply import COMPILE_MARKER, Applied, apply
+from vpopsql.exporter.apply import Applied, apply, plan
+from vpopsql.exporter.render import COMPILE_MARKER
 from vpopsql.model import DomainName, Revision
 from vpopsql.qmail import cdb
 
@@ -97,6 +98,19 @@ def test_qmail_newu_is_run_for_changes_only(
 
     assert again.changed == ()
     assert runs_of(newu) == 2
+
+
+def test_a_plan_shows_what_qmail_newu_will_compile(
+    site: Database, export: Exporter, root: Path, program: Programs
+) -> None:
+    failing = program("exit 111")
+    config = Config(paths=Paths(root=str(root)), export=Export(newu_command=failing))
+    with pytest.raises(ExportFailed):
+        export(newu_command=failing)
+
+    changes = list(plan(site, config).changes())
+
+    assert "/var/qmail/users/cdb" in [change.path for change in changes]
 
 
 @pytest.mark.parametrize(
@@ -233,6 +247,9 @@ def test_the_real_programs_make_what_we_make(site: Database, tmp_path: Path) -> 
         newmrh_command=(f"{REAL_QMAIL}/bin/qmail-newmrh",),
     )
     paths = Paths(vpopmail=str(tmp_path / "vpopmail"), qmail=REAL_QMAIL)
+
+    shutil.rmtree(f"{REAL_QMAIL}/users", ignore_errors=True)
+    shutil.rmtree(f"{REAL_QMAIL}/control", ignore_errors=True)
 
     apply(site, Config(paths=paths, export=by_us))
     made_by_us = files_below(Path(REAL_QMAIL))

@@ -18,9 +18,9 @@ from tests.exporter.delivering import Host
 from tests.importer.changing import Changing
 from vpopsql.config import Config, Export, Paths
 from vpopsql.db import Database, upgrade
-from vpopsql.exporter.apply import COMPILE_MARKER, apply, follow
+from vpopsql.exporter.apply import apply, follow
 from vpopsql.exporter.delivery import delivery_warnings
-from vpopsql.exporter.render import site_files
+from vpopsql.exporter.render import COMPILE_MARKER, site_files
 from vpopsql.exporter.snapshot import take
 from vpopsql.importer.codes import Code
 from vpopsql.model import CatchAll, DomainLimits, Flag, ForeignLine, Mailbox, Revision

@@ -3,6 +3,7 @@
 import contextlib
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,15 +13,24 @@ from sqlalchemy import delete, select, update
 from tests.daemon.conversations import EXAMPLE, POSTMASTER, SYSTEM, Site, Talk, make_site
 from tests.databases import Backend
 from tests.exporter.following import ACCEPTED, at, files, only, wanted
+from vpopsql import trash
 from vpopsql.db import Database
 from vpopsql.errors import DatabaseRefused, DatabaseUnavailable, ExportFailed
 from vpopsql.exporter import hosts
+from vpopsql.exporter.apply import apply
 from vpopsql.exporter.follower import Follower
+from vpopsql.exporter.projector import Projector
 from vpopsql.model import Export, Host, HostRole, Mailbox, Revision
+from vpopsql.tree import Tree
 
 RCPTHOSTS = "var/qmail/control/rcpthosts"
 
 Follow = Callable[..., Follower]
+
+on_sqlite = pytest.mark.parametrize("_backend", ["sqlite"], indirect=True)
+"""For what has nothing to do with the database."""
+
+on_postgresql = pytest.mark.parametrize("_backend", ["postgresql"], indirect=True)
 
 
 @pytest.fixture
@@ -70,6 +80,7 @@ def test_a_new_host_gets_everything(
     assert files(root) == wanted(site.database, site.config, tmp_path / "fresh")
 
 
+@on_sqlite
 def test_a_host_that_is_up_to_date_has_nothing_to_do(site: Site, follower: Follow) -> None:
     follower().catch_up()
 
@@ -100,7 +111,7 @@ def test_a_change_of_a_mailbox_writes_the_files_of_its_domains_accounts_only(
         ("write_file example.com/.qmail-x", "a@b.example", ".", "rm_file example.com/.qmail-x"),
     ],
 )
-@pytest.mark.parametrize("_backend", ["sqlite"], indirect=True)
+@on_sqlite
 def test_what_concerns_one_domain_does_not_touch_the_files_of_the_site(
     follower: Follow, talk: Talk, root: Path, lines: tuple[str, ...]
 ) -> None:
@@ -116,20 +127,26 @@ def test_what_concerns_one_domain_does_not_touch_the_files_of_the_site(
     assert not untouched.exists()
 
 
+@pytest.mark.parametrize("delivery", ["vdelivermail", "exact"])
 def test_many_changes_while_it_was_away_leave_the_files_that_an_export_would_write(
-    site: Site, follower: Follow, talk: Talk, root: Path, tmp_path: Path
+    site: Site, talk: Talk, root: Path, tmp_path: Path, delivery: str
 ) -> None:
-    follower().catch_up()
+    export = replace(site.config.export, delivery=delivery, exact_despite_quota=True)
+    config = at(root, replace(site.config, export=export))
+    here = Follower(site.database, config, "mx1.example", HostRole.MAIL)
+    here.catch_up()
     talk.ask("add_domain new.example pw", "add_user joe@new.example pw")
     talk.ask("add_alias info@new.example joe@example.com")
     talk.ask("add_alias_domain also.example new.example")
     talk.ask("del_user bob@example.com", "add_alias gone@example.com joe@example.com")
     talk.ask("delete_alias gone@example.com")
     talk.ask("add_domain short.example pw", "del_domain short.example")
+    here.catch_up()
+    talk.ask("add_user jim@new.example pw", "add_alias jim@new.example joe@example.com")
 
-    follower().catch_up()
+    here.catch_up()
 
-    expected = wanted(site.database, site.config, tmp_path / "fresh")
+    expected = wanted(site.database, config, tmp_path / "fresh")
     assert "/home/vpopmail/domains/new.example/.qmail-info" in expected
     assert files(root) == expected
 
@@ -153,6 +170,7 @@ def test_a_file_whose_rows_were_deleted_goes(
     assert [path for path in paths if (here / path).exists()] == []
 
 
+@on_sqlite
 def test_a_file_that_nobody_deleted_stays(follower: Follow, talk: Talk, root: Path) -> None:
     follower().catch_up()
     by_hand = root / EXAMPLE[1:] / ".qmail-by-hand"
@@ -164,6 +182,7 @@ def test_a_file_that_nobody_deleted_stays(follower: Follow, talk: Talk, root: Pa
     assert by_hand.exists()
 
 
+@on_sqlite
 def test_the_home_of_a_deleted_mailbox_goes_to_this_hosts_trash(
     follower: Follow, talk: Talk, root: Path
 ) -> None:
@@ -180,6 +199,43 @@ def test_the_home_of_a_deleted_mailbox_goes_to_this_hosts_trash(
     assert kept.is_file()
 
 
+def test_a_new_mailbox_has_a_home_on_every_mail_host(
+    follower: Follow, talk: Talk, root: Path
+) -> None:
+    follower().catch_up()
+    talk.ask("add_user joe@example.com pw", "add_domain new.example pw")
+
+    follower().catch_up()
+
+    domains = root / "home/vpopmail/domains"
+    assert (domains / "example.com/joe/Maildir/new").is_dir()
+    assert (domains / "new.example/postmaster/Maildir/cur").is_dir()
+
+
+@on_sqlite
+def test_what_is_restored_comes_out_of_every_hosts_trash(
+    site: Site, follower: Follow, talk: Talk, root: Path
+) -> None:
+    talk.ask("add_domain new.example pw")
+    follower().catch_up()
+    mail = root / "home/vpopmail/domains/new.example/postmaster/Maildir/new/1"
+    mail.parent.mkdir(parents=True)
+    mail.touch()
+    talk.ask("del_domain new.example")
+    follower().catch_up()
+    was_there = mail.exists()
+    with site.database.writer() as session:
+        (entry,) = trash.list_entries(session, Tree(site.root))
+        trash.restore(session, Tree(site.root), entry.id, "test")
+
+    follower().catch_up()
+
+    assert not was_there
+    assert mail.exists()
+    assert (root / "home/vpopmail/domains/new.example/vpasswd").is_file()
+
+
+@on_sqlite
 def test_a_follower_beside_the_daemon_finds_its_work_done(site: Site, talk: Talk) -> None:
     here = Follower(site.database, site.config, "mx1.example", HostRole.MAIL)
     here.catch_up()
@@ -193,6 +249,7 @@ def test_a_follower_beside_the_daemon_finds_its_work_done(site: Site, talk: Talk
     assert files(site.root) == before
 
 
+@on_sqlite
 def test_a_followers_export_is_not_taken_for_one_of_the_daemons_host(
     site: Site, follower: Follow
 ) -> None:
@@ -200,6 +257,23 @@ def test_a_followers_export_is_not_taken_for_one_of_the_daemons_host(
 
     with site.database.reader() as session:
         assert session.scalars(select(Export)).all() == []
+
+
+@on_sqlite
+def test_a_daemon_that_was_killed_catches_up_from_where_the_follower_of_its_host_stands(
+    site: Site, talk: Talk, tmp_path: Path
+) -> None:
+    Follower(site.database, site.config, "mx1.example", HostRole.MAIL).catch_up()
+    talk.ask("add_alias info2@example.com joe@example.com")
+    unwritten = site.root / EXAMPLE[1:] / ".qmail-info2"
+    unwritten.unlink()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    apply(site.database, at(elsewhere, site.config))
+
+    Projector(site.database, site.config).catch_up()
+
+    assert unwritten.exists()
 
 
 # --- relays -----------------------------------------------------------------------------------
@@ -230,6 +304,7 @@ def test_a_change_of_a_mailbox_is_none_of_a_relays_business(
     assert standing(site).behind == 0
 
 
+@on_sqlite
 def test_a_host_that_becomes_a_mail_host_gets_the_rest(
     site: Site, follower: Follow, root: Path, tmp_path: Path
 ) -> None:
@@ -240,6 +315,7 @@ def test_a_host_that_becomes_a_mail_host_gets_the_rest(
     assert files(root) == wanted(site.database, site.config, tmp_path / "fresh")
 
 
+@on_sqlite
 @pytest.mark.parametrize("role", list(HostRole))
 def test_a_new_host_keeps_names_that_the_database_does_not_know(
     follower: Follow, root: Path, role: HostRole
@@ -254,6 +330,7 @@ def test_a_new_host_keeps_names_that_the_database_does_not_know(
     assert names.read_text() == "mine.example\n"
 
 
+@on_sqlite
 @pytest.mark.parametrize("role", list(HostRole))
 def test_they_go_where_the_administrator_says_so(
     follower: Follow, root: Path, role: HostRole
@@ -275,6 +352,7 @@ def mistaken(request: pytest.FixtureRequest) -> Iterator[Database]:
         yield made
 
 
+@on_sqlite
 @pytest.mark.parametrize("role", list(HostRole))
 def test_the_empty_database_of_a_mistaken_url_takes_no_names_away(
     site: Site, follower: Follow, root: Path, mistaken: Database, role: HostRole
@@ -308,7 +386,7 @@ def relay_url(site: Site) -> Iterator[sa.URL]:
     engine.dispose()
 
 
-@pytest.mark.parametrize("_backend", ["postgresql"], indirect=True)
+@on_postgresql
 def test_a_relay_needs_no_right_to_see_passwords(
     site: Site, relay_url: sa.URL, root: Path
 ) -> None:
@@ -348,6 +426,7 @@ def test_after_revisions_were_pruned_everything_is_written(
     assert files(root) == wanted(site.database, site.config, tmp_path / "fresh")
 
 
+@on_sqlite
 def test_a_file_whose_rows_were_deleted_goes_from_a_host_that_is_lost(
     site: Site, follower: Follow, talk: Talk, root: Path
 ) -> None:
@@ -381,6 +460,7 @@ def test_a_database_of_a_backup_that_went_on_differently_is_noticed(
     assert files(root) == wanted(site.database, site.config, tmp_path / "fresh")
 
 
+@on_sqlite
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"role": "other"}'])
 def test_a_damaged_note_of_where_it_stands_is_none(
     follower: Follow, root: Path, damage: str
@@ -405,7 +485,7 @@ def late(site: Site) -> Iterator[sa.Connection]:
     engine.dispose()
 
 
-@pytest.mark.parametrize("_backend", ["postgresql"], indirect=True)
+@on_postgresql
 def test_a_revision_that_comes_to_light_after_a_newer_one_is_followed(
     site: Site, follower: Follow, talk: Talk, late: sa.Connection, root: Path, tmp_path: Path
 ) -> None:
@@ -424,7 +504,7 @@ def test_a_revision_that_comes_to_light_after_a_newer_one_is_followed(
     assert files(root)["/home/vpopmail/domains/example.com/.qmail-info2"] == b"joe@example.com\n"
 
 
-@pytest.mark.parametrize("_backend", ["postgresql"], indirect=True)
+@on_postgresql
 def test_it_is_followed_by_one_that_was_started_anew_as_well(
     follower: Follow, talk: Talk, late: sa.Connection, root: Path
 ) -> None:
@@ -438,7 +518,7 @@ def test_it_is_followed_by_one_that_was_started_anew_as_well(
     assert b":Late:" in files(root)["/home/vpopmail/domains/test.com/vpasswd"]
 
 
-@pytest.mark.parametrize("_backend", ["postgresql"], indirect=True)
+@on_postgresql
 def test_what_is_shown_already_is_not_written_again_while_an_older_one_is_awaited(
     follower: Follow, talk: Talk, late: sa.Connection
 ) -> None:
@@ -480,6 +560,7 @@ def test_a_host_that_cannot_write_stands_where_it_stood_and_catches_up_later(
     assert files(root) == wanted(site.database, site.config, tmp_path / "fresh")
 
 
+@on_sqlite
 def test_without_a_database_the_files_stay(site: Site, follower: Follow, root: Path) -> None:
     follower().catch_up()
     before = files(root)
@@ -491,6 +572,7 @@ def test_without_a_database_the_files_stay(site: Site, follower: Follow, root: P
     assert files(root) == before
 
 
+@on_sqlite
 def test_two_followers_of_one_hosts_files_are_one_too_many(follower: Follow) -> None:
     with (
         follower().alone(),
@@ -545,6 +627,7 @@ def test_a_host_is_stale_that_has_been_behind_or_silent_for_long(
     ]
 
 
+@on_sqlite
 def test_a_host_can_be_forgotten(site: Site, follower: Follow) -> None:
     follower().report()
 

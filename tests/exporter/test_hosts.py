@@ -49,6 +49,15 @@ def test_the_hosts_are_shown_with_how_far_each_is_behind(run: Run) -> None:
     )
 
 
+def test_where_no_host_follows_that_is_said(run: Run) -> None:
+    run("--forget", "mx1")
+
+    shown = run("--forget", "relay1")
+
+    assert shown.stdout == ""
+    assert shown.stderr == "no host follows this database: see `vpopsql export follow`\n"
+
+
 def test_a_stale_host_makes_the_exit_status_1(run: Run) -> None:
     shown = run("--stale-after", "5", "--format", "json")
 

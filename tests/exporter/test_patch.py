@@ -84,8 +84,10 @@ def test_a_changed_file_is_as_if_rendered_anew(
 ) -> None:
     foreign = data.draw(foreign_lines(grammar))
     old = rendered(before, foreign, grammar)
+    strangers = dict.fromkeys(set(data.draw(st.lists(hosts, max_size=3))) - {*before, *after})
+    changes = changes_between(before, after, grammar)
 
-    new = patch(old, changes_between(before, after, grammar), foreign, grammar, len(after))
+    new = patch(old, {**strangers, **changes}, foreign, grammar, len(after))
 
     assert new == rendered(after, foreign, grammar)
 

@@ -146,6 +146,17 @@ def test_a_missing_directory_is_to_be_made_with_all_its_files(
     assert {change.kind for change in changes} == {Kind.NEW}
 
 
+def test_a_link_in_the_place_of_a_directory_is_named_with_its_whole_path(
+    site: Database, config: Config, export: Exporter, root: Path
+) -> None:
+    export()
+    (root / DIRECTORY[1:]).rename(root / "moved")
+    (root / DIRECTORY[1:]).symlink_to(root / "moved")
+
+    with pytest.raises(ExportFailed, match=f"{DIRECTORY}: a symbolic link is not followed"):
+        export()
+
+
 def test_an_apply_of_an_outdated_plan_writes_nothing(
     site: Database, config: Config, export: Exporter, root: Path
 ) -> None:
@@ -270,3 +281,25 @@ def test_no_password_is_shown() -> None:
     assert "+joe:* (another one):1:0:Joe:/d/joe:NOQUOTA:*" in shown
     assert "-ann:*:1:0:Ann:/d/ann:NOQUOTA" in shown
     assert "+ann:*:1:0:Ann:/d/ann:1000S" in shown
+
+
+def test_a_clear_password_with_colons_is_not_shown() -> None:
+    line = "alice:$1$Grain$X:1:0:Alice:/d/alice:NOQUOTA:"
+    change = Change("/d/vpasswd", f"{line}so:se cret\n".encode(), f"{line}so:other\n".encode())
+
+    assert list(unified(change))[2:] == [
+        "@@ -1 +1 @@",
+        "-alice:*:1:0:Alice:/d/alice:NOQUOTA:*",
+        "+alice:*:1:0:Alice:/d/alice:NOQUOTA:* (another one)",
+    ]
+
+
+def test_what_is_no_line_of_an_account_is_not_shown() -> None:
+    line = "alice:*:1:0:Alice:/d/alice:NOQUOTA\n"
+    change = Change("/d/vpasswd", b"$1$Grain$X:1:0\n" + line.encode(), line.encode())
+
+    assert list(unified(change))[2:] == [
+        "@@ -1,2 +1 @@",
+        "-(no line of an account)",
+        " alice:*:1:0:Alice:/d/alice:NOQUOTA",
+    ]

@@ -6,18 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 
 from tests import factories
 from tests.exporter.conftest import files_below
 from vpopsql.config import Config, Paths
 from vpopsql.db import Database
 from vpopsql.errors import ExportFailed
-from vpopsql.exporter.apply import Applied
+from vpopsql.exporter.apply import Applied, follow
 from vpopsql.exporter.generations import DIRECTORY as GENERATIONS
 from vpopsql.exporter.plan import Change
 from vpopsql.exporter.rollback import generations, plan_back, roll_back
-from vpopsql.model import DomainName, DotQmailFile
+from vpopsql.model import Domain, DomainName, DotQmailFile
+from vpopsql.touched import Touched
 
 Exporter = Callable[..., Applied]
 
@@ -142,7 +143,7 @@ def test_rcpthosts_never_goes(
 ) -> None:
     export()
 
-    roll_back(config, 0)
+    roll_back(config, 0, may_strand=True)
 
     assert set(files_below(root)) == {
         "/var/qmail/control/rcpthosts",
@@ -243,3 +244,22 @@ def test_a_name_that_goes_leaves_rcpthosts_before_users_assign(
 
     rcpthosts = applied.changed.index("/var/qmail/control/rcpthosts")
     assert rcpthosts < applied.changed.index("/var/qmail/users/assign")
+
+
+def test_names_that_came_since_are_not_left_without_delivery(
+    site: Database, export: Exporter, config: Config, root: Path
+) -> None:
+    export()
+    with site.writer() as session:
+        session.execute(update(Domain).values(uid=90))
+    export()
+    add_domain(site, "new.net")
+    follow(site, config, Touched(site=True))
+    before = files_below(root)
+
+    with pytest.raises(ExportFailed, match=r"no delivery for 1 names .* such as new\.net"):
+        roll_back(config)
+
+    assert files_below(root) == before
+    roll_back(config, may_strand=True)
+    assert b"new.net" not in files_below(root)["/var/qmail/users/assign"]

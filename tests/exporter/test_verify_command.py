@@ -97,7 +97,7 @@ def test_exit_codes_tell_harm_from_what_does_none(vpopsql: Command, root: Path) 
     [
         (["--fix", "rust"], "rust: no such code: docs/verify-codes.md lists them"),
         (["--jobs", "0"], "0 is not in the range 1<=x<=64"),
-        (["--domain", "nowhere.net"], "nowhere.net"),
+        (["--domain", "nowhere.net"], "the database has no domain nowhere.net"),
     ],
     ids=["code", "jobs", "domain"],
 )

@@ -98,6 +98,24 @@ def test_lists_and_robots_are_known_by_their_programs(
 
 
 @pytest.mark.parametrize(
+    "line, arguments",
+    [
+        ("| /home/vpopmail/bin/vdelivermail '' bounce-no-mailbox", ["", "bounce-no-mailbox"]),
+        ("|/opt/x/vdelivermail '' \"/srv/a b\"", ["", "/srv/a b"]),
+        ("|preline /home/vpopmail/bin/vdelivermail '' delete ", ["", "delete"]),
+        ("|vdelivermail", []),
+        ("|vdelivermail 'open", []),
+        ("|/home/vpopmail/bin/vdelivermail.old '' delete", None),
+        ("|/home/vpopmail/bin/my-vdelivermail '' delete", None),
+        ("# vdelivermail '' delete", None),
+        ("vdelivermail@example.com", None),
+    ],
+)
+def test_what_vdelivermail_is_given_is_known(line: str, arguments: list[str] | None) -> None:
+    assert dotqmail.vdelivermail_arguments(line) == arguments
+
+
+@pytest.mark.parametrize(
     "alias, filename",
     [
         ("info", ".qmail-info"),

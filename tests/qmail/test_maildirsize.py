@@ -27,6 +27,24 @@ def test_a_site_s_use_is_read(small: dict[str, bytes]) -> None:
     assert maildirsize.parse(data) == ("10000000S,100C", 170, 2)
 
 
+@pytest.mark.parametrize(
+    "data, is_sound",
+    [
+        (b"5S\n", True),
+        (b"5S\n  100 1\n\n-100 -1\n", True),
+        (b"5S\n18446744073709551516 18446744073709551615\n", True),
+        (b"5S", False),
+        (b"", False),
+        (b"5S\n100 1\n20", False),
+        (b"5S\n100\n", False),
+        (b"5S\n1 2 3\n", False),
+        (b"5S\nten 1\n", False),
+    ],
+)
+def test_damage_is_seen(data: bytes, is_sound: bool) -> None:
+    assert maildirsize.is_sound(data) == is_sound
+
+
 @given(st.binary())
 def test_any_bytes_have_sums(data: bytes) -> None:
     assert isinstance(maildirsize.parse(data).total_bytes, int)

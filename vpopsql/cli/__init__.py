@@ -31,9 +31,11 @@ _COMMANDS = {
     "history": ("vpopsql.cli.history", "history"),
     "hosts": ("vpopsql.cli.hosts", "hosts"),
     "import": ("vpopsql.cli.import_", "import_"),
+    "metrics": ("vpopsql.cli.metrics", "metrics"),
     "report": ("vpopsql.cli.report", "report"),
     "serve": ("vpopsql.cli.serve", "serve"),
     "trash": ("vpopsql.cli.trash", "trash"),
+    "usage": ("vpopsql.cli.usage", "usage"),
     "verify": ("vpopsql.cli.verify", "verify"),
 }
 
@@ -78,6 +80,18 @@ def load_config(ctx: click.Context) -> Config:
     return load(ctx.obj)
 
 
+def printable(text: str) -> str:
+    """Return a text as a terminal may have it: escape sequences and line breaks do nothing."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char
+        if char.isprintable() or char == "\t"
+        else char.encode("unicode_escape", "surrogatepass").decode()
+        for char in text
+    )
+
+
 def main() -> None:
     """Run the command line; print a refusal as one clear message instead of a traceback."""
     with refusals_as_messages("vpopsql"):
@@ -100,7 +114,8 @@ def refusals_as_messages(program: str) -> Iterator[None]:
     try:
         yield
     except (VpopsqlError, OSError) as error:
-        click.echo(f"{program}: {error}", err=True)
+        said = "\n".join(map(printable, str(error).split("\n")))
+        click.echo(f"{program}: {said}", err=True)
         sys.exit(COULD_NOT_RUN)
     except Exception:  # noqa: BLE001 - its exit code must not be one that means something
         traceback.print_exc()

@@ -60,7 +60,12 @@ def explain(
     try:
         database.require_schema()
         with database.snapshot() as session:
-            build = rows.Build(qmail_ext=qmail_ext)
+            build = rows.Build(
+                qmail_ext=qmail_ext,
+                exact=config.export.delivery == "exact",
+                exact_despite_quota=config.export.exact_despite_quota,
+                assign_cdb=config.export.assign_cdb,
+            )
             site = rows.read_site(session, paths.vpopmail, paths.qmail, build)
             found = explanation.explain(session, address, site)
     finally:

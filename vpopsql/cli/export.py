@@ -2,17 +2,18 @@
 
 import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from vpopsql.cli import load_config
+from vpopsql.cli import load_config, printable
 from vpopsql.cli.follow import follow
 from vpopsql.cli.hooks import hooks, tell
 
 if TYPE_CHECKING:
     from vpopsql.exporter.apply import Applied
+    from vpopsql.exporter.delivery import Warned
     from vpopsql.exporter.plan import Change, Comparison
     from vpopsql.exporter.reasons import Reasons
 
@@ -21,6 +22,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 PLAN_FORMAT = "vpopsql-export-plan/1"
 
 _REASONS_SHOWN = 5
+_ADDRESSES_SHOWN = 5  # of those that a warning concerns; --format json has all
 
 
 def _format(*choices: str) -> Callable[[F], F]:
@@ -54,13 +56,14 @@ def plan(ctx: click.Context, output: str, *, summary: bool) -> None:
     """
     from vpopsql.db import Database
     from vpopsql.exporter import apply as exporter
+    from vpopsql.exporter.locking import explained
     from vpopsql.exporter.reasons import Reasons
 
     config = load_config(ctx)
     database = Database(config.database.url, busy_timeout_s=config.database.busy_timeout_s)
     try:
         database.require_schema()
-        with exporter.explained(config.paths):
+        with explained(config.paths):
             comparison = exporter.plan(database, config)
             with database.reader() as session:
                 reasons = Reasons(session)
@@ -104,9 +107,14 @@ def apply(ctx: click.Context, output: str, planned: str | None) -> None:
 @export.command()
 @click.argument("generation", type=click.IntRange(min=0), required=False)
 @click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
+@click.option(
+    "--force", is_flag=True, help="Even if mail of names that are accepted now would bounce then."
+)
 @_format("table", "json")
 @click.pass_context
-def rollback(ctx: click.Context, generation: int | None, output: str, *, dry_run: bool) -> None:
+def rollback(
+    ctx: click.Context, generation: int | None, output: str, *, dry_run: bool, force: bool
+) -> None:
     """Give every file the content it had at the end of GENERATION, of the one before by default.
 
     The database is not asked and not changed: the next `apply` brings the files back to it.
@@ -124,7 +132,7 @@ def rollback(ctx: click.Context, generation: int | None, output: str, *, dry_run
             _print_change(change, summary=False)
         click.echo(f"{_files(len(changes))} would change")
         return
-    number, applied = exporter.roll_back(config, generation)
+    number, applied = exporter.roll_back(config, generation, may_strand=force)
     if output == "json":
         _print_json({"generation": number} | _described(applied))
     else:
@@ -174,14 +182,21 @@ def _plan_as_text(comparison: "Comparison", reasons: "Reasons", *, summary: bool
         for reason in why.reasons[:_REASONS_SHOWN]:
             at = f"{reason.at:%Y-%m-%d %H:%M:%S}Z"
             click.echo(
-                _printable(f"  because: {at} {reason.actor}: {reason.action} {reason.object}")
+                printable(f"  because: {at} {reason.actor}: {reason.action} {reason.object}")
             )
         if len(why.reasons) > _REASONS_SHOWN:
             click.echo(f"  because: and {len(why.reasons) - _REASONS_SHOWN} more changes before")
         if why.note:
             click.echo(f"  note: {why.note}")
     for path in comparison.extra:
-        click.echo(f"{_printable(path)}: not in the database, stays as it is", err=True)
+        click.echo(f"{printable(path)}: not in the database, stays as it is", err=True)
+    for (code, text), addresses in _grouped(comparison.warnings()).items():
+        click.echo(f"warning: {code}: {text}")
+        if shown := [address for address in addresses if address][:_ADDRESSES_SHOWN]:
+            more = (
+                f" and {len(addresses) - len(shown)} more" if len(addresses) > len(shown) else ""
+            )
+            click.echo(printable(f"  {', '.join(shown)}{more}"))
     at = f"at revision {comparison.snapshot.revision}"
     click.echo(
         f"{_files(number)} would change, {at}: `vpopsql export apply --plan {comparison.digest}`"
@@ -204,10 +219,21 @@ def _plan_as_json(comparison: "Comparison", reasons: "Reasons", *, summary: bool
         ]
         described = _change(change, summary=summary)
         click.echo(json.dumps(described | {"reasons": because, "note": why.note}))
-    click.echo(
-        json.dumps({"changes": number, "plan": comparison.digest, "extra": comparison.extra})
-    )
+    end = {
+        "changes": number,
+        "plan": comparison.digest,
+        "extra": comparison.extra,
+        "warnings": [warned._asdict() for warned in comparison.warnings()],
+    }
+    click.echo(json.dumps(end))
     return number
+
+
+def _grouped(warnings: Iterable["Warned"]) -> dict[tuple[str, str], list[str]]:
+    groups: dict[tuple[str, str], list[str]] = {}
+    for warned in warnings:
+        groups.setdefault((warned.code, warned.text), []).append(warned.address)
+    return groups
 
 
 def _change(change: "Change", *, summary: bool) -> dict[str, Any]:
@@ -224,9 +250,9 @@ def _change(change: "Change", *, summary: bool) -> dict[str, Any]:
 def _print_change(change: "Change", *, summary: bool) -> None:
     from vpopsql.exporter.diff import unified
 
-    click.echo(_printable(f"{change.kind}: {change.path}"))
+    click.echo(printable(f"{change.kind}: {change.path}"))
     for line in () if summary else unified(change):
-        click.echo(_printable(line))
+        click.echo(printable(line))
 
 
 def _described(applied: "Applied") -> dict[str, Any]:
@@ -241,11 +267,11 @@ def _described(applied: "Applied") -> dict[str, Any]:
 
 def _print_applied(applied: "Applied") -> None:
     for path in applied.changed:
-        click.echo(_printable(path))
+        click.echo(printable(path))
     for path in applied.extra:
-        click.echo(f"{_printable(path)}: not in the database, left as it is", err=True)
+        click.echo(f"{printable(path)}: not in the database, left as it is", err=True)
     for path in applied.swept:
-        click.echo(f"{_printable(path)}: half-written by a killed process, removed", err=True)
+        click.echo(f"{printable(path)}: half-written by a killed process, removed", err=True)
 
 
 def _counted(applied: "Applied") -> str:
@@ -259,7 +285,3 @@ def _files(number: int) -> str:
 
 def _print_json(value: object) -> None:
     click.echo(json.dumps(value, indent=2))
-
-
-def _printable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()

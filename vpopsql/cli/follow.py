@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vpopsql.cli import load_config
+from vpopsql.cli import load_config, printable
 
 if TYPE_CHECKING:
     from vpopsql.config import Config
@@ -38,7 +38,7 @@ def follow(ctx: click.Context, host: str | None, role: str, *, once: bool, adopt
     name = host or socket.gethostname()
     failures = run(config, name, role, once=once, adopt=adopt)
     for failure in failures:
-        click.echo(f"{failure}; see `vpopsql export hooks list`", err=True)
+        click.echo(printable(f"{failure}; see `vpopsql export hooks list`"), err=True)
     ctx.exit(1 if failures else 0)
 
 

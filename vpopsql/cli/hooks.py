@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vpopsql.cli import load_config
+from vpopsql.cli import load_config, printable
 
 if TYPE_CHECKING:
     from vpopsql.config import Config
@@ -51,7 +51,7 @@ def list_(ctx: click.Context, output: str) -> None:
     else:
         for each in waiting:
             since = f" since {each.events[0].at:%Y-%m-%d %H:%M}" if each.events else ""
-            click.echo(_printable(f"{len(each.events):>6}  {shlex.join(each.command)}{since}"))
+            click.echo(printable(f"{len(each.events):>6}  {shlex.join(each.command)}{since}"))
     ctx.exit(1 if any(each.events for each in waiting) else 0)
 
 
@@ -81,9 +81,5 @@ def tell(database: "Database", config: "Config") -> list[str]:
     except (DatabaseUnavailable, DatabaseRefused) as error:
         failures = [f"hooks wait: {error}"]
     for failure in failures:
-        click.echo(_printable(f"{failure}; see `vpopsql export hooks list`"), err=True)
+        click.echo(printable(f"{failure}; see `vpopsql export hooks list`"), err=True)
     return failures
-
-
-def _printable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()

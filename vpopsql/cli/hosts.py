@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vpopsql.cli import load_config
+from vpopsql.cli import load_config, printable
 
 if TYPE_CHECKING:
     from vpopsql.exporter.hosts import Standing
@@ -51,7 +51,9 @@ def hosts(ctx: click.Context, output: str, stale_after_s: float, forget: str | N
         click.echo(json.dumps([_as_data(each) for each in found], indent=2))
     else:
         for each in found:
-            click.echo(_line(each).encode("utf-8", "backslashreplace").decode())
+            click.echo(printable(_line(each)))
+        if not found:
+            click.echo("no host follows this database: see `vpopsql export follow`", err=True)
     ctx.exit(1 if any(each.is_stale for each in found) else 0)
 
 

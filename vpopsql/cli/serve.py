@@ -1,13 +1,15 @@
 """``vpopsql serve``: the daemon."""
 
 import contextlib
+from collections.abc import Iterator
 
 import click
 import structlog
 
 from vpopsql import logs
 from vpopsql.cli import load_config
-from vpopsql.config import Config
+from vpopsql.config import Address, Config, listen_address
+from vpopsql.daemon import scraping
 from vpopsql.daemon.conversation import Service
 from vpopsql.daemon.server import serve_stdio, serve_tcp
 from vpopsql.db import Database
@@ -16,12 +18,35 @@ from vpopsql.exporter.hooks import Courier, hooks_in_background
 from vpopsql.exporter.projector import Projector
 
 
+class _MetricsAddress(click.ParamType[Address]):
+    """``host:port``, or a port on loopback."""
+
+    name = "host:port"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Address:
+        """Return it."""
+        text = str(value)
+        try:
+            return listen_address(f"127.0.0.1:{text}" if text.isdecimal() else text)
+        except ValueError:
+            self.fail(f"{text!r} is neither host:port nor a port", param, ctx)
+
+
 @click.command()
 @click.option("--stdio", is_flag=True, help="Serve one client on standard input and output.")
+@click.option(
+    "--metrics",
+    type=_MetricsAddress(),
+    help="Also serve counters for Prometheus there, at /metrics; a port alone is on loopback.",
+)
 @click.pass_context
-def serve(ctx: click.Context, *, stdio: bool) -> None:
+def serve(ctx: click.Context, *, stdio: bool, metrics: Address | None) -> None:
     """Answer clients of the vpopmaild protocol."""
-    run(load_config(ctx), stdio=stdio)
+    if stdio and metrics:
+        raise click.UsageError("--metrics is for the daemon that listens, not for --stdio")
+    run(load_config(ctx), stdio=stdio, metrics=metrics)
 
 
 PATIENCE_S = 4.0
@@ -45,9 +70,11 @@ def _tell_once(courier: Courier) -> None:
         structlog.get_logger("vpopsql.hooks").error("hooks failed", errors=failures)
 
 
-def run(config: Config, *, stdio: bool) -> None:
+def run(config: Config, *, stdio: bool, metrics: Address | None = None) -> None:
     """Serve until told to stop, or on standard input until the client is done.
 
+    :param metrics: where to serve what is counted, of the daemon that listens.
+    :raises CannotListen: an address cannot be had.
     :raises SchemaError: the database is not one that this code may serve.
     """
     logs.configure(config.log)
@@ -71,4 +98,23 @@ def run(config: Config, *, stdio: bool) -> None:
         with hooks_in_background(courier) as wake:
             files = Projector(for_files, config, wake)
             _catch_up(files)
-            serve_tcp(Service(database, config, files))
+            service = Service(database, config, files)
+            with _metrics_of(service, metrics):
+                serve_tcp(service)
+
+
+@contextlib.contextmanager
+def _metrics_of(service: Service, address: Address | None) -> Iterator[None]:
+    if address is None:
+        yield
+        return
+    # A connection of its own, so that a page never waits for clients' ones.
+    settings = service.config.database
+    database = Database(settings.url, pool_size=1, patience_s=PATIENCE_S)
+    with (
+        contextlib.closing(database),
+        scraping.served(address, lambda: scraping.page(service.metrics, database)) as there,
+    ):
+        log = structlog.get_logger("vpopsql.metrics")
+        log.info("serving metrics", address=there.host, port=there.port)
+        yield

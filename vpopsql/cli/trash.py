@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vpopsql.cli import load_config
+from vpopsql.cli import load_config, printable
 
 if TYPE_CHECKING:
     from vpopsql.config import Config
@@ -58,7 +58,7 @@ def list_(ctx: click.Context, output: str) -> None:
             f"{entry.id:>6}  {entry.at:%Y-%m-%d %H:%M}  {entry.state:<13}  {entry.kind:<9}"
             f"  {entry.name}  {entry.path}"
         )
-        click.echo(_printable(line))
+        click.echo(printable(line))
 
 
 @trash.command()
@@ -73,7 +73,7 @@ def restore(ctx: click.Context, entry_id: int) -> None:
         with database.writer() as session:
             restored = bin_.restore(session, tree, entry_id, _ACTOR)
         Projector(database, config).follow(restored.touched)
-    click.echo(_printable(f"{restored.name} is back in {restored.path}"))
+    click.echo(printable(f"{restored.name} is back in {restored.path}"))
     if not restored.has_files:
         click.echo("there were no files in the trash: its directory has to be made", err=True)
         ctx.exit(1)
@@ -88,7 +88,7 @@ def finish(ctx: click.Context) -> None:
     with _site(ctx) as (_, database, tree), database.writer() as session:
         moved = bin_.finish(session, tree)
     for path in moved:
-        click.echo(_printable(path))
+        click.echo(printable(path))
     click.echo(f"{len(moved)} moved")
 
 
@@ -118,7 +118,7 @@ def purge(ctx: click.Context, days: int | None, entry_id: int | None, *, yes: bo
         if entry_id is not None and not found:
             raise NotInTrash(f"there is nothing in the trash with the number {entry_id}")
         for entry in found:
-            click.echo(_printable(f"{entry.id:>6}  {entry.kind:<9}  {entry.name}"))
+            click.echo(printable(f"{entry.id:>6}  {entry.kind:<9}  {entry.name}"))
         if found and not yes:
             click.confirm(f"Remove these {len(found)} for good?", abort=True)
         with database.writer() as session:
@@ -150,7 +150,3 @@ def _site(ctx: click.Context) -> Iterator[tuple["Config", "Database", "Tree"]]:
         raise ExportFailed(str(error)) from error
     finally:
         database.close()
-
-
-def _printable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()

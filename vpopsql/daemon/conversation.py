@@ -31,6 +31,7 @@ from vpopsql.daemon.commands import (
     refusal,
     refuse,
 )
+from vpopsql.daemon.metrics import Metrics, Result
 from vpopsql.daemon.reading import login_reply
 from vpopsql.db import Database
 from vpopsql.protocol import (
@@ -79,6 +80,7 @@ class Service:
     database: Database
     config: Config
     files: Files
+    metrics: Metrics = field(default_factory=Metrics)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,24 +219,29 @@ class Conversation:
         started = time.monotonic()
         verb = verb if _is_known(verb) else "unknown"
         log = self._log = self._log.bind(request=self._request, verb=verb)
+        result = None
         try:
             replies = work()
         except errors.DatabaseUnavailable as error:
             log.error("database unavailable", error=str(error))  # noqa: TRY400 - no defect
-            replies = [TEMPORARY_ERROR]
+            replies, result = [TEMPORARY_ERROR], Result.DATABASE_UNAVAILABLE
         except errors.ExportFailed as error:
             log.error("files behind", error=str(error))  # noqa: TRY400 - no defect
-            replies = [FILES_BEHIND]
+            replies, result = [FILES_BEHIND], Result.FILES_BEHIND
         except Exception:
             log.exception("internal error")
-            replies = [INTERNAL_ERROR]
+            replies, result = [INTERNAL_ERROR], Result.INTERNAL_ERROR
         status = replies[0].status if replies else "+OK"
+        passed_s = time.monotonic() - started
+        if not self._collecting:
+            said = Result.REFUSED if status.startswith("-ERR") else Result.OK
+            self._service.metrics.command(verb, result or said, passed_s)
         log.info(
             "command",
             actor=self._actor.address if self._actor else None,
             status=status[:4].strip(),
             code=status.split(" ")[1] if status.startswith("-ERR") else None,
-            ms=round((time.monotonic() - started) * 1000, 1),
+            ms=round(passed_s * 1000, 1),
         )
         return replies
 
@@ -264,16 +271,21 @@ class Conversation:
         try:
             login = accounts.verify_login(self._find_login(address), password)
         except errors.InvalidAddress:
-            self._failed_logins += 1
+            self._fail_login()
             return refuse("8.205")
         except errors.InvalidLogin:
-            self._failed_logins += 1
+            self._fail_login()
             # A word that is no address may be a password in the wrong place.
             self._log.warning("login failed", account=address[:320] if "@" in address else None)
             return refuse("8.207")
+        self._service.metrics.login(is_good=True)
         self._actor = replace(login.actor, remote_ip=self._peer.remote_ip)
         self._compact = verb != "login"
         return ok() if verb == "slogin" else login_reply(login, compact=self._compact)
+
+    def _fail_login(self) -> None:
+        self._failed_logins += 1
+        self._service.metrics.login(is_good=False)
 
     def _find_login(self, address: str) -> Login | None:
         site = self._service.config.paths.vpopmail
@@ -293,6 +305,7 @@ class Conversation:
         except errors.DatabaseUnavailable:
             if time.monotonic() - started > _QUICK_S:
                 raise
+            self._service.metrics.database_error()
         with self._service.database.reader() as session:
             return work(session)
 
@@ -336,10 +349,19 @@ class Conversation:
             # Another session was quicker; a second look sees what it did.
             reply, effects = self._commit(write, actor)
         if effects.touched:
-            self._service.files.follow(effects.touched)
+            self._follow(effects.touched)
         for action in effects.actions:
             action()
         return reply or ok()
+
+    def _follow(self, touched: Touched) -> None:
+        started = time.monotonic()
+        is_good = False
+        try:
+            self._service.files.follow(touched)
+            is_good = True
+        finally:
+            self._service.metrics.files_written(time.monotonic() - started, is_good=is_good)
 
     def _commit(self, write: Write, actor: Actor) -> tuple[Reply | None, Effects]:
         effects = Effects()

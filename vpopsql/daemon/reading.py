@@ -12,10 +12,11 @@ from vpopsql.daemon.call import Afterwards, Call, parse_address
 from vpopsql.model import LIMIT_SETTINGS, Flag
 from vpopsql.names import lower
 from vpopsql.protocol import Reply, listing, stuff
+from vpopsql.quota import Quota
 from vpopsql.services import accounts, domains, forwards, ipmaps, limits, rights
 from vpopsql.services.accounts import Account, Login
 from vpopsql.services.rights import Actor, Level
-from vpopsql.tree import EntryType, LinkInPath, Tree
+from vpopsql.tree import EntryType, LinkInPath, Tree, UnsafePath
 
 _FLAG_NAMES = (
     ("no_password_change", Flag.NO_PASSWD_CHNG),
@@ -172,9 +173,7 @@ def get_user_size(call: Call) -> Afterwards:
     name, domain = call.address()
     rights.require_account(call.actor, name, domain)
     account, tree = accounts.get_account(call.session, name, domain), call.tree()
-    return Afterwards(
-        lambda: listing(_size_lines(maildir.measure(tree, f"{account.directory}/Maildir")))
-    )
+    return Afterwards(lambda: listing(_size_lines(*_measure(tree, account))))
 
 
 def get_domain_size(call: Call) -> Afterwards:
@@ -190,17 +189,26 @@ def get_domain_size(call: Call) -> Afterwards:
 def _domain_size_lines(tree: Tree, domain: str, found: Iterable[Account]) -> Iterator[str]:
     total_bytes = total_messages = 0
     for account in found:
-        size, messages = maildir.measure(tree, f"{account.directory}/Maildir")
+        size, messages = _measure(tree, account)
         total_bytes += size
         total_messages += messages
         yield f"user {account.name}@{domain}"
-        yield from _size_lines((size, messages))
+        yield from _size_lines(size, messages)
     yield f"domain {domain}"
-    yield from _size_lines((total_bytes, total_messages))
+    yield from _size_lines(total_bytes, total_messages)
 
 
-def _size_lines(measured: tuple[int, int]) -> list[str]:
-    return [f"size {measured[0]}", f"count {measured[1]}"]
+def _measure(tree: Tree, account: Account) -> tuple[int, int]:
+    """Return bytes and messages of a mailbox; none if it cannot be measured, as vpopmail says."""
+    quota = Quota.parse(account.quota_text)
+    try:
+        return maildir.measure(tree, f"{account.directory.rstrip('/')}/Maildir", quota)[:2]
+    except (OSError, UnsafePath):
+        return 0, 0
+
+
+def _size_lines(size: int, messages: int) -> list[str]:
+    return [f"size {size}", f"count {messages}"]
 
 
 # --- aliases and lists --------------------------------------------------------------------------

@@ -173,6 +173,7 @@ class Server(socketserver.ThreadingTCPServer):
             full = len(self._open) >= self.service.config.daemon.max_connections
             if not full:
                 self._open.add(connection)
+        self.service.metrics.opened(is_taken=not full)
         if full:
             self._log.warning("too many connections", peer=str(client_address))
             self._refuse(connection)
@@ -191,6 +192,7 @@ class Server(socketserver.ThreadingTCPServer):
         with self._changed:
             self._open.discard(cast("socket.socket", request))
             self._changed.notify_all()
+        self.service.metrics.closed()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Log what a conversation could not handle itself; the others go on."""

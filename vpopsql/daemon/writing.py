@@ -14,6 +14,7 @@ from vpopsql import errors, homes, passwords, trash
 from vpopsql.daemon import options
 from vpopsql.daemon.call import Body, Call, Effects, Write
 from vpopsql.model import CatchAll
+from vpopsql.names import to_a_label
 from vpopsql.protocol import OK, Reply, ok
 from vpopsql.services import account_changes, domain_changes, domains, ipmaps, limits, rights
 from vpopsql.services.account_changes import Secret, Wishes
@@ -105,13 +106,20 @@ def _add_domain(call: Call, name: str, secret: Secret, session: Session, effects
     domain, home = domain_changes.add_domain(session, call.actor, name, secret, new)
     homes.make_domain_directory(call.tree(), domain.directory, domain.uid, domain.gid)
     homes.make_home(call.tree(), home)
-    effects.touched.add(Touched({domain.name}, {domain.name}, site=True))
+    effects.touched.add(Touched({domain.name}, {domain.name}, names={domain.name}))
 
 
 def add_alias_domain(call: Call) -> Write:
     """Make one of two names an alias of the other."""
     first, second = call.domain(), call.domain(errors.AliasNameRequired)
-    return _on_site(partial(domain_changes.add_alias_domain, first=first, second=second), call)
+    return Write(partial(_add_alias_domain, call, first, second))
+
+
+def _add_alias_domain(
+    call: Call, first: str, second: str, session: Session, effects: Effects
+) -> None:
+    domain_changes.add_alias_domain(session, call.actor, first, second)
+    effects.touched.names.update(map(to_a_label, (first, second)))
 
 
 def _on_site(change: Callable[[Session, Actor], object], call: Call) -> Write:
@@ -132,8 +140,8 @@ def del_domain(call: Call) -> Write:
 def _del_domain(call: Call, name: str, session: Session, effects: Effects) -> None:
     tree = call.tree()
     kept = trash.prepare_domain(session, tree, call.actor, name)
-    domain_changes.delete_domain(session, call.actor, name)
-    effects.touched.site = True
+    deleted = domain_changes.delete_domain(session, call.actor, name)
+    effects.touched.names |= deleted.names
     if kept:
         effects.actions.append(lambda: kept.move(tree))
 

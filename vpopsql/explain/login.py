@@ -26,7 +26,7 @@ _SERVICES = (
 
 _KINDS = {1: "normal", 2: "apop"}
 _NO_PASSWORD = {
-    "empty": "the password is empty, and nobody logs in with an empty one",
+    "empty": "the password is empty: only a vpopmail built to learn passwords takes one",
     "locked": "the password is locked",
     "unknown": "the password's hash is of a kind that nobody can verify",
 }

@@ -113,6 +113,9 @@ def _deliver_by_system(node: Node, found: Route) -> None:
 
 def _deliver_by_domain(node: Node, name: Name, found: Route) -> None:
     site, host = node.site, node.address.domain
+    virtualdomains = f"{site.qmail_dir}/{routing.VIRTUALDOMAINS}"
+    # Of the names that a domain does not have none is asked about; as an address it is the domain.
+    before = [Routes(virtualdomains, str(node.address), None)] if node.address.user else []
     node.step(
         StepKind.ROUTE,
         f"qmail-send looks for {host} in locals and virtualdomains",
@@ -120,8 +123,8 @@ def _deliver_by_domain(node: Node, name: Name, found: Route) -> None:
         Source("domain_names", host),
         [
             *_not_named(site, node.address),
-            Routes(f"{site.qmail_dir}/{routing.VIRTUALDOMAINS}", str(node.address), None),
-            Routes(f"{site.qmail_dir}/{routing.VIRTUALDOMAINS}", host, host),
+            *before,
+            Routes(virtualdomains, host, host),
         ],
     )
     if name.is_alias:

@@ -1,11 +1,12 @@
 """The names that a host takes mail for, and what else an apply asks of files on disk."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from vpopsql import names
 from vpopsql.config import Paths
 from vpopsql.exporter import render
+from vpopsql.exporter.snapshot import Foreign, Snapshot
 from vpopsql.qmail import cdb, control
 from vpopsql.qmail.lines import decode, encode, split_lines
 from vpopsql.tree import Tree
@@ -75,3 +76,14 @@ def content_of(tree: Tree, path: str) -> bytes | None:
         return tree.read(path)
     except FileNotFoundError:
         return None
+
+
+def with_locals_of_the_host(snapshot: Snapshot, tree: Tree) -> Snapshot:
+    """Return a snapshot with the lines that locals has, unless the database has some."""
+    if render.LOCALS in snapshot.foreign:
+        return snapshot
+    data = content_of(tree, f"{snapshot.paths.qmail}/{render.LOCALS}")
+    if data is None:
+        return snapshot
+    lines = [Foreign(line, "") for _, line in split_lines(data)]
+    return replace(snapshot, foreign={**snapshot.foreign, render.LOCALS: lines})

@@ -48,35 +48,35 @@ import contextlib
 import os
 import secrets
 import stat
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from sqlalchemy import select
-
-from vpopsql.config import Config, Paths
+from vpopsql.config import Config
 from vpopsql.db import Database
 from vpopsql.errors import ExportFailed
-from vpopsql.exporter import delivery, programs, render
-from vpopsql.exporter.accepted import MORE_CDB, Accepted, compile_hosts, content_of, host_of
+from vpopsql.exporter import partial, programs, render
+from vpopsql.exporter.accepted import (
+    MORE_CDB,
+    Accepted,
+    compile_hosts,
+    content_of,
+    host_of,
+    with_locals_of_the_host,
+)
 from vpopsql.exporter.generations import Generations, Kept
-from vpopsql.exporter.outbox import Outbox
+from vpopsql.exporter.locking import SITE_DIR_MODE, explained, locked
 from vpopsql.exporter.plan import Comparison
+from vpopsql.exporter.reading import FILES_ARE_OURS, is_stranger, newest_export, read
 from vpopsql.exporter.render import Link
-from vpopsql.exporter.snapshot import DomainState, Foreign, Snapshot, take
-from vpopsql.model import UNFINISHED_IMPORT, Export, SiteSetting, utc_now
+from vpopsql.exporter.snapshot import EVERY_NAME, DomainState, Snapshot
+from vpopsql.model import Export, SiteSetting, utc_now
 from vpopsql.qmail import assign
 from vpopsql.qmail.lines import encode, join_lines, split_lines
 from vpopsql.touched import Touched
-from vpopsql.tree import TEMP_PREFIX, Owner, Tree, UnsafePath, Write
+from vpopsql.tree import TEMP_PREFIX, Owner, Tree, Write
 
 RELOAD_MARKER = "control/.vpopsql-reload"
 """Below qmail's directory while qmail-send may not have read what was written for it."""
-
-COMPILE_MARKER = "users/.vpopsql-newu"
-"""Below qmail's directory while the cdb of users/assign may be older than the text."""
-
-_FILES_ARE_OURS = "files_are_ours"
-"""The site setting that says since when this database's files are the site's."""
 
 LOCK_TIMEOUT_S = 600.0
 """How long an apply waits for another one."""
@@ -90,7 +90,6 @@ takes nearly as long as an hour, and an hour's leftover does no harm.
 
 _DOMAINS_AT_ONCE = 100
 _SITE_FILE_MODE = 0o644
-_SITE_DIR_MODE = 0o755
 _DOMAIN_DIR_MODE = 0o700
 
 
@@ -117,7 +116,7 @@ def plan(database: Database, config: Config) -> Comparison:
     """
     with explained(config.paths):
         tree = Tree(config.paths.root, config.paths.places)
-        snapshot = with_locals_of_the_host(_read(database, config), tree)
+        snapshot = with_locals_of_the_host(read(database, config), tree)
         return _compare(tree, config, snapshot)
 
 
@@ -142,7 +141,7 @@ def apply(
     tree = Tree(config.paths.root, config.paths.places)
     with locked(tree, config, lock_timeout_s):
         last = newest_export(database)
-        snapshot = with_locals_of_the_host(_read(database, config), tree)
+        snapshot = with_locals_of_the_host(read(database, config), tree)
         comparison = _compare(tree, config, snapshot)
         if planned is not None:
             _require(planned, comparison)
@@ -172,13 +171,14 @@ def follow(
     tree = Tree(config.paths.root, config.paths.places)
     with locked(tree, config, lock_timeout_s):
         if not touched.site:
-            snapshot = _read(database, config, touched)
+            few = Accepted.on_disk(tree, config.paths).few if touched.names else frozenset()
+            snapshot = read(database, config, touched, rcpthosts=few)
             apply_ = _Apply(tree, config, snapshot, touched)
-            if apply_.reassign():
-                return apply_.run_domains()
+            if apply_.patch():
+                return _run(database, apply_) if touched.names else apply_.run_domains()
             touched = replace(touched, site=True)
         accepted = Accepted.on_disk(tree, config.paths)
-        snapshot = _read(database, config, touched, accepted.few | accepted.more)
+        snapshot = read(database, config, touched, accepted.few | accepted.more)
         snapshot = with_locals_of_the_host(snapshot, tree)
         return _run(database, _Apply(tree, config, snapshot, touched))
 
@@ -199,18 +199,8 @@ def relay(
     with locked(tree, config, lock_timeout_s):
         # What users/assign is made of is not asked for: a relay has none.
         plain = replace(config, export=replace(config.export, delivery="vdelivermail"))
-        snapshot = _read(database, plain, Touched(site=True), _EVERY_NAME)
+        snapshot = read(database, plain, Touched(site=True), EVERY_NAME)
         return _Apply(tree, config, snapshot, Touched(site=True)).run_relay(is_known=is_known)
-
-
-class _EveryName:
-    """The names that need no files of a domain: all."""
-
-    def __contains__(self, _: object) -> bool:
-        return True
-
-
-_EVERY_NAME = _EveryName()
 
 
 def restore(
@@ -246,60 +236,8 @@ def _run(database: Database, apply_: "_Apply", *, is_known: bool = True) -> Appl
     applied = apply_.run(is_stranger=is_new or not is_known)
     if is_new:
         with database.writer() as session:
-            session.add(SiteSetting(key=_FILES_ARE_OURS, value=utc_now().isoformat()))
+            session.add(SiteSetting(key=FILES_ARE_OURS, value=utc_now().isoformat()))
     return applied
-
-
-def is_stranger(database: Database) -> bool:
-    """Tell whether the database was neither filled from a site nor ever exported to one."""
-    known = select(SiteSetting.key).where(SiteSetting.key.in_([_FILES_ARE_OURS, "imported_at"]))
-    with database.reader() as session:
-        return session.scalar(known.limit(1)) is None
-
-
-def newest_export(database: Database) -> int | None:
-    """Return the revision of the newest export; None: there was none."""
-    with database.reader() as session:
-        return session.scalar(select(Export.revision).order_by(Export.id.desc()).limit(1))
-
-
-@contextlib.contextmanager
-def locked(tree: Tree, config: Config, timeout_s: float) -> Iterator[None]:
-    """Hold the site's lock, and explain what goes wrong meanwhile; keep for hooks what changes."""
-    paths = config.paths
-    with explained(paths):
-        for directory in (paths.users, paths.control):
-            tree.make_dir(directory, _SITE_DIR_MODE, parents=True)
-        has_hooks = bool(config.hooks.commands)
-        recording = Outbox(tree, paths).recording if has_hooks else contextlib.nullcontext
-        with tree.lock(f"{paths.qmail}/{render.ASSIGN}", timeout_s), recording():
-            yield
-
-
-def _read(
-    database: Database,
-    config: Config,
-    touched: Touched | None = None,
-    known: Container[str] = frozenset(),
-) -> Snapshot:
-    with database.snapshot() as session:
-        if session.get(SiteSetting, UNFINISHED_IMPORT):
-            raise ExportFailed(
-                "an import has begun and not come to its end, so the database holds a part of a"
-                " site only: run the same import again, with --apply"
-            )
-        return take(session, config.paths, touched, known, config.export)
-
-
-def with_locals_of_the_host(snapshot: Snapshot, tree: Tree) -> Snapshot:
-    """Let a database that was not filled from this host keep the host's lines of locals."""
-    if render.LOCALS in snapshot.foreign:
-        return snapshot
-    data = content_of(tree, f"{snapshot.paths.qmail}/{render.LOCALS}")
-    if data is None:
-        return snapshot
-    lines = [Foreign(line, "") for _, line in split_lines(data)]
-    return replace(snapshot, foreign={**snapshot.foreign, render.LOCALS: lines})
 
 
 class _Apply:
@@ -384,22 +322,26 @@ class _Apply:
         self._publish(Accepted.on_disk(self._tree, self._paths))
         return self._applied(reloaded=False)
 
-    def reassign(self) -> bool:
-        """Make ready what the snapshot's domains have in users/assign now.
+    def patch(self) -> bool:
+        """Make ready the site's files in which only some lines are to change.
 
-        :returns: False if the file is not as it should be, and the whole site has to be written.
+        :returns: False if one is not as it should be, and the whole site has to be written.
         """
-        if self._snapshot.reassigned is None:
+        changed = self._snapshot.reassigned
+        if changed is None:
             return True
-        path = f"{self._paths.qmail}/{render.ASSIGN}"
-        old = content_of(self._tree, path) or b""
+        qmail = self._paths.qmail
+        old = {file: content_of(self._tree, f"{qmail}/{file}") for file in partial.FILES}
+        path = f"{qmail}/{render.ASSIGN}"
         with render.naming(path):
-            new = delivery.reassign(old, self._snapshot.reassigned)
-        if new is None:
-            return False
-        if new != old or self._tree.exists(f"{self._paths.qmail}/{COMPILE_MARKER}"):
-            self._files[path] = new
-        return True
+            if changed.placed is not None:
+                files = partial.site_files(old, self._snapshot)
+                self._files = files or {}
+                return files is not None
+            text = partial.assigned(old[render.ASSIGN], changed)
+        if text != old[render.ASSIGN] or self._tree.exists(f"{qmail}/{render.COMPILE_MARKER}"):
+            self._files[path] = text
+        return text is not None
 
     def run_domains(self) -> Applied:
         """Write the files of the snapshot's domains, and what leads there if that changed."""
@@ -407,7 +349,7 @@ class _Apply:
         path = f"{self._paths.qmail}/{render.ASSIGN}"
         if data := self._files.get(path):
             # Nobody looks at the cdb again if this ends in between.
-            self._tree.write(f"{self._paths.qmail}/{COMPILE_MARKER}", b"")
+            self._tree.write(f"{self._paths.qmail}/{render.COMPILE_MARKER}", b"")
             if not self._export.newu_command:
                 cdb_path = f"{self._paths.qmail}/{render.assign_cdb(self._export)}"
                 self._files[cdb_path] = assign.compile_text(data)
@@ -447,8 +389,8 @@ class _Apply:
 
     def _make_home(self) -> None:
         vpopmail = self._paths.vpopmail
-        self._tree.make_dir(vpopmail, _SITE_DIR_MODE, parents=True)
-        for directory, mode in (("etc", _SITE_DIR_MODE), ("domains", _DOMAIN_DIR_MODE)):
+        self._tree.make_dir(vpopmail, SITE_DIR_MODE, parents=True)
+        for directory, mode in (("etc", SITE_DIR_MODE), ("domains", _DOMAIN_DIR_MODE)):
             self._make_dir(f"{vpopmail}/{directory}", mode, self._vpopmail_owner)
 
     def _write_domains(self) -> None:
@@ -497,7 +439,9 @@ class _Apply:
 
     def _assign(self) -> None:
         cdb_file = render.assign_cdb(self._export)
-        path, marker = (f"{self._paths.qmail}/{file}" for file in (cdb_file, COMPILE_MARKER))
+        path, marker = (
+            f"{self._paths.qmail}/{file}" for file in (cdb_file, render.COMPILE_MARKER)
+        )
         if not self._export.newu_command:
             self._put(render.ASSIGN, cdb_file)
             if self._tree.exists(marker):
@@ -637,18 +581,3 @@ class _Apply:
 
 def _temp_beside(path: str) -> str:
     return f"{path.rpartition('/')[0]}/{TEMP_PREFIX}{secrets.token_hex(8)}"
-
-
-@contextlib.contextmanager
-def explained(paths: Paths) -> Iterator[None]:
-    """Say of an error which file it concerns, as people find it."""
-    try:
-        yield
-    except BrokenPipeError:
-        raise  # of who prints meanwhile
-    except OSError as error:
-        path = error.filename
-        shown = f"{paths.root}{path}" if isinstance(path, str) else path
-        raise ExportFailed(f"{shown}: {error.strerror}") from error
-    except (UnsafePath, render.Unrenderable) as error:
-        raise ExportFailed(str(error)) from error

@@ -23,14 +23,12 @@ from typing import NamedTuple
 from vpopsql import names
 from vpopsql.config import Export
 from vpopsql.exporter.direct import BY_VDELIVERMAIL
-from vpopsql.exporter.patch import Grammar, patch
 from vpopsql.exporter.snapshot import (
     Account,
     DomainState,
     Foreign,
     Limits,
     Name,
-    Reassigned,
     Snapshot,
 )
 from vpopsql.model import Flag
@@ -109,19 +107,6 @@ def exact_lines(name: Name, direct: str, routes: Routes) -> str:
     fields = direct.replace(":", f":{name.real}:{name.uid}:{name.gid}:")
     joined = fields.replace("\n", f":::\n={name.name}-")
     return f"={name.name}-{joined}:::"
-
-
-def reassign(old: bytes, changed: Reassigned) -> bytes | None:
-    """Return users/assign with the lines of some domains as they are now.
-
-    :returns: None if ``old`` is not as it should be, and the file has to be rendered.
-    """
-    routes = Routes(changed.alike, changed.foreign)
-    lines = {
-        name.name: lines_of(name, changed.direct.get(name.real, ""), routes)
-        for name in changed.names
-    }
-    return patch(old, lines, changed.foreign.get(ASSIGN, ()), Grammar.ASSIGN, changed.number)
 
 
 def lines_of(name: Name, direct: str, routes: Routes) -> str:

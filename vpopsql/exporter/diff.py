@@ -16,7 +16,10 @@ _CONTEXT = 3
 _LARGE = 4_000
 """Lines on both sides together from which on the differing part is shown as it is: the search for
 the shortest difference takes the square of them."""
-_SECRETS = (1, 7)  # the fields of a line of vpasswd: hash, clear text
+_FIELDS = 7  # of a line of vpasswd, before the clear text, which may have colons of its own
+_SECRETS = (1, _FIELDS)  # hash, clear text
+
+_LINK = "symbolic link to "
 
 
 def unified(change: Change) -> Iterator[str]:
@@ -42,7 +45,7 @@ def _side(content: Content | None, path: str) -> str:
 
 def _plain(content: Content | None) -> bytes:
     if isinstance(content, Link):
-        return f"symbolic link to {content.target}\n".encode("utf-8", "surrogateescape")
+        return f"{_LINK}{content.target}\n".encode("utf-8", "surrogateescape")
     return content or b""
 
 
@@ -57,10 +60,13 @@ def _lines(data: bytes) -> list[str]:
 
 def _masked(old: Sequence[str], new: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return lines of vpasswd without their secrets; one that is changed says so."""
-    known = {line.partition(":")[0]: line.split(":") for line in old}
+    known = {line.partition(":")[0]: _fields(line) for line in old}
     masked = []
     for line in new:
-        fields = line.split(":")
+        fields = _fields(line)
+        if len(fields) < _FIELDS:
+            masked.append(_mask(line))
+            continue
         was = known.get(fields[0], [])
         for place in _SECRETS:
             if place < len(fields) and fields[place]:
@@ -70,8 +76,14 @@ def _masked(old: Sequence[str], new: Sequence[str]) -> tuple[list[str], list[str
     return [_mask(line) for line in old], masked
 
 
+def _fields(line: str) -> list[str]:
+    return line.split(":", _FIELDS)
+
+
 def _mask(line: str) -> str:
-    fields = line.split(":")
+    fields = _fields(line)
+    if len(fields) < _FIELDS:
+        return line if line.startswith(_LINK) else "(no line of an account)"
     for place in _SECRETS:
         if place < len(fields) and fields[place]:
             fields[place] = "*"

@@ -5,8 +5,9 @@ put the message into its Maildir. The conditions stand here once, as a query, be
 have a million mailboxes; `delivery` says in words why one is not direct.
 """
 
+import re
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 
 from sqlalchemy import ColumnElement, Text, and_, func, or_, select, true, type_coerce
 from sqlalchemy.orm import InstrumentedAttribute, Session
@@ -26,6 +27,8 @@ from vpopsql.model import (
 BY_VDELIVERMAIL = (CatchAll.BOUNCE, CatchAll.DELETE, CatchAll.ADDRESS, CatchAll.DIRECTORY)
 """The catch-alls with which every mailbox of a domain is vdelivermail's."""
 
+_HAS_USABLE_DIRECTORY = re.compile(r"[^:]*:/[^:\0]*").fullmatch
+
 Direct = dict[int, str]
 """By domain id, the direct mailboxes of a domain: a line ``name:directory`` each, sorted."""
 
@@ -44,7 +47,7 @@ def find(session: Session, export: Export, domain_ids: Collection[int] | None = 
         Mailbox.flags.bitwise_and(never) == 0,
         _keeps_spam(session),
         _plain(Mailbox.name) == func.lower(_plain(Mailbox.name)),
-        *_has_usable_directory(),
+        _plain(Mailbox.directory).not_like("%\n%"),
     )
     if not export.exact_despite_quota:
         query = query.where(Mailbox.quota_bytes.is_(None), Mailbox.quota_messages.is_(None))
@@ -53,13 +56,15 @@ def find(session: Session, export: Export, domain_ids: Collection[int] | None = 
     domains = select(Domain.id).where(of_them(Domain.id), Domain.catchall.in_(BY_VDELIVERMAIL))
     usual = set(session.scalars(domains))
     found: Direct = {}
-    for domain_id, text in session.execute(query.group_by(Mailbox.domain_id)):
+    rows = session.connection().execute(query.group_by(Mailbox.domain_id))
+    for domain_id, text in rows:
         if domain_id not in usual:
             continue
         items = from_database_text(text).split("\n")
         items.sort()
-        if not text.isascii():
-            items = [item for item in items if "\0" not in item]
+        # Whether all directories are as they should be is told by two counts.
+        if not (text.isascii() and text.count(":") == text.count(":/") == len(items)):
+            items = [*filter(_HAS_USABLE_DIRECTORY, items)]
         if taken := elsewhere.get(domain_id):
             items = [item for item in items if item.partition(":")[0] not in taken]
         if begins := wildcards.get(domain_id):
@@ -117,14 +122,6 @@ def _keeps_spam(session: Session) -> ColumnElement[bool]:
     if not is_default:
         keep = Mailbox.domain_id.not_in(limits.where(DomainLimits.delete_spam))
     return or_(Mailbox.flags.bitwise_and(int(Flag.V_OVERRIDE)) != 0, keep)
-
-
-def _has_usable_directory() -> Iterator[ColumnElement[bool]]:
-    directory = _plain(Mailbox.directory)
-    yield directory.like("/%")
-    yield func.rtrim(directory, "/") != ""
-    yield directory.not_like("%:%")
-    yield directory.not_like("%\n%")
 
 
 def _wildcards(session: Session, of_them: _Scope) -> dict[int, tuple[str, ...]]:

@@ -8,7 +8,7 @@ everything written. Files that are equal are left alone, so that several writers
 daemon among them, are harmless.
 
 The files that a deletion leaves without rows are found in the audit log; homes that were deleted
-elsewhere go to the trash here.
+elsewhere go to the trash here; see `directories`.
 
 While the database is away, or cannot be used, the files stay as they are; it is tried again and
 again, ever more slowly. What fails is logged once, not at each try.
@@ -25,7 +25,6 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from vpopsql import trash
 from vpopsql.config import Config
 from vpopsql.db import Database, Mark
 from vpopsql.errors import (
@@ -35,10 +34,12 @@ from vpopsql.errors import (
     SchemaError,
     VpopsqlError,
 )
-from vpopsql.exporter import hosts, position
-from vpopsql.exporter.apply import Applied, apply, explained, follow, is_stranger, relay
+from vpopsql.exporter import directories, hosts, position
+from vpopsql.exporter.apply import Applied, apply, follow, relay
 from vpopsql.exporter.hooks import Courier, hooks_in_background
+from vpopsql.exporter.locking import explained
 from vpopsql.exporter.position import Position
+from vpopsql.exporter.reading import is_stranger
 from vpopsql.exporter.removals import owners_of, removed_since
 from vpopsql.model import HostRole, Revision
 from vpopsql.touched import Touched
@@ -61,9 +62,6 @@ _OF_ONE_DOMAIN = frozenset(
     }
 )
 """The topics of revisions that change no file of the whole site."""
-
-_DELETIONS = frozenset({"del_user", "del_domain", "del_list"})
-"""Those after which directories may be left."""
 
 
 class Stop:
@@ -94,7 +92,7 @@ class _Due:
     """Those that the files do not show, as far as they can be seen."""
     touched: Touched | None
     """None: everything."""
-    has_deletions: bool
+    topics: frozenset[str] = frozenset()
 
 
 class Follower:
@@ -190,12 +188,12 @@ class Follower:
             # Only those count of which older ones may come to light.
             since = mark.revision if mark.is_settled else 0
             later = session.scalars(select(Revision.id).where(Revision.id > since))
-            return _Due(frozenset(later), None, has_deletions=True)
+            return _Due(frozenset(later), None, directories.DELETED | directories.RESTORED)
         query = select(Revision.id, Revision.domain, Revision.topic)
         rows = session.execute(query.where(Revision.id > stands.revision)).all()
         ids = frozenset(row.id for row in rows)
         new = [row for row in rows if row.id not in self._shown]
-        topics = {row.topic for row in new}
+        topics = frozenset(row.topic for row in new)
         # Three sets, as they are added to.
         accounts, dotqmail, limits = (
             {row.domain for row in new if row.domain is not None} for _ in range(3)
@@ -203,7 +201,7 @@ class Follower:
         touched = Touched(accounts, dotqmail, limits, site=not topics <= _OF_ONE_DOMAIN)
         if touched:
             touched.removed = removed_since(session, stands.audit)
-        return _Due(ids, touched, has_deletions=not topics.isdisjoint(_DELETIONS))
+        return _Due(ids, touched, topics)
 
     def _may_drop(self, stands: Position | None, due: _Due) -> bool:
         """Tell whether names that the database does not know may go from this host's files."""
@@ -219,6 +217,8 @@ class Follower:
             if due.touched is None or due.touched.site:
                 return relay(self._database, self._config, is_known=may_drop)
             return None
+        with explained(self._config.paths):
+            self._make_directories(due)
         if due.touched is None:
             applied = apply(self._database, self._config, is_known=may_drop, is_recorded=False)
             self._remove_left_behind()
@@ -226,10 +226,17 @@ class Follower:
             applied = follow(self._database, self._config, due.touched)
         else:
             return None
-        if due.has_deletions:
-            with explained(self._config.paths), self._database.writer() as session:
-                trash.finish(session, self._tree)
+        if due.topics & directories.DELETED:
+            with explained(self._config.paths):
+                directories.move_away(self._database, self._tree)
         return applied
+
+    def _make_directories(self, due: _Due) -> None:
+        """See to it that nothing leads where there is no directory."""
+        if due.topics & directories.RESTORED:
+            directories.bring_back(self._database, self._tree)
+        if due.touched and due.topics & directories.MADE:
+            directories.make_homes(self._database, self._tree, due.touched.accounts)
 
     def _remove_left_behind(self) -> None:
         """Remove files whose rows were deleted while nobody knew where this host stands."""

@@ -27,7 +27,7 @@ from sqlalchemy import select
 from vpopsql.config import Config, Hooks
 from vpopsql.db import Database
 from vpopsql.errors import DatabaseRefused, DatabaseUnavailable, VpopsqlError
-from vpopsql.exporter.apply import explained
+from vpopsql.exporter.locking import explained
 from vpopsql.exporter.outbox import Command, Event, Object, Outbox
 from vpopsql.model import AuditEntry, HostRole
 from vpopsql.qmail.lines import decode

@@ -47,21 +47,23 @@ def patch(
     if not old.endswith(end) or (old != end and not old.removesuffix(end).endswith(b"\n")):
         return None
     body = _Body(old, len(old) - len(end), foreign, grammar)
-    edits: list[tuple[int, int, bytes]] = []
-    for name in sorted(changes, key=names.sort_key):
-        edit = body.edit(name, changes[name])
-        if edit is None:
-            return None
-        edits.append(edit)
+    try:
+        found = [body.edit(name, changes[name]) for name in sorted(changes, key=names.sort_key)]
+    except _UnexpectedError:
+        return None
     parts = []
     at = 0
-    for start, stop, text in edits:
+    for start, stop, text in filter(None, found):
         if start < at:
             return None
         parts += [old[at:start], text]
         at = stop
     new = b"".join([*parts, old[at:]])
     return new if body.count_names(new) == number else None
+
+
+class _UnexpectedError(Exception):
+    """The file is not as it should be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +89,16 @@ class _Body:
         self._foreign = frozenset(self._lines)
 
     def edit(self, name: str, text: str | None) -> tuple[int, int, bytes] | None:
-        """Return which bytes of the file to replace by which; None: it is not sorted."""
-        new = b"" if text is None else encode(text) + b"\n"
+        """Return which bytes of the file to replace by which; None: nothing is to be done."""
         key = names.sort_key(name)
-        place = self._find(key)
-        found = self._next(place)
+        found = self._next(self._find(key))
         if found and found.name == name:
+            new = b"" if text is None else encode(text) + b"\n"
             return found.start, self._end_of(found), new
         if text is None:
-            return place, place, b""
+            return None
         start = self._before(key, found)
-        return None if start is None else (start, start, new)
+        return start, start, encode(text) + b"\n"
 
     def count_names(self, new: bytes) -> int:
         """Return how many names a content has, if the foreign lines are in it as well."""
@@ -155,11 +156,13 @@ class _Body:
                 stop = end
         return stop
 
-    def _before(self, key: str, found: _Line | None) -> int | None:
+    def _before(self, key: str, found: _Line | None) -> int:
         """Return where a new name goes: before the foreign lines between it and the next one."""
         first = bisect_right(self._keys, key)
         last = bisect_right(self._keys, names.sort_key(found.name)) if found else len(self._keys)
         between = b"".join([line + b"\n" for line in self._lines[first:last]])
         stop = found.start if found else self._size
         start = stop - len(between)
-        return start if start >= 0 and self._data[start:stop] == between else None
+        if start < 0 or self._data[start:stop] != between:
+            raise _UnexpectedError
+        return start

@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from vpopsql.exporter import render
+from vpopsql.exporter.delivery import Warned, delivery_warnings
 from vpopsql.exporter.render import Link
 from vpopsql.exporter.snapshot import DomainState, Snapshot
-from vpopsql.tree import TEMP_PREFIX, EntryType, File, LinkInPath, Owner, Tree
+from vpopsql.qmail import assign
+from vpopsql.tree import TEMP_PREFIX, EntryType, File, Owner, Tree
 
 Content = bytes | Link
 
@@ -78,6 +80,12 @@ class Comparison:
             yield from self._noted(self._of_domain(domain))
         yield from self._noted(self._of_site())
 
+    def warnings(self) -> list[Warned]:
+        """Return what the configured way of delivery cannot do."""
+        if self.snapshot.export.delivery != "exact":
+            return []
+        return delivery_warnings(self.snapshot)
+
     @property
     def digest(self) -> str:
         """What two plans share only if they change the same files from and to the same."""
@@ -94,6 +102,20 @@ class Comparison:
         for path, data in self.files.items():
             owner = self.owner if path.startswith(vpopmail) else None
             yield from self._compared(path, data, owner, None)
+        if self.snapshot.export.newu_command:
+            yield from self._of_newu()
+
+    def _of_newu(self) -> Iterator[Change]:
+        """Return what qmail-newu will do to its cdb, if an apply runs it."""
+        qmail = self.snapshot.paths.qmail
+        path, text = (
+            f"{qmail}/{render.assign_cdb(self.snapshot.export)}",
+            f"{qmail}/{render.ASSIGN}",
+        )
+        is_due = not self.tree.exists(path) or self.tree.exists(f"{qmail}/{render.COMPILE_MARKER}")
+        if is_due or any(self._compared(text, self.files[text], None, None)):
+            after = assign.compile_text(self.files[text] or b"")
+            yield from self._compared(path, after, None, None)
 
     def _of_domain(self, domain: DomainState) -> Iterator[Change]:
         files = render.domain_files(domain, self.snapshot.paths.vpopmail)
@@ -138,17 +160,11 @@ class Comparison:
             before = Link(self.tree.read_link(path))
         elif type_ is not None:
             with suppress(FileNotFoundError, NotADirectoryError):
-                was = self._loaded(path)
+                was = self.tree.load(path)
                 before = was.data
         new_owner = owner if was and owner != was.owner and os.geteuid() == 0 else None
         if before != after or (new_owner and isinstance(after, bytes)):
             yield Change(path, before, after, domain, was, new_owner)
-
-    def _loaded(self, path: str) -> File:
-        try:
-            return self.tree.load(path)
-        except LinkInPath as error:
-            raise LinkInPath(f"{path}: {error}") from None
 
 
 def _has_leftovers(entries: dict[str, EntryType] | None) -> bool:

@@ -19,9 +19,13 @@ from sqlalchemy import select
 from vpopsql.config import Config
 from vpopsql.db import Database
 from vpopsql.errors import ExportFailed, VpopsqlError
-from vpopsql.exporter.apply import follow, newest_export
-from vpopsql.model import Revision
+from vpopsql.exporter import position
+from vpopsql.exporter.apply import follow
+from vpopsql.exporter.locking import explained
+from vpopsql.exporter.reading import newest_export
+from vpopsql.model import HostRole, Revision
 from vpopsql.touched import Touched
+from vpopsql.tree import Tree
 
 
 @dataclass(slots=True)
@@ -75,14 +79,14 @@ class Projector:
             raise ExportFailed(f"the export ended early: {run.error!r}") from run.error
 
     def catch_up(self) -> None:
-        """Follow what was committed since the newest export: for the start of a daemon.
+        """Follow what was committed since the files were known to be right: for a daemon's start.
 
         A process that was killed between a commit and its files leaves them behind. On a site that
         was never exported nothing is known to be behind.
 
         :raises ExportFailed: as `follow` does.
         """
-        newest = newest_export(self._database)
+        newest = self._stands_at()
         if newest is None:
             return
         with self._database.reader() as session:
@@ -92,6 +96,16 @@ class Projector:
             # Which names the site has can have changed with any domain.
             of = {name for name in names if name is not None}
             self.follow(Touched(of, of, of, site=True))
+
+    def _stands_at(self) -> int | None:
+        """Return the revision that the files show, with all before it; None: it is not known."""
+        paths = self._config.paths
+        with explained(paths):
+            here = position.read(Tree(paths.root, paths.places), paths)
+        # An export may have been one of another host; what a follower notes is about this one.
+        if here is not None and here.role is HostRole.MAIL:
+            return here.revision
+        return newest_export(self._database)
 
     def _carry_out(self, run: _Run) -> None:
         try:

@@ -14,6 +14,7 @@ from vpopsql import names
 from vpopsql.config import Export
 from vpopsql.exporter import delivery
 from vpopsql.exporter.snapshot import (
+    RCPTHOSTS_LINES,
     Account,
     Counter,
     DomainState,
@@ -37,8 +38,8 @@ ASSIGN = "users/assign"
 ASSIGN_CDB = "users/cdb"
 """As qmail has it; `assign_cdb` returns the name that is configured."""
 
-RCPTHOSTS_LINES = 50
-"""Lines of rcpthosts from which on a new name goes to morercpthosts.  Source: vpopmail."""
+COMPILE_MARKER = "users/.vpopsql-newu"
+"""Below qmail's directory while the cdb of users/assign may be older than the text."""
 
 DIR_CONTROL = ".dir-control"
 FREE_BUCKETS = ".dir_control_free"
@@ -82,7 +83,7 @@ def site_files(snapshot: Snapshot) -> SiteFiles:
 
     :raises Unrenderable: a name or a foreign line is none that its file can hold.
     """
-    qmail, vpopmail = snapshot.paths.qmail, snapshot.paths.vpopmail
+    qmail = snapshot.paths.qmail
     files: SiteFiles = {}
 
     def lines_of(file: str, own: Iterable[Name], line_of: Callable[[Name], str]) -> list[str]:
@@ -110,6 +111,16 @@ def site_files(snapshot: Snapshot) -> SiteFiles:
             files[f"{qmail}/{assign_cdb(snapshot.export)}"] = assign.compile_text(text)
         for line in snapshot.foreign.get(ASSIGN, ()):
             assign.cdb_record(line.line)  # what qmail-newu would refuse is not even written
+    return files | settings_files(snapshot)
+
+
+def settings_files(snapshot: Snapshot) -> SiteFiles:
+    """Return those of them that are vpopmail's.
+
+    :raises Unrenderable: as `site_files` does.
+    """
+    vpopmail = snapshot.paths.vpopmail
+    files: SiteFiles = {}
     with naming(path := f"{vpopmail}/etc/ip_alias_map"):
         files[path] = _ip_map(snapshot.ip_mappings)
     if snapshot.default_limits:

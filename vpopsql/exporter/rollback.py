@@ -2,17 +2,26 @@
 
 The database keeps what it says: the next apply, or the next change of the daemon that touches one
 of the files, writes it again. Going back is itself a generation and can be taken back.
+
+What the daemon and followers write is no generation, so a generation may be older than a name that
+mail is accepted for by now. Whatever would leave such a name without its line in virtualdomains or
+users/assign is refused: its mail would bounce.
 """
 
 from collections.abc import Iterator, Mapping
 
+from vpopsql import names
 from vpopsql.config import Config
 from vpopsql.errors import ExportFailed
 from vpopsql.exporter import render
-from vpopsql.exporter.apply import LOCK_TIMEOUT_S, Applied, explained, locked, restore
+from vpopsql.exporter.accepted import Accepted, host_of
+from vpopsql.exporter.apply import LOCK_TIMEOUT_S, Applied, restore
 from vpopsql.exporter.generations import Generation, Generations, Kept
+from vpopsql.exporter.locking import explained, locked
 from vpopsql.exporter.plan import Change, Content
 from vpopsql.exporter.render import Link
+from vpopsql.qmail import cdb
+from vpopsql.qmail.lines import encode, split_lines
 from vpopsql.tree import LinkInPath, Tree
 
 _QMAIL_FILES = (
@@ -42,7 +51,11 @@ def plan_back(config: Config, number: int | None = None) -> list[Change]:
 
 
 def roll_back(
-    config: Config, number: int | None = None, *, lock_timeout_s: float = LOCK_TIMEOUT_S
+    config: Config,
+    number: int | None = None,
+    *,
+    lock_timeout_s: float = LOCK_TIMEOUT_S,
+    may_strand: bool = False,
 ) -> tuple[int, Applied]:
     """Give every file the content it had at the end of a generation.
 
@@ -50,19 +63,20 @@ def roll_back(
     whose directory is gone stays away.
 
     :param number: None goes back by one.
+    :param may_strand: whether names may be left without the lines that their mail needs.
     :returns: the number, and what changed.
-    :raises ExportFailed: there is no such generation, or a file could not be written.
+    :raises ExportFailed: there is no such generation, it would leave names without lines, or a
+        file could not be written.
     """
     tree = Tree(config.paths.root, config.paths.places)
     with locked(tree, config, lock_timeout_s):
         number, wanted = _target(config, tree, number)
+        files = _qmail_files(config, tree, wanted)
+        if not may_strand:
+            _refuse_to_strand(config, number, _qmail_files(config, tree, {}), files)
         kept = _generations(config, tree)
         revision = kept.all()[-1].revision
         kept.keep(_changes(tree, wanted), revision, f"rollback to {number}")
-        prefix = f"{config.paths.qmail}/"
-        files: render.SiteFiles = {}
-        for name in (*_QMAIL_FILES, render.assign_cdb(config.export)):
-            files[prefix + name] = _file(wanted, tree, prefix + name)
         others = {path: each for path, each in wanted.items() if path not in files}
         applied = restore(tree, config, files, others)
         kept.prune()
@@ -85,6 +99,62 @@ def _target(config: Config, tree: Tree, number: int | None) -> tuple[int, dict[s
     if wanted.get(rcpthosts, rcpthosts) is None:
         del wanted[rcpthosts]
     return number, wanted
+
+
+def _qmail_files(
+    config: Config, tree: Tree, wanted: Mapping[str, Kept | None]
+) -> render.SiteFiles:
+    """Return qmail's files as they are wanted; those that are not named, as they are."""
+    files = (*_QMAIL_FILES, render.assign_cdb(config.export))
+    paths = (f"{config.paths.qmail}/{file}" for file in files)
+    return {path: _file(wanted, tree, path) for path in paths}
+
+
+def _refuse_to_strand(
+    config: Config, number: int, now: render.SiteFiles, then: render.SiteFiles
+) -> None:
+    if now == then:
+        return
+    accepted = Accepted.of(then, config.paths)
+    stranded = sorted(
+        (accepted.few | accepted.more) & _delivered(config, now) - _delivered(config, then)
+    )
+    if stranded:
+        raise ExportFailed(
+            f"at generation {number} there was no delivery for {len(stranded)} names that mail is"
+            f" accepted for by now, such as {stranded[0]}, and their mail would bounce: see"
+            " `vpopsql export plan`, or go back with --force; nothing was written"
+        )
+
+
+def _delivered(config: Config, files: render.SiteFiles) -> set[str]:
+    """Return the names that are local, or virtual with a line of users/assign to go by."""
+
+    def content(name: str) -> bytes:
+        return files[f"{config.paths.qmail}/{name}"] or b""
+
+    if config.export.newu_command:
+        lines = content(render.ASSIGN).split(b"\n")
+        begins = {line[1:].partition(b":")[0] for line in lines if line.startswith(b"+")}
+    else:
+        begins = {key[1:] for key in _keys(content(render.assign_cdb(config.export)))}
+    found = {host_of(line) for line in _texts(content(render.LOCALS))}
+    for line in _texts(content(render.VIRTUALDOMAINS)):
+        name, _, prepend = line.rstrip(" \t").partition(":")
+        if encode(f"{names.lower(prepend)}-") in begins:
+            found.add(names.lower(name))
+    return found
+
+
+def _keys(data: bytes) -> list[bytes]:
+    try:
+        return [key for key, _ in cdb.read(data)]
+    except ValueError:
+        return []  # qmail-lspawn cannot read it either
+
+
+def _texts(data: bytes) -> list[str]:
+    return [text for _, text in split_lines(data)]
 
 
 def _file(wanted: Mapping[str, Kept | None], tree: Tree, path: str) -> bytes | None:

@@ -6,14 +6,14 @@ is held once `take` has returned.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Flag, auto
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Row, Text, func, select, true, type_coerce
-from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
+from sqlalchemy import ColumnElement, Row, Text, and_, func, or_, select, true, type_coerce
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from vpopsql.config import Export, Paths
 from vpopsql.exporter import direct
@@ -33,8 +33,12 @@ from vpopsql.model import (
     Revision,
     SiteSetting,
 )
+from vpopsql.names import lower
 from vpopsql.qmail.dircontrol import DirControl, Levels
 from vpopsql.touched import Touched
+
+RCPTHOSTS_LINES = 50
+"""Lines of rcpthosts from which on a new name goes to morercpthosts.  Source: vpopmail."""
 
 VPOPMAIL_DIR = "vpopmail_dir"
 """The `SiteSetting` with vpopmail's home as the paths in the database have it."""
@@ -145,11 +149,24 @@ class DomainState:
 
 
 @dataclass(frozen=True, slots=True)
+class Placed:
+    """Which of some names qmail-smtpd finds where, and what belongs to the file locals."""
+
+    in_rcpthosts: frozenset[str]
+    rcpthosts: int
+    """How many names of the whole site rcpthosts has."""
+    in_locals: frozenset[str]
+    """The site's names among the lines of others in locals."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reassigned:
-    """What the lines of some domains in users/assign are made of; see `delivery.reassign`."""
+    """What the lines of some names in the site's files are made of; see `partial`."""
 
     names: Sequence[Name]
-    """All names of the domains, by sort key."""
+    """By sort key."""
+    gone: frozenset[str]
+    """Names that the site has not."""
     foreign: dict[str, Sequence[Foreign]]
     """As `Snapshot` has it."""
     direct: Mapping[str, str]
@@ -158,6 +175,8 @@ class Reassigned:
     """The site's names that begin with one of these and a dash; themselves as well."""
     number: int
     """How many names the whole site has."""
+    placed: Placed | None
+    """None: names have neither come nor gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +204,18 @@ class Snapshot:
     direct: Mapping[str, str] = field(default_factory=dict)
     """With exact delivery: by domain, a line ``name:directory`` for each mailbox that gets one."""
     reassigned: Reassigned | None = None
-    """With exact delivery, and without the whole site's files: what the domains' lines need."""
+    """Without the whole site's files: the lines that are needed of them."""
+
+
+class _EveryName:
+    """Contains whatever is asked for."""
+
+    def __contains__(self, _: object) -> bool:
+        return True
+
+
+EVERY_NAME = _EveryName()
+"""For `take`: as if the site's files had all names, so that no domain is taken for a new one."""
 
 
 def take(
@@ -194,6 +224,7 @@ def take(
     touched: Touched | None = None,
     known: Container[str] = frozenset(),
     export: Export | None = None,
+    rcpthosts: Collection[str] = (),
 ) -> Snapshot:
     """Return the site as ``session`` sees it.
 
@@ -203,12 +234,14 @@ def take(
         files of the whole site are made of is empty.
     :param known: the names that those files have. The domains of others are taken whole, named
         in ``touched`` or not.
+    :param rcpthosts: the names that this file has, if only some names' lines are wanted.
     :param export: how the files are to be written; None: as by default.
     """
     export = export or Export()
     home = session.scalar(select(SiteSetting.value).where(SiteSetting.key == VPOPMAIL_DIR))
     revision = session.scalar(select(func.max(Revision.id))) or 0
     site = touched is None or touched.site
+    settings = site or bool(touched and touched.names)
     names = _names(session) if site else []
     scope = None
     is_exact = export.delivery == "exact"
@@ -220,39 +253,108 @@ def take(
         names=names,
         foreign=_foreign_lines(session) if site else {},
         domains=_domains(session, scope),
-        ip_mappings=_ip_mappings(session) if site else [],
-        default_limits=_default_limits(session) if site else None,
-        counter=_site_counter(session) if site else None,
+        ip_mappings=_ip_mappings(session) if settings else [],
+        default_limits=_default_limits(session) if settings else None,
+        counter=_site_counter(session) if settings else None,
         looked_up=_looked_up(session, touched, scope),
         export=export,
         direct=_direct(session, export, names) if site and is_exact else {},
-        reassigned=_reassigned(session, export, scope)
-        if scope and is_exact and not site
-        else None,
+        reassigned=_reassigned(session, export, touched, scope, rcpthosts),
     )
 
 
-def _reassigned(session: Session, export: Export, scope: _Scope) -> Reassigned:
-    names = _names(session, _among(Domain.id, scope))
-    names = [name for name in names if name.age in scope]
-    alike = {name.name for name in names}
-    for each in names:
-        # A dot is the character behind a dash.
-        beginning = (DomainName.name >= f"{each.name}-", DomainName.name < f"{each.name}.")
-        alike.update(session.scalars(select(DomainName.name).where(*beginning)))
+def _reassigned(
+    session: Session,
+    export: Export,
+    touched: Touched | None,
+    scope: _Scope | None,
+    rcpthosts: Collection[str],
+) -> Reassigned | None:
+    is_exact = export.delivery == "exact"
+    if touched is None or touched.site or not (touched.names or (is_exact and scope)):
+        return None
+    scope = scope or {}
+    foreign = _foreign_lines(session)
+    wanted = set(touched.names)
+    eldest: Collection[str] = ()
+    imported = _count(session, _is_imported())
+    if touched.names:
+        others = imported + len(foreign.get("control/rcpthosts", ()))
+        eldest = _eldest(session, RCPTHOSTS_LINES - others)
+        wanted.update(eldest, rcpthosts if others <= RCPTHOSTS_LINES else ())
+        wanted.update(_shorter(touched.names))
+    names = _names(session, or_(_among(DomainName.domain_id, scope), DomainName.name.in_(wanted)))
+    names = [name for name in names if name.age in scope or name.name in wanted]
+    placed = None
+    if touched.names:
+        few = {n.name for n in names if n.is_imported and not n.in_morercpthosts}
+        placed = Placed(
+            in_rcpthosts=frozenset(few.union(eldest)),
+            rcpthosts=imported + len(eldest),
+            in_locals=_own_locals(session, foreign.get("control/locals", ())),
+        )
+    ids = {name.age for name in names}
     return Reassigned(
         names=names,
-        foreign=_foreign_lines(session),
-        direct=_direct(session, export, names, scope),
-        alike=sorted(alike),
-        number=session.scalar(select(func.count()).select_from(DomainName)) or 0,
+        gone=frozenset(wanted.difference(name.name for name in names)),
+        foreign=foreign,
+        direct=_direct(session, export, names, ids) if is_exact else {},
+        alike=_alike(session, names) if is_exact else (),
+        number=_count(session),
+        placed=placed,
     )
+
+
+def _count(session: Session, condition: ColumnElement[bool] | None = None) -> int:
+    query = select(func.count()).select_from(DomainName)
+    if condition is not None:
+        query = query.join(Domain, Domain.id == DomainName.domain_id).where(condition)
+    return session.scalar(query) or 0
+
+
+def _is_imported() -> ColumnElement[bool]:
+    return and_(~DomainName.in_morercpthosts, Domain.created_at.is_(None))
+
+
+def _eldest(session: Session, number: int) -> list[str]:
+    """Return the names made here that rcpthosts has room for; see `render`."""
+    query = (
+        select(DomainName.name)
+        .join(Domain, Domain.id == DomainName.domain_id)
+        .where(~DomainName.in_morercpthosts, Domain.created_at.is_not(None))
+        .order_by(Domain.id, DomainName.is_alias, DomainName.sort_key)
+        .limit(max(0, number))
+    )
+    return [*session.scalars(query)]
+
+
+def _shorter(longer: Iterable[str]) -> Iterator[str]:
+    """Return the names whose addresses may begin like a name: of ``a.b-c.d``, ``a.b``."""
+    for name in longer:
+        yield from (name[:at] for at, character in enumerate(name) if character == "-")
+
+
+def _alike(session: Session, names: Iterable[Name]) -> list[str]:
+    alike = {name.name for name in names}
+    for name in [*alike]:
+        # A dot is the character behind a dash.
+        beginning = (DomainName.name >= f"{name}-", DomainName.name < f"{name}.")
+        alike.update(session.scalars(select(DomainName.name).where(*beginning)))
+    return sorted(alike)
+
+
+def _own_locals(session: Session, lines: Iterable[Foreign]) -> frozenset[str]:
+    lowered = {lower(line.line.strip()) for line in lines}
+    return frozenset(session.scalars(select(DomainName.name).where(DomainName.name.in_(lowered))))
 
 
 def _direct(
-    session: Session, export: Export, names: Iterable[Name], scope: _Scope | None = None
+    session: Session,
+    export: Export,
+    names: Iterable[Name],
+    domain_ids: Collection[int] | None = None,
 ) -> dict[str, str]:
-    found = direct.find(session, export, scope)
+    found = direct.find(session, export, domain_ids)
     ids = {name.real: name.age for name in names}
     return {name: found[id_] for name, id_ in ids.items() if id_ in found}
 
@@ -404,26 +506,38 @@ def _dotqmails(session: Session, condition: ColumnElement[bool]) -> dict[int, li
 
 
 def _names(session: Session, condition: ColumnElement[bool] | None = None) -> list[Name]:
-    real = aliased(DomainName)
-    # Plain text: names have no bytes that would be escaped, and a site may have many.
+    # Past the ORM and without escapes, which names have not: a site may have many. What is the
+    # domain's is asked once for all its names.
     query = (
         select(
+            DomainName.domain_id,
             type_coerce(DomainName.name, Text),
-            type_coerce(real.name, Text).label("real"),
             type_coerce(DomainName.sort_key, Text),
-            Domain.uid,
-            Domain.gid,
-            Domain.directory,
             DomainName.in_morercpthosts,
-            Domain.id,
-            Domain.created_at.is_(None),
         )
-        .join(Domain, Domain.id == DomainName.domain_id)
-        .join(real, (real.domain_id == Domain.id) & ~real.is_alias)
         .where(true() if condition is None else condition)
         .order_by(DomainName.sort_key)
     )
-    return [*map(Name._make, session.execute(query))]
+    connection = session.connection()
+    rows = connection.execute(query).all()
+    of_domain = select(
+        Domain.id,
+        type_coerce(DomainName.name, Text),
+        Domain.uid,
+        Domain.gid,
+        Domain.directory,
+        Domain.created_at.is_(None),
+    ).join(DomainName, (DomainName.domain_id == Domain.id) & ~DomainName.is_alias)
+    if condition is not None:
+        of_domain = of_domain.where(_among(Domain.id, {row[0] for row in rows}))
+    domains = {row[0]: row[1:] for row in connection.execute(of_domain)}
+    names = []
+    for id_, name, sort_key, in_morercpthosts in rows:
+        real, uid, gid, directory, is_imported = domains[id_]
+        names.append(
+            Name(name, real, sort_key, uid, gid, directory, in_morercpthosts, id_, is_imported)
+        )
+    return names
 
 
 def _foreign_lines(session: Session) -> dict[str, Sequence[Foreign]]:

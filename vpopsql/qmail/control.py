@@ -105,7 +105,8 @@ def compile_morercpthosts(hosts: Iterable[str]) -> bytes:
 
     Source: qmail-newmrh.
     """
-    return cdb.make(map(morercpthosts_record, hosts))
+    keys = encode("\n".join(map(names.lower, hosts))).split(b"\n")
+    return cdb.make_of(keys, keys) if keys != [b""] else cdb.make(())
 
 
 def morercpthosts_record(host: str) -> tuple[bytes, bytes]:

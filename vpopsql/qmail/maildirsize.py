@@ -35,6 +35,15 @@ def parse(data: bytes) -> MaildirSize:
     return MaildirSize(lines[0].strip(), total_bytes, total_count)
 
 
+def is_sound(data: bytes) -> bool:
+    """Say whether no line of a maildirsize file is damaged; blank ones are no damage."""
+    lines = [text for _, text in split_lines(data)] or [""]
+    words = [text.split() for text in lines[1:] if text.strip()]
+    return data.endswith(b"\n") and all(
+        len(each) == _WORDS and None not in map(_delta, each) for each in words
+    )
+
+
 def _delta(word: str) -> int | None:
     number = whole_number(word, -_HALF, 2 * _HALF - 1)
     # Unsigned writers wrap a negative number around.

@@ -40,6 +40,8 @@ class Deleted:
     name: str
     directory: str | None
     """What is to go when this is committed; None for an alias domain."""
+    names: frozenset[str]
+    """All names that are gone."""
 
 
 def add_domain(
@@ -106,12 +108,14 @@ def delete_domain(session: Session, actor: Actor, name: str) -> Deleted:
         session.execute(delete(DomainName).where(DomainName.name == name))
         changes = {"alias": (name, None)}
         record(session, actor, "del_alias_domain", ("domain", domain.name), changes, domain=None)
-        return Deleted(name, None)
+        return Deleted(name, None, frozenset({name}))
     parent = f"{actor.site_directory}/domains"
+    all_names = select(DomainName.name).where(DomainName.domain_id == domain.id)
+    gone = frozenset(session.scalars(all_names))
     session.execute(delete(Domain).where(Domain.id == domain.id))
     buckets.free_bucket(session, None, buckets.bucket_of(domain.directory, parent))
     record(session, actor, "del_domain", ("domain", name), domain=name)
-    return Deleted(name, domain.directory)
+    return Deleted(name, domain.directory, gone)
 
 
 def _new_name(session: Session, text: str) -> str:

@@ -25,12 +25,12 @@ from vpopsql.config import Config
 from vpopsql.db import Database
 from vpopsql.errors import VpopsqlError
 from vpopsql.exporter import render
+from vpopsql.exporter.accepted import Accepted
 from vpopsql.exporter.apply import LEFTOVER_AGE_S, LOCK_TIMEOUT_S, follow
 from vpopsql.exporter.drift.codes import RELAY, Code, Mend
 from vpopsql.exporter.drift.finding import Finding
-from vpopsql.exporter.drift.site import accepted_names
 from vpopsql.exporter.drift.survey import NOBODYS, Progress, Report, homes_among, verify
-from vpopsql.exporter.snapshot import VPOPMAIL_DIR, Part, Snapshot, take
+from vpopsql.exporter.snapshot import EVERY_NAME, VPOPMAIL_DIR, Part, Snapshot, take
 from vpopsql.model import DomainName, Mailbox, SiteSetting
 from vpopsql.quota import Quota
 from vpopsql.services.account_changes import Home
@@ -213,13 +213,12 @@ class _Round:
         """Refuse what has a row by now; while the lock is held, no file is written for one."""
         of = {finding.domain} - {""}
         touched = Touched(set(of), set(of), set(of), site=not of)
+        export = self._config.export
         with self._database.snapshot() as session:
             if finding.code in NOBODYS:
                 wanted = homes_among(session, {finding.path})
             else:
-                known = accepted_names(self._tree, self._paths)
-                export = self._config.export
-                wanted = _files(take(session, self._paths, touched, known, export))
+                wanted = _files(take(session, self._paths, touched, EVERY_NAME, export))
         if finding.path in wanted:
             raise CannotMend("there is a row for it now")
 
@@ -251,7 +250,15 @@ class _Round:
                 if part in each.part:
                     of.add(each.domain)
         if touched:
-            self._try(written, partial(_write_files, self._database, self._config, touched))
+            self._try(written, partial(self._follow, touched, written))
+
+    def _follow(self, touched: Touched, written: Iterable[Finding]) -> None:
+        users_cdb = f"{self._paths.qmail}/{render.assign_cdb(self._config.export)}"
+        if users_cdb in {each.path for each in written}:
+            # An equal text would be no reason to run qmail-newu.
+            with self._locked():
+                self._tree.write(f"{self._paths.qmail}/{render.COMPILE_MARKER}", b"")
+        follow(self._database, self._config, touched)
 
     def _why_not(self, finding: Finding) -> str:
         """Return why a file cannot be written without another one; empty: it can."""
@@ -263,7 +270,10 @@ class _Round:
             return "export.reload_command is not set: reload qmail-send, and remove the file"
         for other in self._in_the_way:
             same = other.domain == finding.domain and other.part == finding.part
-            if same or (not finding.domain and other.domain in self._written_whole):
+            whole = not finding.domain and other.domain in self._written_whole
+            # Exact lines that cannot be patched into users/assign bring the site's files along.
+            patched = self._config.export.delivery == "exact" and not other.domain
+            if same or whole or patched:
                 return f"{other.path} would be written along with it: name {other.code}, too"
         return ""
 
@@ -273,17 +283,17 @@ class _Round:
 
         Their files are written before it does, all of them: `follow` does so.
         """
-        accepted = accepted_names(self._tree, self._paths)
+        try:
+            accepted = Accepted.on_disk(self._tree, self._paths)
+        except (OSError, UnsafePath):
+            return set()  # nothing can be written then, which is said where it is tried
+        names = accepted.few | accepted.more
         real = aliased(DomainName)
         query = select(DomainName.name, real.name).join(
             real, (real.domain_id == DomainName.domain_id) & ~real.is_alias
         )
         with self._database.reader() as session:
-            return {of for name, of in session.execute(query) if name not in accepted}
-
-
-def _write_files(database: Database, config: Config, touched: Touched) -> None:
-    follow(database, config, touched)
+            return {of for name, of in session.execute(query) if name not in names}
 
 
 def _files(snapshot: Snapshot) -> set[str]:

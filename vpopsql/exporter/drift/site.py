@@ -3,11 +3,11 @@
 import stat
 from collections.abc import Collection, Iterable
 
-from vpopsql import names
 from vpopsql.config import Paths
 from vpopsql.directory import Directory, name_of
 from vpopsql.exporter import render
-from vpopsql.exporter.apply import RELOAD_MARKER, with_locals_of_the_host
+from vpopsql.exporter.accepted import with_locals_of_the_host
+from vpopsql.exporter.apply import RELOAD_MARKER
 from vpopsql.exporter.drift import kinds
 from vpopsql.exporter.drift.codes import Code
 from vpopsql.exporter.drift.content import concerns
@@ -15,8 +15,7 @@ from vpopsql.exporter.drift.domain import BUCKET_LEVELS, BUCKETS, TRASH, is_youn
 from vpopsql.exporter.drift.finding import Finding
 from vpopsql.exporter.drift.look import Look
 from vpopsql.exporter.snapshot import Snapshot
-from vpopsql.qmail import cdb, control
-from vpopsql.qmail.lines import decode
+from vpopsql.qmail import assign
 from vpopsql.tree import TEMP_PREFIX, Owner, Tree, UnsafePath
 
 _MARKS_OF_A_DOMAIN = {"vpasswd", "vpasswd.cdb", ".qmail-default"}
@@ -60,6 +59,10 @@ def look_at_site(
         look.find(code or Code.UNREADABLE, path, "cannot be read")
     else:
         of_vpopmail = Look(tree, owner=owner)
+        # If qmail-newu makes it, it is none of the exporter's files.
+        cdb_path = f"{snapshot.paths.qmail}/{render.assign_cdb(snapshot.export)}"
+        text = files[f"{snapshot.paths.qmail}/{render.ASSIGN}"] or b""
+        files.setdefault(cdb_path, assign.compile_text(text))
         # An export leaves these alone when they have no row, but vpopmail reads them.
         etc, domains = f"{snapshot.paths.vpopmail}/etc", f"{snapshot.paths.vpopmail}/domains"
         files.setdefault(f"{etc}/{kinds.DEFAULT_LIMITS}", None)
@@ -72,27 +75,6 @@ def look_at_site(
         _Orphans(look, snapshot).look()
         return look.findings
     return [found for each in look.findings if (found := _about(each, only))]
-
-
-def accepted_names(tree: Tree, paths: Paths) -> set[str]:
-    """Return the names that rcpthosts and morercpthosts.cdb have, as far as they can be read."""
-    few, more = (
-        _content(tree, f"{paths.qmail}/{file}")
-        for file in (render.RCPTHOSTS, f"{render.MORERCPTHOSTS}.cdb")
-    )
-    hosts = control.parse_hosts(few)
-    try:
-        keys = [decode(key) for key, _ in cdb.read(more)] if more else []
-    except ValueError:
-        keys = []
-    return {names.lower(each.name) for each in hosts if isinstance(each, control.Host)} | {*keys}
-
-
-def _content(tree: Tree, path: str) -> bytes:
-    try:
-        return tree.read(path)
-    except (OSError, UnsafePath):
-        return b""
 
 
 def _about(finding: Finding, domain_names: Collection[str]) -> Finding | None:

@@ -21,17 +21,17 @@ from functools import partial
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from vpopsql.config import Config, Export
+from vpopsql.config import Config
 from vpopsql.crew import work_in_order
 from vpopsql.db import Database
-from vpopsql.errors import ExportFailed
+from vpopsql.errors import ExportFailed, NoSuchDomain
 from vpopsql.exporter import render
 from vpopsql.exporter.apply import LOCK_TIMEOUT_S
 from vpopsql.exporter.drift.codes import Code, Severity
 from vpopsql.exporter.drift.domain import GRACE_S, DomainLook
 from vpopsql.exporter.drift.finding import Finding, in_order, persisting
 from vpopsql.exporter.drift.site import look_at_relay, look_at_site
-from vpopsql.exporter.snapshot import Snapshot, take
+from vpopsql.exporter.snapshot import EVERY_NAME, Snapshot, take
 from vpopsql.model import (
     UNFINISHED_IMPORT,
     Domain,
@@ -40,7 +40,7 @@ from vpopsql.model import (
     TrashEntry,
     utc_now,
 )
-from vpopsql.services.domains import get_domain
+from vpopsql.services.domains import find_domain
 from vpopsql.touched import Touched
 from vpopsql.tree import Tree, UnsafePath
 
@@ -109,9 +109,11 @@ class _Survey:
     ) -> None:
         self._database = database
         self._paths = config.paths
-        # What users/assign is made of is not asked for: a relay has none.
-        self._export = Export() if is_relay else config.export
         self._owner = (config.export.uid, config.export.gid)
+        self._export = config.export
+        if is_relay:
+            # What users/assign is made of is not asked for.
+            self._export = replace(config.export, delivery="vdelivermail")
         self._tree = Tree(config.paths.root, config.paths.places)
         self._only = domain
         self._is_relay = is_relay
@@ -121,12 +123,12 @@ class _Survey:
             if session.get(SiteSetting, UNFINISHED_IMPORT):
                 return Report(0, 0, [Finding(Code.UNFINISHED_IMPORT, self._paths.vpopmail)])
             if self._only is not None:
-                self._only = get_domain(session, self._only.lower()).name
+                self._only = _real_name(session, self._only)
             touched = None
             if self._is_relay or self._only is not None:
                 mine = [self._only] if self._only and not self._is_relay else []
                 touched = _all_of(mine, site=True)
-            snapshot = take(session, self._paths, touched, _EVERY_NAME, self._export)
+            snapshot = take(session, self._paths, touched, EVERY_NAME, self._export)
             deleted = _deleted(session)
         findings = self._look_at_site(snapshot)
         work = partial(DomainLook, snapshot.paths)
@@ -170,7 +172,7 @@ class _Survey:
         with self._locked():
             with self._database.snapshot() as session:
                 touched = _all_of(domains, site=site)
-                snapshot = take(session, self._paths, touched, _EVERY_NAME, self._export)
+                snapshot = take(session, self._paths, touched, EVERY_NAME, self._export)
                 deleted = _deleted(session)
             findings = self._look_at_site(snapshot) if site else []
             look = DomainLook(snapshot.paths)
@@ -192,6 +194,13 @@ class _Survey:
             yield
 
 
+def _real_name(session: Session, name: str) -> str:
+    found = find_domain(session, name.lower())
+    if found is None:
+        raise NoSuchDomain(f"the database has no domain {name}")
+    return found.name
+
+
 def homes_among(session: Session, paths: Collection[str]) -> set[str]:
     """Return which directories are, or have in them, that of a domain or mailbox, whosever."""
     used: set[str] = set()
@@ -208,17 +217,6 @@ def homes_among(session: Session, paths: Collection[str]) -> set[str]:
 def _all_of(domains: Iterable[str], *, site: bool) -> Touched:
     of = set(domains)
     return Touched(of, of, of, site=site)
-
-
-class _Everything:
-    """Contains whatever is asked for."""
-
-    def __contains__(self, item: object) -> bool:
-        return True
-
-
-_EVERY_NAME = _Everything()
-"""As if the site had all names, so that no domain is taken for a new one."""
 
 
 def _deleted(session: Session) -> dict[str, bool]:

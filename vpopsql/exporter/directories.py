@@ -1,0 +1,70 @@
+"""The directories of mailboxes and domains on a host that follows.
+
+The daemon makes, moves and restores them on its own host, with the change itself. Elsewhere the
+same is done when the change is followed, unless it is done already: the hosts may share a disk.
+Only new mailboxes get a home here; what an old one lacks is for `vpopsql verify` to find.
+"""
+
+from collections.abc import Collection
+from contextlib import suppress
+
+from sqlalchemy import select
+
+from vpopsql import homes, trash
+from vpopsql.db import Database
+from vpopsql.errors import DirectoryExists
+from vpopsql.model import Domain, DomainName, Mailbox
+from vpopsql.quota import Quota
+from vpopsql.services.account_changes import Home
+from vpopsql.tree import Tree
+
+MADE = frozenset({"add_user", "add_domain", "restore"})
+"""The topics of revisions after which homes may be missing."""
+
+DELETED = frozenset({"del_user", "del_domain", "del_list"})
+"""Those after which directories may be left."""
+
+RESTORED = frozenset({"restore"})
+"""Those after which they may be in the trash still."""
+
+_DOMAIN_MODE = 0o700
+
+
+def make_homes(database: Database, tree: Tree, domains: Collection[str]) -> None:
+    """Make the homes that mailboxes of ``domains`` do not have."""
+    query = (
+        select(
+            DomainName.name,
+            Domain.directory.label("place"),
+            Domain.uid,
+            Domain.gid,
+            Mailbox.directory,
+            Mailbox.quota_bytes,
+            Mailbox.quota_messages,
+        )
+        .join(Domain, Domain.id == DomainName.domain_id)
+        .join(Mailbox, Mailbox.domain_id == Domain.id)
+        .where(~DomainName.is_alias, DomainName.name.in_(domains))
+    )
+    with database.reader() as session:
+        rows = session.execute(query).all()
+    for row in rows:
+        if not tree.exists(row.directory):
+            tree.make_dir(row.place, _DOMAIN_MODE, (row.uid, row.gid), parents=True)
+            quota = Quota(row.quota_bytes, row.quota_messages)
+            home = Home(row.name, row.directory, row.uid, row.gid, quota)
+            # Somebody else may be making it.
+            with suppress(DirectoryExists):
+                homes.make_home(tree, home)
+
+
+def bring_back(database: Database, tree: Tree) -> None:
+    """Move what was restored out of this host's trash."""
+    with database.writer() as session:
+        trash.bring_back(session, tree)
+
+
+def move_away(database: Database, tree: Tree) -> None:
+    """Move what was deleted to this host's trash."""
+    with database.writer() as session:
+        trash.finish(session, tree)

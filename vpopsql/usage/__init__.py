@@ -1,0 +1,1 @@
+"""What mailboxes and domains hold: measured, kept as snapshots, thinned out, and shown."""
