@@ -4,6 +4,7 @@ import ipaddress
 from datetime import UTC, datetime
 from typing import Any
 
+from sqlalchemy import Update, update
 from sqlalchemy.orm import Session
 
 from vpopsql.model import (
@@ -110,3 +111,8 @@ def setting(session: Session, key: str, value: str) -> None:
 def at(*parts: int) -> datetime:
     """Return an aware UTC time."""
     return datetime(*parts, tzinfo=UTC)  # type: ignore[arg-type, misc]
+
+
+def update_kinds(pattern: str, kind: LineKind) -> Update:
+    """Return the statement that makes lines like ``pattern`` be of a kind."""
+    return update(DotQmailLine).where(DotQmailLine.line.like(pattern)).values(kind=kind)

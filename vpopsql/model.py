@@ -347,6 +347,12 @@ class DotQmailFile(Base):
         ),
         UniqueConstraint("mailbox_id", "name"),
         Index("ix_dotqmail_files_domain_id", "domain_id"),
+        Index(
+            "ix_dotqmail_files_wildcards",
+            "domain_id",
+            sqlite_where=text("mailbox_id IS NULL AND substr(name, -8, 8) = '-default'"),
+            postgresql_where=text("mailbox_id IS NULL AND right(name, 8) = '-default'"),
+        ),
     )
 
     id: Mapped[serial_pk]

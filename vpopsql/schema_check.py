@@ -21,6 +21,48 @@ _VIEWS = (
     "vlog",
     "relay",
 )
+REPORT_VIEWS = {
+    **dict.fromkeys(
+        (
+            "report_mailboxes",
+            "report_dotqmail_files",
+            "report_inactive_mailboxes",
+            "report_never_logged_in",
+            "report_over_quota",
+            "report_password_schemes",
+            "report_password_scheme_mailboxes",
+            "report_clear_text",
+            "report_admins",
+            "report_flags",
+            "report_long_lines",
+            "report_domain_limits",
+            "report_domain_overview",
+            "report_quota_overcommit",
+            "report_catchall",
+            "report_ip_map",
+            "report_alias_domains",
+            "report_name_clashes",
+            "report_changes",
+            "report_growth",
+            "report_auth_activity",
+        ),
+        "0007",
+    ),
+    **dict.fromkeys(
+        (
+            "report_forwards",
+            "report_dangling_aliases",
+            "report_external_forwards",
+            "report_shadowed",
+            "report_alias_loops",
+            "report_alias_depth",
+            "report_duplicate_forwards",
+        ),
+        "0008",
+    ),
+}
+"""The views for reports, which nobody writes to, and the migration that makes each."""
+
 _GUARDS = {
     **dict.fromkeys(_VIEWS, ("insert", "update", "delete")),
     "vpopmail": ("insert", "delete"),
@@ -96,6 +138,7 @@ def expected(dialect: str) -> dict[Thing, str]:
     """Return what the migrations make besides tables, each with the migration's number."""
     return {
         **{Thing("view", view): "0002" for view in _VIEWS},
+        **{Thing("view", view): by for view, by in REPORT_VIEWS.items()},
         **{Thing("function", name): by for name, by in _FUNCTIONS[dialect].items()},
         **{Thing("trigger", name, on): by for name, (on, by) in _TRIGGERS[dialect].items()},
         **{

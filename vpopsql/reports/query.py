@@ -1,0 +1,170 @@
+"""The rows of a report from its view: what is asked for, in which order, a few at a time."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from datetime import date as day
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from vpopsql.errors import NoSuchDomain, VpopsqlError
+from vpopsql.model import ExactText, UtcDateTime
+from vpopsql.reports.report import Kind, Option, Report
+from vpopsql.services.domains import find_domain
+
+Row = tuple[object, ...]
+
+_AT_ONCE = 1000
+"""Rows that are fetched together."""
+
+_TYPES: dict[Kind, type[sa.types.TypeEngine[Any]]] = {
+    Kind.TEXT: ExactText,
+    Kind.NUMBER: sa.BigInteger,
+    Kind.BYTES: sa.BigInteger,
+    Kind.PERCENT: sa.Float,
+    Kind.RATIO: sa.Float,
+    Kind.TIME: UtcDateTime,
+    Kind.DATE: ExactText,
+    Kind.BOOLEAN: sa.Boolean,
+}
+_DIGITS = {Kind.PERCENT: 1, Kind.RATIO: 2}
+"""Decimal places that mean something."""
+
+
+class CannotAsk(VpopsqlError):
+    """A report does not take what was asked of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of a report."""
+
+    domain: str | None = None
+    """Only rows of this one; it may be an alias domain."""
+    sort: tuple[str, bool] | None = None
+    """The column to sort by first, and whether downwards."""
+    limit: int | None = None
+    threshold: int | None = None
+    """Instead of the report's own."""
+    with_postmaster: bool = False
+    as_of: day | None = None
+    """As it was at the end of this day, in UTC."""
+
+
+def require_sense(report: Report, question: Question) -> None:
+    """Refuse what ``report`` cannot be asked.
+
+    :raises CannotAsk: the text says what it can be asked.
+    """
+    if question.domain is not None and not report.has("domain"):
+        raise CannotAsk(f"{report.name} is not divided by domains")
+    if question.sort is not None and not report.has(question.sort[0]):
+        names = ", ".join(column.name for column in report.columns)
+        raise CannotAsk(f"{report.name} has no column {question.sort[0]}: it has {names}")
+    if question.as_of is not None and not report.as_of:
+        raise CannotAsk(
+            f"{report.name} cannot be asked for the past: the database keeps the present only;"
+            " changes and growth can"
+        )
+    if question.with_postmaster and not report.without_postmaster:
+        raise CannotAsk(f"{report.name} does not leave postmasters out")
+
+
+def threshold_option(report: Report) -> Option | None:
+    """Return the name of the threshold that a report takes."""
+    return report.threshold.option if report.threshold else None
+
+
+def select(session: Session, report: Report, question: Question) -> sa.Select[*tuple[Any, ...]]:
+    """Return the query for the rows of a report. :raises NoSuchDomain: there is none."""
+    columns = {each.name: sa.column(each.name, _TYPES[each.kind]()) for each in report.columns}
+    query = sa.select(*columns.values()).select_from(sa.table(report.view, *columns.values()))
+    if question.domain is not None:
+        name = question.domain.lower()
+        found = find_domain(session, name)
+        # Of a domain that is gone there may still be a history.
+        if found is None and not report.as_of:
+            raise NoSuchDomain(name)
+        name = found.name if found else name
+        query = query.where(columns["domain"] == name)
+    if report.without_postmaster and not question.with_postmaster:
+        query = query.where(columns["address"].not_like("postmaster@%"))
+    if question.as_of is not None:
+        query = query.where(columns[report.as_of] < _end(report, question.as_of))
+    least = question.threshold
+    if report.threshold is not None:
+        least = report.threshold.default if least is None else least
+        if least > 0:
+            column = columns[report.threshold.column]
+            passes = column >= least
+            if report.threshold.with_unknown:
+                passes |= column.is_(None)
+            if report.threshold.or_if:
+                passes |= columns[report.threshold.or_if]
+            query = query.where(passes)
+    query = query.order_by(*_order(columns, report, question))
+    return query.limit(question.limit)
+
+
+def rows(session: Session, report: Report, question: Question) -> Iterator[Row]:
+    """Give the rows of a report, as they come from the database.
+
+    Whole numbers are int, percentages and ratios float, times aware UTC, days text.
+
+    :raises CannotAsk: it does not take what is asked.
+    :raises NoSuchDomain: there is none, and the report tells nothing of the past.
+    """
+    require_sense(report, question)
+    query = select(session, report, question)
+    found = session.execute(query, execution_options={"yield_per": _AT_ONCE})
+    digits = [(place, _DIGITS.get(each.kind)) for place, each in enumerate(report.columns)]
+    rounded = [(place, count) for place, count in digits if count is not None]
+    for row in found:
+        values: list[object] = list(row)
+        for place, count in rounded:
+            value = values[place]
+            if isinstance(value, float):
+                values[place] = round(value, count)
+        yield tuple(values)
+
+
+def _end(report: Report, as_of: day) -> object:
+    """Return what comes after a day in the column that tells when."""
+    after = as_of + timedelta(days=1)
+    if report.column(report.as_of).kind is Kind.DATE:
+        return after.isoformat()
+    return datetime(after.year, after.month, after.day, tzinfo=UTC)
+
+
+def _order(
+    columns: dict[str, sa.ColumnClause[object]], report: Report, question: Question
+) -> Iterator[sa.ColumnElement[object]]:
+    """Give what to sort by; unknown values come last either way."""
+    wanted: Sequence[tuple[str, bool]] = [
+        *([question.sort] if question.sort else []),
+        *((name.removeprefix("-"), name.startswith("-")) for name in report.sort),
+    ]
+    seen = set()
+    for name, is_down in wanted:
+        if name in seen:
+            continue
+        seen.add(name)
+        column: sa.ColumnElement[object] = columns[name]
+        if report.column(name).kind is Kind.TEXT:
+            # By bytes, on both databases.
+            column = sa.cast(column, ExactText)
+        yield (column.desc() if is_down else column.asc()).nulls_last()
+
+
+def arrange(report: Report, question: Question, found: Iterator[Row]) -> list[Row]:
+    """Return rows that come from no view as they are asked for; their domain has been seen to."""
+    places = {column.name: place for place, column in enumerate(report.columns)}
+    arranged = list(found)
+    if question.sort is not None:
+        name, is_down = question.sort
+        known = [row for row in arranged if row[places[name]] is not None]
+        known.sort(key=lambda row: str(row[places[name]]), reverse=is_down)
+        arranged = known + [row for row in arranged if row[places[name]] is None]
+    return arranged[: question.limit]
