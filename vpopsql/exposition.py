@@ -16,6 +16,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from vpopsql.shown import storable
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -89,8 +91,7 @@ def _lines(family: Family) -> Iterator[str]:
 
 def _escaped(text: str) -> str:
     text = text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
-    # What is no character cannot be sent.
-    return text.encode("utf-8", "backslashreplace").decode()
+    return storable(text)
 
 
 def _number(value: float) -> str:

@@ -112,14 +112,6 @@ def test_a_page_shows_text_as_text() -> None:
     assert "<script" not in page
 
 
-@pytest.mark.parametrize(
-    "size, shown",
-    [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (-2048, "-2.0 KiB"), (2**60, "1024.0 PiB")],
-)
-def test_sizes_have_units(size: int, shown: str) -> None:
-    assert text.human_size(size) == shown
-
-
 def test_rows_come_out_before_all_have_come_in() -> None:
     many = ((f"name {number}", 1, 1.0, AT, True) for number in range(10_000))
 

@@ -20,6 +20,7 @@ import click
 from vpopsql import __version__
 from vpopsql.config import Config, load
 from vpopsql.errors import VpopsqlError
+from vpopsql.shown import printable
 
 COULD_NOT_RUN = 3
 
@@ -78,18 +79,6 @@ def load_config(ctx: click.Context) -> Config:
     :raises ConfigError: the file or the environment has mistakes.
     """
     return load(ctx.obj)
-
-
-def printable(text: str) -> str:
-    """Return a text as a terminal may have it: escape sequences and line breaks do nothing."""
-    if text.isprintable():
-        return text
-    return "".join(
-        char
-        if char.isprintable() or char == "\t"
-        else char.encode("unicode_escape", "surrogatepass").decode()
-        for char in text
-    )
 
 
 def main() -> None:

@@ -51,7 +51,7 @@ def explain(
     from vpopsql.db import Database
     from vpopsql.explain import explanation, files, rows
     from vpopsql.explain.listing import as_object
-    from vpopsql.importer.evidence import printable
+    from vpopsql.shown import printable
     from vpopsql.tree import Tree
 
     config = load_config(ctx)
@@ -76,5 +76,5 @@ def explain(
         click.echo(json.dumps(as_object(found, files_read=not no_files), indent=2))
     else:
         for line in lines_of(found):
-            click.echo(printable(line, len(line)))
+            click.echo(printable(line))
     ctx.exit(found.exit_code)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from vpopsql.cli import load_config, printable
+from vpopsql.cli import load_config
 from vpopsql.cli.follow import follow
 from vpopsql.cli.hooks import hooks, tell
+from vpopsql.shown import printable
 
 if TYPE_CHECKING:
     from vpopsql.exporter.apply import Applied

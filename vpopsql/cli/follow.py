@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vpopsql.cli import load_config, printable
+from vpopsql.cli import load_config
+from vpopsql.shown import printable
 
 if TYPE_CHECKING:
     from vpopsql.config import Config

@@ -35,4 +35,4 @@ def history(ctx: click.Context, wanted: str, output: str, limit: int | None) -> 
         with database.snapshot() as session:
             rows = past.history(session, wanted, limit)
             for line in FORMATS[output](past.HISTORY, rows):
-                click.echo(line.encode("utf-8", "backslashreplace").decode())
+                click.echo(line)

@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 
 from vpopsql.importer.codes import Code, Severity
-from vpopsql.importer.evidence import Finding, Tally, printable
+from vpopsql.importer.evidence import Finding, Tally
 from vpopsql.importer.plan import Plan
 from vpopsql.importer.report import SHOWN, Report
 from vpopsql.importer.states import State
 from vpopsql.proof import Kind, Proof
+from vpopsql.shown import printable
 
 _COUNTS = ("files", "lines", "imported", "merged", "foreign", "rejected")
 _KINDS = {
@@ -42,7 +43,7 @@ def plan_lines(plan: Plan, *, wanted: bool) -> Iterator[str]:
 
 def proof_lines(proof: Proof, name: str) -> Iterator[str]:
     """Return a summary of a proof; ``name`` is that of the source."""
-    yield f"compared with {printable(name, len(name))}: {_some(proof.domains, 'domain')}"
+    yield f"compared with {printable(name)}: {_some(proof.domains, 'domain')}"
     for kind in Kind:
         files = "file" if proof.files[kind] == 1 else "files"
         yield f"{proof.files[kind]:10,} {files} {_KINDS[kind]}"

@@ -79,7 +79,7 @@ def report(
         for line in FORMATS[output](
             asked, counted.count(_rows(database, config, asked, question))
         ):
-            _print(line)
+            click.echo(line)
     ctx.exit(1 if counted.rows and options["fail_if_rows"] else 0)
 
 
@@ -197,7 +197,3 @@ def _described(asked: "Report") -> dict[str, object]:
         "as_of": bool(asked.as_of),
         "notes": asked.notes,
     }
-
-
-def _print(line: str) -> None:
-    click.echo(line.encode("utf-8", "backslashreplace").decode())

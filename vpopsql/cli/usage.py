@@ -5,12 +5,13 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from vpopsql.cli import load_config
+from vpopsql.shown import human_size, iso, printable
 
 if TYPE_CHECKING:
     from vpopsql.config import Config
@@ -22,7 +23,6 @@ _JOBS_MAX = 64
 _SHOWN = 20
 """Mailboxes that could not be measured and that people are shown."""
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-_KIB = 1024
 
 _FORMAT = click.option(
     "--format",
@@ -116,7 +116,7 @@ def scan(
         click.echo(json.dumps(_summary_as_data(summary), indent=2))
     else:
         for line in _summary_lines(summary):
-            click.echo(_printable(line))
+            click.echo(printable(line))
     ctx.exit(1 if summary.failures else 0)
 
 
@@ -152,7 +152,7 @@ def show(ctx: click.Context, name: str | None, output: str) -> None:
             )
             lines = _json_lines(mailboxes) if output == "json" else map(_mailbox_line, mailboxes)
         for line in lines:
-            click.echo(_printable(line))
+            click.echo(printable(line))
 
 
 @contextlib.contextmanager
@@ -169,8 +169,8 @@ def _site(ctx: click.Context) -> Iterator[tuple["Config", "Database"]]:
 
 def _summary_as_data(summary: "Summary") -> dict[str, Any]:
     return {
-        "began_at": _time(summary.began_at),
-        "ended_at": _time(summary.ended_at),
+        "began_at": iso(summary.began_at),
+        "ended_at": iso(summary.ended_at),
         "mailboxes": summary.mailboxes,
         "skipped": summary.skipped,
         "measured": summary.measured,
@@ -180,7 +180,7 @@ def _summary_as_data(summary: "Summary") -> dict[str, Any]:
         "messages": summary.messages,
         "domains": summary.domains,
         "failures": [
-            {"address": each.address, "reason": _printable(each.reason)}
+            {"address": each.address, "reason": printable(each.reason)}
             for each in summary.failures
         ],
     }
@@ -195,7 +195,7 @@ def _summary_lines(summary: "Summary") -> Iterator[str]:
         f"{summary.measured:,} of {summary.mailboxes:,} mailboxes measured"
         f" ({summary.by_maildirsize:,} by maildirsize, {summary.by_count:,} by counting),"
         f" {summary.skipped:,} left out, {len(summary.failures):,} could not be measured;"
-        f" {_size(summary.bytes)} in {summary.messages:,} messages"
+        f" {human_size(summary.bytes)} in {summary.messages:,} messages"
     )
 
 
@@ -205,9 +205,9 @@ def _domain_line(figures: "DomainFigures") -> str:
     # What could not be measured may be anything.
     partly = "" if figures.measured == figures.mailboxes else "at least "
     return (
-        f"{figures.domain}  {partly}{_size(figures.bytes)} in {figures.messages:,} messages"
+        f"{figures.domain}  {partly}{human_size(figures.bytes)} in {figures.messages:,} messages"
         f"  {figures.measured:,} of {figures.mailboxes:,} mailboxes"
-        f"  at {_time(figures.measured_at)}"
+        f"  at {iso(figures.measured_at)}"
     )
 
 
@@ -220,8 +220,8 @@ def _mailbox_line(figures: "MailboxFigures") -> str:
     if figures.quota_messages:
         share += f"  {100 * figures.messages / figures.quota_messages:.1f} % of messages"
     return (
-        f"{figures.address}  {_size(figures.bytes)} in {figures.messages:,} messages{share}"
-        f"  at {_time(figures.measured_at)}, by {figures.source}"
+        f"{figures.address}  {human_size(figures.bytes)} in {figures.messages:,} messages{share}"
+        f"  at {iso(figures.measured_at)}, by {figures.source}"
     )
 
 
@@ -230,24 +230,7 @@ def _json_lines(figures: "Iterator[DomainFigures | MailboxFigures]") -> Iterator
     before = "["
     for each in figures:
         data = asdict(each)
-        data["measured_at"] = data["measured_at"] and _time(data["measured_at"])
+        data["measured_at"] = data["measured_at"] and iso(data["measured_at"])
         yield before + json.dumps(data)
         before = ","
     yield "]" if before == "," else "[]"
-
-
-def _time(at: datetime) -> str:
-    return f"{at:%Y-%m-%dT%H:%M:%SZ}"
-
-
-def _size(number: int) -> str:
-    size = float(number)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < _KIB:
-            return f"{number} B" if unit == "B" else f"{size:.1f} {unit}"
-        size /= _KIB
-    return f"{size:.1f} TiB"
-
-
-def _printable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vpopsql.cli import load_config, wrong_usage_is_no_result
+from vpopsql.shown import printable
 
 if TYPE_CHECKING:
     from vpopsql.exporter.drift.codes import Code
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from vpopsql.exporter.drift.survey import Report
 
 _JOBS_MAX = 64
-_PATH_MAX = 4096  # of Linux
 _SHOWN = 20
 """Findings of one code that people are shown."""
 
@@ -151,22 +151,22 @@ class _Caller:
     def command(self, code: "Code", domain: str | None) -> str:
         """Return what mends a finding; empty: there is no such command."""
         arguments = code.command(domain, is_relay=self.is_relay)
-        return _printable(shlex.join([*self.program, *arguments])) if arguments else ""
+        return printable(shlex.join([*self.program, *arguments])) if arguments else ""
 
 
 def _lines(repaired: "Repaired", caller: _Caller) -> Iterator[str]:
     for finding in repaired.mended:
-        yield f"mended      {finding.code}  {_printable(finding.path)}"
+        yield f"mended      {finding.code}  {printable(finding.path)}"
     for finding, reason in repaired.refused:
-        yield f"not mended  {finding.code}  {_printable(finding.path)}: {_printable(reason)}"
+        yield f"not mended  {finding.code}  {printable(finding.path)}: {printable(reason)}"
     if repaired.mended or repaired.refused:
         yield ""
     for code, found in groupby(repaired.report.findings, lambda each: each.code):
         findings = list(found)
         yield f"{code.severity.name.lower()}  {code}, {len(findings):,}: {code.meaning}"
         for finding in findings[:_SHOWN]:
-            reason = f": {_printable(finding.reason)}" if finding.reason else ""
-            yield f"  {_printable(finding.path)}{reason}"
+            reason = f": {printable(finding.reason)}" if finding.reason else ""
+            yield f"  {printable(finding.path)}{reason}"
         if len(findings) > _SHOWN:
             yield f"  and {len(findings) - _SHOWN:,} more: see --format json"
         if command := caller.command(code, caller.domain):
@@ -198,9 +198,9 @@ def _as_dict(repaired: "Repaired", caller: _Caller) -> dict[str, Any]:
         "revision": report.revision,
         "domains": report.domains,
         "findings": [_finding(each, caller) for each in report.findings],
-        "mended": [{"code": str(e.code), "path": _printable(e.path)} for e in repaired.mended],
+        "mended": [{"code": str(e.code), "path": printable(e.path)} for e in repaired.mended],
         "not_mended": [
-            {"code": str(e.code), "path": _printable(e.path), "reason": _printable(reason)}
+            {"code": str(e.code), "path": printable(e.path), "reason": printable(reason)}
             for e, reason in repaired.refused
         ],
     }
@@ -210,17 +210,11 @@ def _finding(finding: "Finding", caller: _Caller) -> dict[str, Any]:
     return {
         "severity": finding.code.severity.name.lower(),
         "code": str(finding.code),
-        "path": _printable(finding.path),
+        "path": printable(finding.path),
         "domain": finding.domain,
-        "details": [_printable(each.text) for each in finding.details],
+        "details": [printable(each.text) for each in finding.details],
         "more": finding.more,
         "meaning": finding.code.meaning,
         "command": caller.command(finding.code, finding.domain or None),
         "advice": finding.code.advice,
     }
-
-
-def _printable(text: str) -> str:
-    from vpopsql.importer.evidence import printable
-
-    return printable(text, _PATH_MAX)

@@ -10,18 +10,12 @@ from typing import Any
 
 from vpopsql.importer.codes import Code, Severity
 from vpopsql.qmail.lines import Malformed
+from vpopsql.shown import printable
 
 _PATH_MAX = 4096  # of Linux
 _REASON_MAX = 300
+_TEXT_MAX = 100
 _NAME_MAX = 32  # characters of a name that may be shown; a hash has more, or a dollar sign
-
-
-def printable(text: str, limit: int = 100) -> str:
-    r"""Return ``text`` as one line of characters that a terminal can show, others as ``\x..``."""
-    cut = text if len(text) <= limit else text[:limit] + "…"
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in cut
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +125,9 @@ class Evidence:
     ) -> None:
         """Record a finding; ``text`` must hold no secret."""
         reason = printable(reason, _REASON_MAX)
-        finding = Finding(code, file, line, printable(text), reason, printable(key))
+        finding = Finding(
+            code, file, line, printable(text, _TEXT_MAX), reason, printable(key, _TEXT_MAX)
+        )
         self._findings[finding] = None
 
     def malformed(

@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from vpopsql.importer.evidence import printable
+from vpopsql.shown import printable
 
 CHANGED_SINCE = "changed in the database since"
 
@@ -50,7 +50,7 @@ class Difference:
         """Return the difference for JSON."""
         return {
             "kind": self.kind.value,
-            "path": printable(self.path, len(self.path)),
+            "path": printable(self.path),
             "line": self.line,
             "reason": self.reason,
         }
@@ -59,7 +59,7 @@ class Difference:
     def place(self) -> str:
         """The file, with the line if it is about one."""
         line = f":{self.line}" if self.line else ""
-        return f"{printable(self.path, len(self.path))}{line}"
+        return f"{printable(self.path)}{line}"
 
 
 @dataclass(slots=True)

@@ -14,14 +14,13 @@ from itertools import chain, islice
 
 from vpopsql.reports.registry import VERSION
 from vpopsql.reports.report import Column, Kind, Report
+from vpopsql.shown import human_size, iso, printable, storable
 
 Row = Sequence[object]
 
 _MEASURED = 200
 """Rows that tell how wide the columns of a table are."""
 _WIDEST = 60
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
-_KIBI = 1024
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What makes a spreadsheet take a text for a formula."""
 _RIGHT = frozenset({Kind.NUMBER, Kind.BYTES, Kind.PERCENT, Kind.RATIO})
@@ -121,29 +120,6 @@ _STYLE = (
 )
 
 
-def human_size(count: int) -> str:
-    """Return bytes as people read them: ``1.5 MiB``."""
-    size, unit = float(abs(count)), 0
-    while size >= _KIBI and unit < len(_UNITS) - 1:
-        size, unit = size / _KIBI, unit + 1
-    number = f"{size:.1f}" if unit else f"{size:.0f}"
-    return f"{'-' if count < 0 else ''}{number} {_UNITS[unit]}"
-
-
-def printable(text: str) -> str:
-    """Return a text with everything escaped that a terminal might obey or cannot show."""
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )
-
-
-def iso(time: datetime) -> str:
-    """Return a UTC time as ISO 8601, to the second."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def _shown(column: Column, value: object) -> str:
     if value is None:
         return column.null
@@ -163,7 +139,7 @@ def _shown(column: Column, value: object) -> str:
 def _plain(value: object) -> object:
     if isinstance(value, datetime):
         return iso(value)
-    return _storable(value) if isinstance(value, str) else value
+    return storable(value) if isinstance(value, str) else value
 
 
 def _csv_cell(value: object) -> object:
@@ -179,8 +155,3 @@ def _csv_line(cells: Sequence[object]) -> str:
     out = io.StringIO()
     csv.writer(out, lineterminator="").writerow(cells)
     return out.getvalue()
-
-
-def _storable(text: str) -> str:
-    """Return a text without the halves that stand for bytes which are no UTF-8."""
-    return text.encode("utf-8", "backslashreplace").decode()
