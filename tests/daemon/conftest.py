@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.sites import import_tree
+from tests.sites import import_sample, import_tree
 from tests.transcripts import Client
 from vpopsql import config
 from vpopsql.daemon.conversation import Service
@@ -69,10 +69,13 @@ def serve(
 ) -> Callable[..., Running]:
     """A function that imports a sample tree and serves it."""
 
-    def serve_tree(name: str, prepare: Callable[[Path], object] = bool) -> Running:
+    def serve_tree(name: str, prepare: Callable[[Path], object] | None = None) -> Running:
         root = unpack(name)
-        prepare(root)
-        import_tree(database, root)
+        if prepare:
+            prepare(root)
+            import_tree(database, root)
+        else:
+            import_sample(database, name, root)
         return start(root)
 
     return serve_tree
