@@ -131,6 +131,7 @@ def reader(root: Path, site: Database, export: Callable[..., Applied]) -> Iterat
         process.kill()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("_backend", ["sqlite"], indirect=True)
 def test_rcpthosts_is_whole_at_every_moment_however_applies_end(
     site: Database,
