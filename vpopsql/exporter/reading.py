@@ -1,12 +1,11 @@
 """What an apply asks of the database: the site, and what was exported before."""
 
-import gc
-from collections.abc import Collection, Container, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Container
 
 from sqlalchemy import select
 
 from vpopsql.config import Config
+from vpopsql.crew import collecting_seldom
 from vpopsql.db import Database
 from vpopsql.errors import ExportFailed
 from vpopsql.exporter.snapshot import Snapshot, take
@@ -41,26 +40,10 @@ def read(
 
     :raises ExportFailed: an import has not come to its end.
     """
-    with database.snapshot() as session, _without_collecting():
+    with database.snapshot() as session, collecting_seldom():
         if session.get(SiteSetting, UNFINISHED_IMPORT):
             raise ExportFailed(
                 "an import has begun and not come to its end, so the database holds a part of a"
                 " site only: run the same import again, with --apply"
             )
         return take(session, config.paths, touched, known, config.export, rcpthosts)
-
-
-@contextmanager
-def _without_collecting() -> Iterator[None]:
-    """Let the garbage collector be while rows come in.
-
-    It looks through all of them again and again, and finds nothing: an eighth of the time of a
-    site of a million mailboxes.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
