@@ -37,6 +37,7 @@ _COMMANDS = {
     "report": ("vpopsql.cli.report", "report"),
     "restore": ("vpopsql.cli.backup", "restore"),
     "serve": ("vpopsql.cli.serve", "serve"),
+    "systemd": ("vpopsql.cli.systemd", "systemd"),
     "trash": ("vpopsql.cli.trash", "trash"),
     "usage": ("vpopsql.cli.usage", "usage"),
     "verify": ("vpopsql.cli.verify", "verify"),
