@@ -42,6 +42,9 @@ ASSIGN_CDB = "users/cdb"
 COMPILE_MARKER = "users/.vpopsql-newu"
 """Below qmail's directory while the cdb of users/assign may be older than the text."""
 
+RELOAD_MARKER = "control/.vpopsql-reload"
+"""Below qmail's directory while qmail-send may not have read what was written for it."""
+
 DIR_CONTROL = ".dir-control"
 FREE_BUCKETS = ".dir_control_free"
 LIMITS = ".qmailadmin-limits"
