@@ -71,7 +71,7 @@ PROOFS: dict[int, tuple[str, ...]] = {
         f"{FILES}::test_a_new_file_is_the_owners_alone_and_an_old_one_keeps_its_mode",
         f"{FILES}::test_a_removed_directory_is_still_somewhere",
         f"{HOLES}::test_the_lines_of_a_refused_file_are_no_commands",
-        "test_tree.py::test_a_write_that_fails_leaves_the_old_content_and_nothing_else",
+        "test_tree_writing.py::test_a_write_that_fails_leaves_the_old_content_and_nothing_else",
     ),
     14: (
         f"{PROTOCOL}::test_every_line_of_a_file_makes_the_round_trip",

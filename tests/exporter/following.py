@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from sqlalchemy import Executable
+
 from tests.exporter.conftest import files_below
 from vpopsql.config import Config, Paths
 from vpopsql.db import Database
@@ -53,6 +55,19 @@ def wanted(database: Database, config: Config, place: Path) -> dict[str, bytes]:
 def only(names: tuple[str, ...], of: Mapping[str, bytes]) -> dict[str, bytes]:
     """Return some files of a host."""
     return {name: data for name, data in of.items() if name in names}
+
+
+def standing(database: Database) -> hosts.Standing:
+    """Return what is known of the one host."""
+    with database.reader() as session:
+        (found,) = hosts.standings(session)
+    return found
+
+
+def pretend(database: Database, statement: Executable) -> None:
+    """Do something to the rows that leaves no trace."""
+    with database.writer() as session:
+        session.execute(statement)
 
 
 def eventually(holds: Callable[[], object], what: str) -> None:
