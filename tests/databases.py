@@ -148,6 +148,7 @@ def start_postgresql(shared: Path) -> str:
                 server.execute("ALTER SYSTEM SET synchronous_commit = off")
                 server.execute("ALTER SYSTEM SET full_page_writes = off")
                 server.execute("ALTER SYSTEM SET autovacuum = off")
+                server.execute("ALTER SYSTEM SET max_wal_size = '128MB'")
                 server.execute("SELECT pg_reload_conf()")
             url_file.write_text(url)
         return url_file.read_text()
