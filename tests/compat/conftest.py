@@ -5,10 +5,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from tests.sites import import_tree
 from vpopsql.compat.main import main
@@ -85,20 +86,13 @@ class Site:
             found = session.scalars(query).one()
             return found.actor, found.channel, found.action, found.object
 
-    def log_in(self, address: str, at: float) -> None:
-        """Note that somebody logged in, in Unix seconds."""
-        from datetime import UTC, datetime
-
+    def log_in(self, address: str, at: datetime) -> None:
+        """Make one login all that is known of an account."""
         mailbox_id = self.got(address).id
         with self.database.writer() as session:
-            session.merge(
-                LastAuth(
-                    mailbox_id=mailbox_id,
-                    service="imap",
-                    at=datetime.fromtimestamp(at, UTC),
-                    remote_ip="192.0.2.7",
-                )
-            )
+            session.execute(delete(LastAuth).where(LastAuth.mailbox_id == mailbox_id))
+            login = LastAuth(mailbox_id=mailbox_id, service="imap", at=at, remote_ip="192.0.2.7")
+            session.add(login)
 
 
 @pytest.fixture

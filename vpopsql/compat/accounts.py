@@ -152,7 +152,9 @@ def _set_password(site: "Site", given: Given) -> None:
         held = limits.get_limits(session, found.id)
         for account in overview.list_account_overviews(session, found.id, name):
             if account.effective_flags(held) & Flag.NO_PASSWD_CHNG:
-                raise PasswordChangeForbidden(f"the password of {name}@{domain} is not to change")
+                raise PasswordChangeForbidden(
+                    f"the password of {name}@{domain} is not to be changed"
+                )
         modified = account_changes.modify_account(session, change.actor, name, domain, wishes)
         change.touched.accounts.add(modified.domain)
 

@@ -132,6 +132,10 @@ def _refused(program: Program, error: "VpopsqlError") -> int:
         return COULD_NOT_RUN
     from vpopsql.daemon.commands import RULES
 
-    text = next((RULES[kind] for kind in type(error).__mro__ if kind in RULES), str(error))
-    say(f"Error: {text}")
+    texts: Mapping[type[Exception], str] = {
+        **RULES,
+        errors.InvalidAddress: f"Invalid Email Address: {error}",
+        errors.InvalidIp: f"Invalid IP address: {error}",
+    }
+    say(f"Error: {texts.get(type(error), str(error))}")
     return REFUSED
