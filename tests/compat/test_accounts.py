@@ -109,16 +109,6 @@ def test_what_cannot_be_is_refused_on_standard_output(site: Site) -> None:
     assert not site.path(f"{HOME}/new").exists()
 
 
-@SQLITE
-def test_two_passwords_that_differ_are_refused(site: Site) -> None:
-    refused = site.run("vpasswd", "alice@example.com", stdin=b"one\ntwo\n")
-
-    assert (refused.status, refused.lines) == (
-        1,
-        ["Error: the two passwords that were entered differ"],
-    )
-
-
 def test_a_deleted_account_is_in_the_trash(site: Site) -> None:
     gone = site.run("vdeluser", "bob@example.com")
 

@@ -1,5 +1,6 @@
 """What a command says and returns when it cannot run, and where its output goes."""
 
+import contextlib
 import io
 import os
 import pty
@@ -14,6 +15,12 @@ from vpopsql import errors
 from vpopsql.compat.main import main
 from vpopsql.compat.site import Site as Opened
 
+REPOSITORY = Path(__file__).parents[2]
+COMMAND = """
+import sys
+from vpopsql.compat.main import main
+sys.exit(main(sys.argv.pop(1)))
+"""
 SQLITE = pytest.mark.parametrize("_backend", ["sqlite"], indirect=True)
 
 
@@ -104,50 +111,83 @@ def test_any_bytes_go_to_a_file_and_none_that_a_terminal_obeys_to_one(
     assert screen.getvalue() == "odd@example.com -> # \\udce9\\x1b[2J\n"
 
 
-@SQLITE
-def test_a_password_is_asked_for_on_a_terminal_and_not_shown(
-    site: Site, database_url: str, tmp_path: Path
-) -> None:
+def type_in(*passwords: bytes) -> tuple[int, bytes]:
+    """Run vpasswd on a terminal; return its status, and what the terminal showed."""
     ours, theirs = pty.openpty()
-    command = "from vpopsql.compat.main import main; raise SystemExit(main('vpasswd'))"
     process = subprocess.Popen(
-        [sys.executable, "-c", command, "alice@example.com"],
+        [sys.executable, "-c", COMMAND, "vpasswd", "alice@example.com"],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
         # A terminal of its own: passwords are asked for on that of the session.
         start_new_session=True,
-        cwd=Path(__file__).parents[2],
-        env=os.environ | {"VPOPSQL_DATABASE_URL": database_url},
+        cwd=REPOSITORY,
     )
     os.close(theirs)
     seen = b""
-    while seen.count(b": ") < 1:
-        seen += os.read(ours, 1024)
-    os.write(ours, b"typed in\n")
-    while seen.count(b": ") < 2:
-        seen += os.read(ours, 1024)
-    os.write(ours, b"typed in\n")
+    for number, password in enumerate(passwords, 1):
+        while seen.count(b": ") < number:
+            seen += os.read(ours, 1024)
+        os.write(ours, password + b"\n")
     status = process.wait(timeout=60)
+    with contextlib.suppress(OSError):
+        # The end of a terminal that nobody has any more is an error.
+        while more := os.read(ours, 1024):
+            seen += more
     os.close(ours)
+    return status, seen
 
-    assert status == 0
-    assert seen.startswith(b"Please enter password for alice@example.com: ")
-    assert b"typed in" not in seen
+
+@SQLITE
+def test_a_password_is_asked_for_twice_on_a_terminal_and_not_shown(site: Site) -> None:
+    good = type_in(b"typed in", b"typed in")
+    bad = type_in(b"typed in", b"typed out")
+
+    assert good[0] == 0
+    assert good[1].startswith(b"Please enter password for alice@example.com: ")
+    assert b"typed" not in good[1] + bad[1]
+    assert bad[0] == 1
+    assert bad[1].endswith(b"Error: the two passwords that were entered differ\r\n")
     assert site.run("vuserinfo", "-C", "alice@example.com").lines == ["typed in"]
 
 
 @SQLITE
-def test_who_reads_only_a_part_is_no_trouble(site: Site, database_url: str) -> None:
+def test_a_password_is_the_first_line_of_an_input_that_stays_open(site: Site) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", COMMAND, "vpasswd", "alice@example.com"],
+        stdin=subprocess.PIPE,
+        cwd=REPOSITORY,
+    )
+    assert process.stdin is not None
+    process.stdin.write(b"piped in\n")
+    process.stdin.flush()
+
+    assert process.wait(timeout=60) == 0
+    process.stdin.close()
+    assert site.run("vuserinfo", "-C", "alice@example.com").lines == ["piped in"]
+
+
+@SQLITE
+def test_hooks_hear_of_a_change(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = site.root / "heard"
+    monkeypatch.setenv("VPOPSQL_HOOKS_COMMANDS", f"/bin/cp /dev/stdin {heard}\n/bin/false")
+    monkeypatch.setenv("VPOPSQL_HOOKS_RETRIES", "0")
+    result = site.run("vmoduser", "-c", "Changed", "alice@example.com")
+
+    assert result.status == 0
+    assert "/home/vpopmail/domains/example.com/vpasswd" in heard.read_text()
+    assert "see `vpopsql export hooks list`" in result.err
+
+
+@SQLITE
+def test_who_reads_only_a_part_is_no_trouble(site: Site) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    command = "from vpopsql.compat.main import main; raise SystemExit(main('vdominfo'))"
     done = subprocess.run(
-        [sys.executable, "-c", command],
+        [sys.executable, "-c", COMMAND, "vdominfo"],
         stdout=writer,
         stderr=subprocess.PIPE,
-        cwd=Path(__file__).parents[2],
-        env=os.environ | {"VPOPSQL_DATABASE_URL": database_url},
+        cwd=REPOSITORY,
         check=False,
         timeout=60,
     )

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _RANDOM_LENGTH = 16
 _LONGEST = 128
+_LINE_BYTES = 4096
+"""More than any password has, which is refused then as too long."""
 _LETTERS = string.ascii_letters + string.digits
 
 RANDOM = Option(
@@ -88,22 +90,17 @@ def secret_of(site: "Site", text: str) -> "Secret":
 
 
 def _entered(account: str) -> str:
-    """Return what somebody types twice, or the first line of standard input.
-
-    A program may also write it twice, as one that plays a person does.
-    """
+    """Return what somebody types twice at a terminal, or the first line of standard input."""
     from vpopsql.errors import InvalidValue
 
-    if sys.stdin.isatty():
-        first = getpass.getpass(f"Please enter password for {account}: ")
-        second = getpass.getpass("enter password again: ")
+    if sys.stdin is not None and sys.stdin.isatty():
+        entered = getpass.getpass(f"Please enter password for {account}: ")
+        if entered != getpass.getpass("enter password again: "):
+            raise InvalidValue("the two passwords that were entered differ")
     else:
-        data = sys.stdin.buffer.read(2 * (_LONGEST * 4 + 2)).decode("utf-8", "surrogateescape")
-        lines = [line.removesuffix("\r") for line in data.split("\n")]
-        first = lines[0]
-        second = lines[1] if len(lines) > 1 and lines[1] else first
-    if not first:
+        # A program that plays a person writes it twice; and may keep its end open.
+        line = sys.stdin.buffer.readline(_LINE_BYTES) if sys.stdin is not None else b""
+        entered = line.rstrip(b"\r\n").decode("utf-8", "surrogateescape")
+    if not entered:
         raise InvalidValue("no password was entered")
-    if first != second:
-        raise InvalidValue("the two passwords that were entered differ")
-    return first
+    return entered

@@ -209,15 +209,10 @@ vmoddomlimits = Program(
             " clear all that stand before it.",
             "letters",
         ),
-        Option("p", "Accounts.", "letters"),
-        Option("a", "Aliases.", "letters"),
-        Option("f", "Forwards.", "letters"),
-        Option("r", "Autoresponders.", "letters"),
-        Option("l", "Mailing lists.", "letters"),
-        Option("u", "The subscribers of mailing lists.", "letters"),
-        Option("o", "The moderators of mailing lists.", "letters"),
-        Option("x", "Quotas.", "letters"),
-        Option("z", "The default quota.", "letters"),
+        *(
+            Option(letter, f"What is denied about: {label}.", "letters")
+            for letter, (_, label) in _PERMISSIONS.items()
+        ),
     ),
     (0, 1),
     _check,

@@ -8,8 +8,7 @@ from vpopsql.compat.program import Program
 if TYPE_CHECKING:
     from vpopsql.compat.site import Site
 
-_IMPORT = "accounts are in the database already; `vpopsql import` brings in those of a site"
-_ONE_BY_ONE = "add them with `vadduser -e HASH`, which takes crypt(3) hashes as they are"
+_ONE_BY_ONE = "add such accounts with `vadduser -e HASH`, which takes crypt(3) hashes as they are"
 
 
 def _rebuild(site: "Site", names: tuple[str, ...]) -> None:
@@ -55,12 +54,20 @@ vconvert = Program(
     _convert,
     (
         Option("c", "From the database to vpasswd and vpasswd.cdb."),
-        Option("m", "", refused=f"{_IMPORT}, see `vpopsql import tree --help`"),
-        Option("e", "", refused=f"{_IMPORT}, but not those of /etc/passwd: {_ONE_BY_ONE}"),
         Option(
-            "p", "", "file", refused=f"{_IMPORT}, but not those of a passwd file: {_ONE_BY_ONE}"
+            "m",
+            "",
+            refused="accounts are in the database already; `vpopsql import tree` brings in those"
+            " of a site that has them in files",
         ),
-        Option("S", "", refused="nothing reads sqwebmail's password files any more"),
+        Option("e", "", refused=f"/etc/passwd is not read; {_ONE_BY_ONE}"),
+        Option("p", "", "file", refused=f"passwd files are not read; {_ONE_BY_ONE}"),
+        Option(
+            "S",
+            "",
+            refused="password files of sqwebmail are not written; let it ask the database or the"
+            " daemon",
+        ),
     ),
     (0, 10_000),
     _check,
