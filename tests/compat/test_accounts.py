@@ -77,6 +77,8 @@ REFUSALS = {
         "encrypted_password is no hash that can be verified"
     ),
     ("vadduser", "new@example.com"): "no password was entered",
+    ("vadduser", "new@example.com", ""): "the password is empty",
+    ("vmoduser", "-C", "", "alice@example.com"): "the password is empty",
     ("vadduser", "new@example.com", "p\nw"): (
         "clear_text_password has a character that is not allowed"
     ),

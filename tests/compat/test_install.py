@@ -128,6 +128,12 @@ def test_nothing_that_was_moved_aside_is_overwritten(bin_: Path) -> None:
     assert len(list(bin_.iterdir())) == 2
 
 
+def test_a_directory_that_cannot_be_written_is_named() -> None:
+    refused = install(Path("/proc/self"))
+
+    assert str(refused.exception).startswith("/proc/self/vadddomain: ")
+
+
 def test_a_dry_run_changes_nothing(bin_: Path) -> None:
     planned = install(bin_, "--dry-run")
 

@@ -1,5 +1,6 @@
 """vdeloldusers: who goes, who stays, and what is said."""
 
+import os
 from datetime import timedelta
 
 import pytest
@@ -18,6 +19,8 @@ def aged(site: Site) -> Site:
     site.log_in("alice@example.com", now - timedelta(days=200))
     site.log_in("eve@example.company", now - timedelta(days=200))
     site.log_in("bob@example.com", now - timedelta(days=1))
+    for file in site.root.rglob("lastauth"):
+        os.utime(file, (0, 0))
     return site
 
 
@@ -45,6 +48,14 @@ def test_age_and_domains_are_options(aged: Site) -> None:
 
     assert young == []
     assert [line.split()[0] for line in every] == ["alice@example.com", "eve@example.company"]
+
+
+@SQLITE
+def test_a_login_that_only_vchkpw_has_noted_counts(aged: Site) -> None:
+    os.utime(aged.path("/home/vpopmail/domains/example.com/alice/lastauth"))
+
+    assert aged.run("vdeloldusers", "-D", "-V", "-d", "example.com").lines == []
+    assert aged.mailbox("alice@example.com") is not None
 
 
 @SQLITE

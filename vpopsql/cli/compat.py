@@ -27,17 +27,21 @@ def install(
     """
     from vpopsql.cli import load_config
     from vpopsql.compat import install as launchers
+    from vpopsql.errors import ExportFailed
 
     if remove and force:
         raise click.UsageError("--force is for installing")
     directory = directory.absolute()
-    if remove:
-        steps = launchers.plan_removal(directory) if dry_run else launchers.remove(directory)
-    else:
-        load_config(ctx)
-        config = _config_file(ctx.obj)
-        do = launchers.plan_install if dry_run else launchers.install
-        steps = do(directory, config, force=force)
+    try:
+        if remove:
+            steps = launchers.plan_removal(directory) if dry_run else launchers.remove(directory)
+        else:
+            load_config(ctx)
+            do = launchers.plan_install if dry_run else launchers.install
+            steps = do(directory, _config_file(ctx.obj), force=force)
+    except OSError as error:
+        # Its path is one below the directory.
+        raise ExportFailed(f"{directory}{error.filename}: {error.strerror}") from error
     for step in steps:
         aside = ""
         if step.moved_aside:

@@ -81,8 +81,12 @@ def secret_of(site: "Site", text: str) -> "Secret":
     :raises InvalidValue, UnusablePassword: it cannot be stored.
     """
     from vpopsql import passwords
+    from vpopsql.errors import InvalidValue
     from vpopsql.services.account_changes import Secret, check_password
 
+    if not text:
+        # Its hash would let in everybody who enters nothing.
+        raise InvalidValue("the password is empty")
     check_password(text)
     settings = site.config.passwords
     hashed = passwords.hash_password(text, settings.scheme, settings.rounds)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from vpopsql.compat.site import Change, Site
     from vpopsql.services.overview import OldAccount
+    from vpopsql.tree import Tree
 
 _DAYS = 180
 _DAYS_MAX = 36_500
@@ -38,6 +39,8 @@ def _delete_old(site: "Site", given: Given) -> int:
         if "d" in given:
             only = [domains.get_domain(session, domain_name(given.values["d"])).id]
         found = overview.list_old_accounts(session, before, only)
+    tree = site.tree()
+    found = [each for each in found if not _has_newer_file(tree, each, before)]
     if "V" in given:
         for each in found:
             what = "last login" if each.has_logged_in else "never logged in, made"
@@ -54,6 +57,20 @@ def _delete_old(site: "Site", given: Given) -> int:
     return REFUSED if refused else DONE
 
 
+def _has_newer_file(tree: "Tree", account: "OldAccount", before: "datetime") -> bool:
+    """Tell whether vpopmail's own programs have noted a later login than the database knows."""
+    from vpopsql.tree import UnsafePath
+
+    try:
+        status = tree.stat(f"{account.directory.rstrip('/')}/lastauth")
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, UnsafePath):
+        # Whoever cannot be asked is not called old.
+        return True
+    return status.st_mtime >= before.timestamp()
+
+
 def _delete(site: "Site", accounts: "Sequence[OldAccount]", before: "datetime") -> list[str]:
     """Delete accounts of one domain that are still old; return what is said of others."""
     from vpopsql.errors import CatchAllNeeded
@@ -65,7 +82,8 @@ def _delete(site: "Site", accounts: "Sequence[OldAccount]", before: "datetime") 
         session = change.session
         found = domains.lock_domain(session, domain)
         # Somebody may have logged in since, or somebody else deleted him.
-        still = {each.name for each in overview.list_old_accounts(session, before, [found.id])}
+        old = overview.list_old_accounts(session, before, [found.id])
+        still = {each.name for each in old if not _has_newer_file(change.tree, each, before)}
         refused = []
         for name in (each.name for each in accounts if each.name in still):
             try:
@@ -81,8 +99,9 @@ def _delete(site: "Site", accounts: "Sequence[OldAccount]", before: "datetime") 
 vdeloldusers = Program(
     "vdeloldusers",
     "[options] -d domain | -e",
-    "Find accounts that nobody has logged in to for long, and delete them if -D says so. One that"
-    " was never logged in to is as old as it is. Kept are postmasters, and accounts of which no"
+    "Find accounts that nobody has logged in to for long, by the database and by the lastauth file"
+    " that vchkpw writes, and delete them if -D says so. One that was never logged in to is as old"
+    " as it is. Kept are postmasters, and accounts of which no"
     " login and no age is known. Mail goes to the trash, see `vpopsql trash`.",
     _delete_old,
     (

@@ -146,6 +146,7 @@ class OldAccount:
 
     name: str
     domain: str
+    directory: str
     last_auth: datetime
     has_logged_in: bool
     """Whether that was a login; else it is when the mailbox was made."""
@@ -171,7 +172,7 @@ def list_old_accounts(
         .subquery()
     )
     query = (
-        select(Mailbox.name, _real.name, last.c.at, last.c.has_logged_in)
+        select(Mailbox.name, _real.name, Mailbox.directory, last.c.at, last.c.has_logged_in)
         .join(last, last.c.mailbox_id == Mailbox.id)
         .join(_real, (_real.domain_id == Mailbox.domain_id) & ~_real.is_alias)
         .where(last.c.at < before, Mailbox.name != "postmaster")
@@ -180,5 +181,6 @@ def list_old_accounts(
     if domains is not None:
         query = query.where(Mailbox.domain_id.in_(domains))
     return [
-        OldAccount(name, of, at, bool(known)) for name, of, at, known in session.execute(query)
+        OldAccount(name, of, directory, at, has_logged_in=bool(known))
+        for name, of, directory, at, known in _rows(session, query)
     ]
