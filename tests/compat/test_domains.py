@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from tests.compat.conftest import Site
 from vpopsql import passwords
-from vpopsql.model import CatchAll, Domain, DomainName
+from vpopsql.model import CatchAll, DefaultLimits, Domain, DomainName
 
 DOMAINS = "/home/vpopmail/domains"
 SQLITE = pytest.mark.parametrize("_backend", ["sqlite"], indirect=True)
@@ -193,6 +193,19 @@ def test_the_sites_defaults_are_changed_and_shown(site: Site) -> None:
     assert "maxpopaccounts" in file
     assert "disable_pop" in file
     assert site.last_audit()[1:] == ("cli", "set_limits", "default limits")
+
+
+@SQLITE
+def test_a_site_without_defaults_gets_some(site: Site) -> None:
+    with site.database.writer() as session:
+        session.execute(delete(DefaultLimits))
+
+    assert site.run("vmoddomlimits", "-d", "-F", "4").status == 0
+    assert site.run("vmoddomlimits", "-d", "-S").lines[2:5] == [
+        "Max Pop Accounts: -1",
+        "Max Aliases: -1",
+        "Max Forwards: 4",
+    ]
 
 
 # --- password files -----------------------------------------------------------------------------

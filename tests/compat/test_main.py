@@ -1,6 +1,7 @@
 """What a command says and returns when it cannot run, and where its output goes."""
 
 import contextlib
+import errno
 import io
 import os
 import pty
@@ -11,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.compat.conftest import Site
-from vpopsql import errors
+from vpopsql import errors, homes
 from vpopsql.compat.main import main
 from vpopsql.compat.site import Site as Opened
+from vpopsql.tree import UnsafePath
 
 REPOSITORY = Path(__file__).parents[2]
 COMMAND = """
@@ -60,6 +62,28 @@ def test_a_defect_is_told_on_standard_error(site: Site, monkeypatch: pytest.Monk
     assert (result.status, result.out) == (3, b"")
     assert "ZeroDivisionError" in result.err
     assert result.err.endswith("vdeluser: this is a defect: please report what stands above\n")
+
+
+@SQLITE
+@pytest.mark.parametrize(
+    "error, said",
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/home/x"), "/home/x: No space left on"),
+        (UnsafePath("a link is in the way"), "a link is in the way"),
+    ],
+)
+def test_files_that_cannot_be_made_leave_everything_as_it_was(
+    site: Site, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    def full(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(homes, "make_home", full)
+    result = site.run("vadduser", "new@example.com", "secret")
+
+    assert (result.status, result.out) == (3, b"")
+    assert result.err.startswith(f"vadduser: {said}")
+    assert site.mailbox("new@example.com") is None
 
 
 @SQLITE

@@ -47,7 +47,7 @@ class Actor:
 
     @property
     def address(self) -> str:
-        """Return ``name@domain``; the name alone of somebody without a domain."""
+        """Return ``name@domain``, or the name of an `operator`, who has no domain."""
         return f"{self.name}@{self.domain}" if self.domain else self.name
 
     @property
