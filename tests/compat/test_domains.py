@@ -192,7 +192,7 @@ def test_the_sites_defaults_are_changed_and_shown(site: Site) -> None:
     assert site.run("vmoddomlimits", "-S", "example.com").lines[2] == "Max Pop Accounts: 9"
     assert "maxpopaccounts" in file
     assert "disable_pop" in file
-    assert site.last_audit()[1:] == ("cli", "set_limits", "default limits")
+    assert site.last_audit()[1:] == ("cli", "set_default_limits", "limits")
 
 
 @SQLITE

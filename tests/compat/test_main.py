@@ -230,7 +230,7 @@ def test_the_audit_log_names_who_stands_behind_sudo(
     site.run("vmoduser", "-c", "Changed", "alice@example.com")
 
     assert site.last_audit() == (
-        "carol as root (vmoduser)",
+        "vmoduser (carol as root)",
         "cli",
         "mod_user",
         "alice@example.com",

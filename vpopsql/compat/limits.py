@@ -108,7 +108,7 @@ def _denied(option: str, letters: str) -> int:
 
 def _modify_limits(site: "Site", given: Given) -> None:
     from vpopsql.compat.site import domain_name
-    from vpopsql.services import default_limits, domains, limits
+    from vpopsql.services import domains, limits
 
     settings = _settings(given)
     if "d" in given:
@@ -116,7 +116,7 @@ def _modify_limits(site: "Site", given: Given) -> None:
             site.change(lambda change: _set_defaults(change, settings))
         if "S" in given:
             with site.reader() as session:
-                _show("Domain: defaults", default_limits.get_defaults(session))
+                _show("Domain: defaults", limits.get_default_limits(session))
         return
     name = domain_name(given.words[0])
     if "D" in given:
@@ -137,9 +137,9 @@ def _set(change: "Change", name: str, settings: Settings) -> None:
 
 
 def _set_defaults(change: "Change", settings: Settings) -> None:
-    from vpopsql.services import default_limits
+    from vpopsql.services import limits
 
-    default_limits.set_defaults(change.session, change.actor, settings)
+    limits.set_default_limits(change.session, change.actor, settings)
     change.touched.site = True
 
 

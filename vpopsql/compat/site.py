@@ -3,8 +3,9 @@
 import contextlib
 import os
 import pwd
+import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
@@ -87,12 +88,13 @@ class Site:
     @cached_property
     def actor(self) -> "Actor":
         """Who makes the changes: whoever may open the database, as system administrator."""
-        from vpopsql.services.overview import vpopmail_directory
         from vpopsql.services.rights import operator
+        from vpopsql.services.sites import site_directory
 
         with self.reader() as session:
-            home = vpopmail_directory(session) or self.config.paths.vpopmail
-        return operator(f"{_user()} ({self.program})", home)
+            home = site_directory(session, self.config.paths.vpopmail)
+        who = operator(f"{self.program} ({_user()})", home)
+        return replace(who, request_id=f"cli-{secrets.token_hex(8)}")
 
     @cached_property
     def rules(self) -> "Rules":

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Select, case, func, select
 from sqlalchemy.orm import Session, aliased
 
-from vpopsql.model import Domain, DomainName, Flag, LastAuth, Mailbox, SiteSetting
+from vpopsql.model import Domain, DomainName, Flag, LastAuth, Mailbox
 from vpopsql.services.account_changes import NEVER
 
 FLAGS_OF_LIMITS: Mapping[str, Flag] = {
@@ -69,11 +69,6 @@ class AccountOverview:
             return self.flags
         added = sum(flag for name, flag in FLAGS_OF_LIMITS.items() if limits[name])
         return self.flags | added
-
-
-def vpopmail_directory(session: Session) -> str | None:
-    """Return vpopmail's home as the site was imported from; None: the database does not know."""
-    return session.scalar(select(SiteSetting.value).where(SiteSetting.key == "vpopmail_dir"))
 
 
 def list_domain_overviews(session: Session) -> list[DomainOverview]:
