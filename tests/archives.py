@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-_TREES = Path(__file__).parent / "trees"
+TREES = Path(__file__).parent / "trees"
 
 # Where on a site the two parts of an archive are.
 _PLACES = {"vpopmail": "home", "qmail": "var"}
@@ -24,12 +24,17 @@ class _Entry(NamedTuple):
     mtime: float
 
 
+def place_of(name: str) -> str:
+    """Return where below a site's root what an archive names is."""
+    return f"{_PLACES[name.partition('/')[0]]}/{name}"
+
+
 @functools.cache
 def _entries(name: str) -> list[_Entry]:
-    with tarfile.open(_TREES / f"{name}.tar.gz") as archive:
+    with tarfile.open(TREES / f"{name}.tar.gz") as archive:
         return [
             _Entry(
-                f"{_PLACES[member.name.partition('/')[0]]}/{member.name}",
+                place_of(member.name),
                 _content(archive, member),
                 member.mode,
                 member.uid,
