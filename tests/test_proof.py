@@ -17,6 +17,7 @@ from tests.importer.changing import (
     SECRET,
     VPASSWD,
     Changing,
+    import_base,
 )
 from tests.proving import NOT, ON_SQLITE, OTHERWISE, accusations, files
 from vpopsql.db import Database
@@ -49,10 +50,7 @@ Unpack = Callable[[str], Path]
 
 @pytest.fixture
 def base(database: Database, unpack: Unpack) -> Changing:
-    """The sample site `base`, imported."""
-    site = Changing(database, unpack("base"))
-    site.update()
-    return site
+    return import_base(database, unpack)
 
 
 @pytest.mark.parametrize("name, domains, number", [("base", 5, 35), ("small", 10, 69)])

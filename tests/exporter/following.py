@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from sqlalchemy import Executable
 
 from tests.exporter.conftest import files_below
@@ -16,7 +17,9 @@ from vpopsql.config import Config, Paths
 from vpopsql.db import Database
 from vpopsql.exporter import hosts
 from vpopsql.exporter.apply import apply
+from vpopsql.exporter.follower import Follower
 from vpopsql.exporter.outbox import OURS
+from vpopsql.model import HostRole
 
 RUN = "from vpopsql.cli import main; main()"
 PATIENCE_S = 60.0
@@ -29,6 +32,23 @@ ACCEPTED = (
     "/var/qmail/control/rcpthosts",
 )
 """The files of relays."""
+
+
+Follow = Callable[..., Follower]
+
+on_sqlite = pytest.mark.parametrize("_backend", ["sqlite"], indirect=True)
+"""For what has nothing to do with the database."""
+
+on_postgresql = pytest.mark.parametrize("_backend", ["postgresql"], indirect=True)
+
+
+def followers(database: Database, config: Config) -> Follow:
+    """Return a function that makes a follower of a host."""
+
+    def make(role: HostRole = HostRole.MAIL, *, adopts: bool = False) -> Follower:
+        return Follower(database, config, "mx1.example", role, adopts=adopts)
+
+    return make
 
 
 def at(root: Path, config: Config) -> Config:

@@ -10,7 +10,16 @@ import sqlalchemy as sa
 from sqlalchemy import select, update
 
 from tests.daemon.conversations import EXAMPLE, POSTMASTER, SYSTEM, Site, Talk, make_site
-from tests.exporter.following import at, files, pretend, standing, wanted
+from tests.exporter.following import (
+    Follow,
+    at,
+    files,
+    followers,
+    on_sqlite,
+    pretend,
+    standing,
+    wanted,
+)
 from vpopsql import trash
 from vpopsql.db import Database
 from vpopsql.errors import DatabaseUnavailable, ExportFailed
@@ -23,13 +32,6 @@ from vpopsql.tree import Tree
 
 RCPTHOSTS = "var/qmail/control/rcpthosts"
 
-Follow = Callable[..., Follower]
-
-on_sqlite = pytest.mark.parametrize("_backend", ["sqlite"], indirect=True)
-"""For what has nothing to do with the database."""
-
-on_postgresql = pytest.mark.parametrize("_backend", ["postgresql"], indirect=True)
-
 
 @pytest.fixture
 def site(database: Database, database_url: str, unpack: Callable[[str], Path]) -> Site:
@@ -39,13 +41,7 @@ def site(database: Database, database_url: str, unpack: Callable[[str], Path]) -
 
 @pytest.fixture
 def follower(site: Site, root: Path) -> Follow:
-    """A function that makes a follower for the empty place."""
-
-    def make(role: HostRole = HostRole.MAIL, *, adopts: bool = False) -> Follower:
-        config = at(root, site.config)
-        return Follower(site.database, config, "mx1.example", role, adopts=adopts)
-
-    return make
+    return followers(site.database, at(root, site.config))
 
 
 @pytest.fixture

@@ -11,20 +11,25 @@ from sqlalchemy import delete, select, update
 
 from tests.daemon.conversations import EXAMPLE, SYSTEM, Site, Talk, make_site
 from tests.databases import Backend
-from tests.exporter.following import ACCEPTED, at, files, only, pretend, standing, wanted
+from tests.exporter.following import (
+    ACCEPTED,
+    Follow,
+    at,
+    files,
+    followers,
+    on_postgresql,
+    on_sqlite,
+    only,
+    pretend,
+    standing,
+    wanted,
+)
 from vpopsql.db import Database
 from vpopsql.errors import DatabaseRefused, ExportFailed
 from vpopsql.exporter.follower import Follower
 from vpopsql.model import HostRole, Mailbox, Revision
 
 RCPTHOSTS = "var/qmail/control/rcpthosts"
-
-Follow = Callable[..., Follower]
-
-on_sqlite = pytest.mark.parametrize("_backend", ["sqlite"], indirect=True)
-"""For what has nothing to do with the database."""
-
-on_postgresql = pytest.mark.parametrize("_backend", ["postgresql"], indirect=True)
 
 
 @pytest.fixture
@@ -35,13 +40,7 @@ def site(database: Database, database_url: str, unpack: Callable[[str], Path]) -
 
 @pytest.fixture
 def follower(site: Site, root: Path) -> Follow:
-    """A function that makes a follower for the empty place."""
-
-    def make(role: HostRole = HostRole.MAIL, *, adopts: bool = False) -> Follower:
-        config = at(root, site.config)
-        return Follower(site.database, config, "mx1.example", role, adopts=adopts)
-
-    return make
+    return followers(site.database, at(root, site.config))
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from tests.importer.changing import (
     LOCALS,
     VPASSWD,
     Changing,
+    import_base,
 )
 from tests.importer.updating import (
     LIMITED,
@@ -43,10 +44,7 @@ ALIAS_LINE = b"+new-alias.org-:example.com:89:89:/home/vpopmail/domains/example.
 
 @pytest.fixture
 def base(database: Database, unpack: Callable[[str], Path]) -> Changing:
-    """The sample site `base`, imported."""
-    site = Changing(database, unpack("base"))
-    site.update()
-    return site
+    return import_base(database, unpack)
 
 
 def move_alias(site: Changing) -> None:

@@ -15,6 +15,7 @@ from tests.importer.changing import (
     SECRET,
     VPASSWD,
     Changing,
+    import_base,
 )
 from tests.importer.updating import (
     LIMITED,
@@ -35,10 +36,7 @@ from vpopsql.services.account_changes import Wishes
 
 @pytest.fixture
 def base(database: Database, unpack: Callable[[str], Path]) -> Changing:
-    """The sample site `base`, imported."""
-    site = Changing(database, unpack("base"))
-    site.update()
-    return site
+    return import_base(database, unpack)
 
 
 # --- what the database's own administrators did -----------------------------------------------
