@@ -133,6 +133,24 @@ def _listen_address() -> _Kind:
     return _Kind("host:port or [IPv6 address]:port; port 0 takes a free one", listen_address)
 
 
+# What a socket's address holds, with a NUL at its end.
+_SOCKET_PATH_MAX = 107
+
+
+def _socket_path() -> _Kind:
+    def accept(value: object) -> str:
+        if value == "" or (
+            isinstance(value, str)
+            and value.startswith("/")
+            and value.isprintable()
+            and len(value.encode()) <= _SOCKET_PATH_MAX
+        ):
+            return str(value)
+        raise ValueError
+
+    return _Kind(f'an absolute path of at most {_SOCKET_PATH_MAX} bytes, or ""', accept)
+
+
 def _command() -> _Kind:
     def accept(value: object) -> tuple[str, ...]:
         if isinstance(value, list) and all(isinstance(word, str) for word in value):
@@ -319,6 +337,18 @@ class Daemon:
         16 * 1024 * 1024,
         _integer(1024, 2**30),
         "Bytes of a file that read_file sends and write_file takes.",
+    )
+    auth_socket: str = _key(
+        "",
+        _socket_path(),
+        "The UNIX socket on which `vpopsql serve` checks logins for vpopsql-checkpassword, which"
+        " looks for it at `/run/vpopsql/auth`; empty: there is none.",
+    )
+    auth_socket_mode: str = _key(
+        "0600",
+        _one_of("0600", "0660", "0666"),
+        "Who may ask there: the daemon's own user and root, also its group, or everybody who may"
+        " enter the directory.",
     )
     login_attempts: int = _key(
         4, _integer(1, 100), "Failed logins, or lines before a good one, that end a connection."

@@ -15,6 +15,7 @@ Passwords are ``str`` decoded with ``surrogateescape``: any bytes but NUL make t
 
 import ctypes
 import functools
+import hashlib
 import hmac
 import re
 import secrets
@@ -72,6 +73,8 @@ _PATTERNS = {
     scheme: re.compile(form.replace("B", "[./0-9A-Za-z]").replace("S", "[!-#%-9;-~]"), re.ASCII)
     for scheme, form in _FORMS.items()
 }
+_CHALLENGE = re.compile(r"<[!-~]{1,500}>", re.ASCII)
+_MD5_DIGEST = re.compile(r"[0-9A-Fa-f]{32}", re.ASCII)
 _PREFIX = re.compile(r"\{[A-Za-z0-9.-]+\}")
 
 
@@ -124,6 +127,28 @@ def verify(password: str, stored: str | None) -> bool:
     if not checkable or scheme in _QUICK:
         burn(password)
     return False
+
+
+def verify_challenge(stored: str | None, first: str, second: str) -> bool:
+    """Return whether one of two texts answers the other as APOP or CRAM-MD5 has it; never raise.
+
+    Which of them is the challenge, ``<...>``, is seen from its form: of programs that ask, those
+    for POP3 and those for SMTP have them in another order.
+
+    :param stored: the password itself; None or empty: it is not stored.
+    """
+    challenge, digest = (second, first) if _CHALLENGE.fullmatch(second) else (first, second)
+    is_asked = _CHALLENGE.fullmatch(challenge) and _MD5_DIGEST.fullmatch(digest)
+    if not stored or not is_asked:
+        return False
+    secret = stored.encode("utf-8", "surrogateescape")
+    text = challenge.encode("utf-8", "surrogateescape")
+    expected = (
+        hashlib.md5(text + secret, usedforsecurity=False).hexdigest(),
+        hmac.new(secret, text, "md5").hexdigest(),
+    )
+    # Both are compared, whichever it is.
+    return sum(hmac.compare_digest(each, digest.lower()) for each in expected) > 0
 
 
 def burn(password: str) -> None:

@@ -25,6 +25,7 @@ from vpopsql.shown import printable
 COULD_NOT_RUN = 3
 
 _COMMANDS = {
+    "checkpassword": ("vpopsql.cli.checkpassword", "checkpassword"),
     "config": ("vpopsql.cli.config", "show_config"),
     "db": ("vpopsql.cli.db", "db"),
     "explain": ("vpopsql.cli.explain", "explain"),

@@ -10,6 +10,8 @@ from vpopsql import logs
 from vpopsql.cli import load_config
 from vpopsql.config import Address, Config, listen_address
 from vpopsql.daemon import scraping
+from vpopsql.daemon.auth_server import answering
+from vpopsql.daemon.authentication import Authenticator
 from vpopsql.daemon.conversation import Service
 from vpopsql.daemon.server import serve_stdio, serve_tcp
 from vpopsql.db import Database
@@ -99,8 +101,22 @@ def run(config: Config, *, stdio: bool, metrics: Address | None = None) -> None:
             files = Projector(for_files, config, wake)
             _catch_up(files)
             service = Service(database, config, files)
-            with _metrics_of(service, metrics):
+            with _metrics_of(service, metrics), _authentication_of(service):
                 serve_tcp(service)
+
+
+@contextlib.contextmanager
+def _authentication_of(service: Service) -> Iterator[None]:
+    settings = service.config.daemon
+    if not settings.auth_socket:
+        yield
+        return
+    authenticator = Authenticator(service.database, service.config)
+    mode = int(settings.auth_socket_mode, 8)
+    with answering(settings.auth_socket, mode, authenticator, settings.max_connections):
+        log = structlog.get_logger("vpopsql.logins")
+        log.info("checking logins", path=settings.auth_socket)
+        yield
 
 
 @contextlib.contextmanager
