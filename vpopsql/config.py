@@ -22,6 +22,7 @@ import shlex
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from datetime import date
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
@@ -46,6 +47,16 @@ class Address(NamedTuple):
     def __str__(self) -> str:
         """Return ``host:port``, an IPv6 address in brackets."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Deadlines(tuple[tuple[str, date], ...]):
+    """Schemes of password hashes, each with the last day on which its hashes are good."""
+
+    __slots__ = ()
+
+    def last_day_of(self, scheme: str) -> date | None:
+        """Return the last day of a scheme; None: there is none."""
+        return dict(self).get(scheme)
 
 
 # --- what a value may be ----------------------------------------------------------------------
@@ -216,6 +227,25 @@ def _programs() -> _Kind:
     return _Kind(allowed, accept, str.split)
 
 
+def _deadlines() -> _Kind:
+    def accept(value: object) -> Deadlines:
+        if not isinstance(value, dict) or not value.keys() <= set(hashing.SCHEMES):
+            raise ValueError
+        if any(type(last) is not date for last in value.values()):
+            raise ValueError
+        return Deadlines(sorted(value.items()))
+
+    def from_text(text: str) -> dict[str, date]:
+        pairs = (word.split("=", 1) for word in text.split())
+        return {scheme: date.fromisoformat(last) for scheme, last in pairs}
+
+    allowed = (
+        f"a table of dates by scheme: {', '.join(hashing.SCHEMES)}; in the environment,"
+        " des=2027-06-30 and the like with blanks between"
+    )
+    return _Kind(allowed, accept, from_text)
+
+
 def _database_url() -> _Kind:
     def accept(value: object) -> str:
         from sqlalchemy import make_url  # noqa: PLC0415 - slow import
@@ -368,6 +398,18 @@ class Passwords:
         hashing.DEFAULT_SCHEME,
         _one_of(*hashing.ROUNDS),
         "How new passwords are hashed; each mail program of the site must know it.",
+    )
+    rehash: bool = _key(
+        default=True,
+        kind=_boolean(),
+        purpose="After a good login, put a new hash in the place of one that is of a weaker"
+        " scheme, or of a lower cost, than new ones are.",
+    )
+    deadlines: Deadlines = _key(  # noqa: RUF009 - declares a field as dataclasses.field does
+        Deadlines(),
+        _deadlines(),
+        "The last day, in UTC, on which a hash of a scheme is good; from the next day on nobody"
+        " can log in with one.",
     )
     rounds: int | None = _key(
         None,
@@ -739,6 +781,9 @@ def _toml(value: object) -> str:
             return _toml(str(value))
         case str():
             return json.dumps(mask_url(value), ensure_ascii=False)
+        case Deadlines():
+            pairs = ", ".join(f"{scheme} = {last_day}" for scheme, last_day in value)
+            return f"{{ {pairs} }}" if value else "{}"
         case tuple():
             return f"[{', '.join(map(_toml, value))}]"
         case float():

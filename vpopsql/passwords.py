@@ -69,6 +69,9 @@ _FORMS = {
     "yescrypt": r"\$y\$(?P<cost>B+)\$B{0,86}\$B{43}",
     "argon2": r"\$argon2(id|i|d)\$v=\d+\$m=\d{1,6},t=\d{1,3},p=\d{1,3}(\$[+/0-9A-Za-z]+){2}",
 }
+SCHEMES = tuple(_FORMS)
+"""Every kind of hash that can be verified, the weakest first."""
+
 _PATTERNS = {
     scheme: re.compile(form.replace("B", "[./0-9A-Za-z]").replace("S", "[!-#%-9;-~]"), re.ASCII)
     for scheme, form in _FORMS.items()
@@ -159,14 +162,14 @@ def burn(password: str) -> None:
 def needs_rehash(stored: str, scheme: str, rounds: int | None = None) -> bool:
     """Return whether a password just verified against ``stored`` should be hashed anew.
 
-    That is so when it was made by another scheme or at a lower cost than is configured now. What
-    nobody can log in with, a locked or empty hash, stays as it is.
+    That is so when it was made by a weaker scheme, or at a lower cost, than is configured now.
+    What nobody can log in with, a locked or empty hash, stays as it is.
     """
     found = scheme_of(stored)
     if found not in _PATTERNS:
         return False
     if found != scheme:
-        return True
+        return SCHEMES.index(found) < SCHEMES.index(scheme)
     return _cost(scheme, _PREFIX.sub("", stored, count=1)) < (rounds or _DEFAULT_ROUNDS[scheme])
 
 

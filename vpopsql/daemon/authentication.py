@@ -8,7 +8,8 @@ import ipaddress
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Self, TypeVar
 
 import structlog
@@ -77,10 +78,20 @@ class Granted:
 
 
 class Authenticator:
-    """Checks logins against the database; for any number of threads."""
+    """Checks logins against the database; for any number of threads.
 
-    def __init__(self, database: Database, config: Config) -> None:
+    :param after_login: told of every good login by password, with it; must take no time, and not
+        raise.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        config: Config,
+        after_login: Callable[[Login, str], object] = lambda _login, _password: None,
+    ) -> None:
         self._database = database
+        self._after_login = after_login
         self._config = config
         self._log = structlog.get_logger("vpopsql.logins")
 
@@ -123,10 +134,9 @@ class Authenticator:
                     session, asked.service, actor.domain_id, actor.flags
                 )
             ):
-                raise ServiceForbidden
+                raise ServiceForbidden("the account may not use the service")
         except errors.InvalidLogin as error:
-            reason = "service forbidden" if isinstance(error, ServiceForbidden) else "wrong"
-            log.warning("login failed", reason=reason, ms=_ms_since(started))
+            log.warning("login failed", reason=str(error) or None, ms=_ms_since(started))
             raise
         log.info("login", actor=actor.address, ms=_ms_since(started))
         return Granted(found, asked.service, _address_or(asked.remote_ip, _HERE))
@@ -139,6 +149,7 @@ class Authenticator:
             found = None
         account = found.account if found else None
         is_proved = passwords.verify(asked.password, account.password_hash if account else None)
+        is_digest = not is_proved
         # Who is locked out is so with a digest as well.
         if account and passwords.scheme_of(account.password_hash) not in _NO_PASSWORD:
             is_proved |= passwords.verify_challenge(
@@ -146,6 +157,12 @@ class Authenticator:
             )
         if not is_proved or found is None:
             raise errors.InvalidLogin
+        stored = found.account.password_hash
+        deadlines = self._config.passwords.deadlines
+        logins.require_good_hash(stored, deadlines, datetime.now(UTC).date())
+        if not is_digest:
+            actor = replace(found.actor, remote_ip=asked.remote_ip)
+            self._after_login(replace(found, actor=actor), asked.password)
         return found
 
     def _find(self, session: Session, asked: Question) -> Login | None:

@@ -1,13 +1,21 @@
-"""Logins to the services of a site: who may use which, and when he last did."""
+"""Logins: who may use which service, when he last did, and by what kind of hash."""
 
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import date
 from types import MappingProxyType
 
 from sqlalchemy import insert, update
 from sqlalchemy.orm import Session
 
-from vpopsql.model import Flag, LastAuth, utc_now
+from vpopsql import passwords
+from vpopsql.config import Deadlines
+from vpopsql.errors import HashExpired, NoSuchDomain
+from vpopsql.model import Flag, LastAuth, Mailbox, utc_now
 from vpopsql.services import limits
+from vpopsql.services.changes import MASKED, record
+from vpopsql.services.domains import lock_domain
+from vpopsql.services.rights import Actor
 
 SERVICES: Mapping[str, tuple[Flag, str]] = MappingProxyType(
     {
@@ -32,6 +40,51 @@ def may_use(session: Session, service: str, domain_id: int, flags: int) -> bool:
     if flags & flag:
         return False
     return bool(flags & Flag.V_OVERRIDE) or not limits.get_limits(session, domain_id)[limit]
+
+
+def require_good_hash(stored: str, deadlines: Deadlines, today: date) -> None:
+    """Refuse a login by a hash of a scheme that is not good any more.
+
+    :raises HashExpired: it is of one.
+    """
+    scheme = passwords.scheme_of(stored)
+    last_day = deadlines.last_day_of(scheme)
+    if last_day is not None and today > last_day:
+        raise HashExpired(scheme, last_day)
+
+
+def replace_hash(session: Session, actor: Actor, old: str, new: str) -> bool:
+    """Store another hash of the password that ``actor`` has; tell whether it is stored.
+
+    It is not if his hash is not ``old`` any more, whoever has changed it, or he is gone. When the
+    password was set stays as it is: it is the same one.
+    """
+    try:
+        domain = lock_domain(session, actor.domain)
+    except NoSuchDomain:
+        return False
+    mine = (Mailbox.id == actor.mailbox_id) & (Mailbox.password_hash == old)
+    changed = session.execute(
+        update(Mailbox)
+        .where(mine, Mailbox.domain_id == domain.id)
+        .values(password_hash=new)
+        .returning(Mailbox.id)
+    )
+    if changed.first() is None:
+        return False
+    changes = {
+        "password_hash": (MASKED, MASKED),
+        "scheme": (passwords.scheme_of(old), passwords.scheme_of(new)),
+    }
+    record(
+        session,
+        replace(actor, channel="login"),
+        "rehash",
+        ("user", actor.address),
+        changes,
+        domain=actor.domain,
+    )
+    return True
 
 
 def record_login(session: Session, mailbox_id: int, service: str, remote_ip: str) -> None:
