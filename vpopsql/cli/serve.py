@@ -19,6 +19,7 @@ from vpopsql.db import Database
 from vpopsql.errors import ExportFailed, VpopsqlError
 from vpopsql.exporter.hooks import Courier, hooks_in_background
 from vpopsql.exporter.projector import Projector
+from vpopsql.systemd import take_listener
 
 
 class _MetricsAddress(click.ParamType[Address]):
@@ -81,6 +82,7 @@ def run(config: Config, *, stdio: bool, metrics: Address | None = None) -> None:
     :raises SchemaError: the database is not one that this code may serve.
     """
     logs.configure(config.log)
+    listener = None if stdio else take_listener()
     settings = config.database
     database = Database(
         settings.url,
@@ -107,7 +109,7 @@ def run(config: Config, *, stdio: bool, metrics: Address | None = None) -> None:
             with rehashing(database, config, files) as after_login:
                 service = Service(database, config, files, after_login=after_login)
                 with _metrics_of(service, metrics), _authentication_of(service):
-                    serve_tcp(service)
+                    serve_tcp(service, listener)
 
 
 @contextlib.contextmanager
