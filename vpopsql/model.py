@@ -37,13 +37,10 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from vpopsql import flags
+from vpopsql.flags import Flag as Flag  # noqa: PLC0414 - others take it from here
 
 SCHEMA_VERSION = 1
 """The newest schema generation that this code understands; see `SchemaGuard`."""
-
-
-Flag = flags.Flag
 
 
 class CatchAll(enum.StrEnum):
