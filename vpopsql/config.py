@@ -227,6 +227,17 @@ def _programs() -> _Kind:
     return _Kind(allowed, accept, str.split)
 
 
+def _file() -> _Kind:
+    def accept(value: object) -> str:
+        if value == "" or (
+            isinstance(value, str) and value.startswith("/") and value.isprintable()
+        ):
+            return str(value)
+        raise ValueError
+
+    return _Kind('the absolute path of a file, or ""', accept)
+
+
 def _deadlines() -> _Kind:
     def accept(value: object) -> Deadlines:
         if not isinstance(value, dict) or not value.keys() <= set(hashing.SCHEMES):
@@ -398,6 +409,12 @@ class Passwords:
         hashing.DEFAULT_SCHEME,
         _one_of(*hashing.ROUNDS),
         "How new passwords are hashed; each mail program of the site must know it.",
+    )
+    strength_file: str | None = _key(
+        None,
+        _file(),
+        "The rules that a new password must keep; unset, vpopmail's etc/password_strength.conf, if"
+        ' there is one; "": there are none.',
     )
     rehash: bool = _key(
         default=True,
