@@ -280,7 +280,8 @@ def ask_directly(options: Options, service: str, credentials: bytearray) -> None
     os.set_inheritable(_DESCRIPTOR, True)  # noqa: FBT003 - that is its only parameter
     start = "from vpopsql.cli import main; main()"
     words = ["checkpassword", "--direct", "--service", service, "--", *options.program]
-    os.execv(sys.executable, [sys.executable, "-c", start, *words])  # noqa: S606 - no shell
+    # What lies in the working directory is none of our modules.
+    os.execv(sys.executable, [sys.executable, "-P", "-c", start, *words])  # noqa: S606 - no shell
 
 
 # --- what comes of it ---------------------------------------------------------------------------

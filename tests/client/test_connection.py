@@ -168,15 +168,28 @@ def test_long_answers_to_long_commands_do_not_stall_each_other(client: Client) -
     assert list(client.run_all([read] * 4)) == [lines] * 4
 
 
-def test_without_pipelining_each_answer_is_waited_for(start: Callable[..., Running]) -> None:
+def test_of_vpopmails_own_daemon_each_answer_is_waited_for(start: Callable[..., Running]) -> None:
     daemon = start(login_attempts=100)
     refused = commands.login("alice@example.com", "wrong")
-    with connect(*daemon.address, can_pipeline=False) as client:
+    with connect(*daemon.address, is_vpopmail=True) as client:
         answers = client.run_all([refused, refused])
 
         assert str(next(answers)) == "8.207 Invalid Login"
         client.login("alice@example.com", "alicepw")
         assert str(next(answers)).startswith("4.107")
+
+
+def test_no_line_is_sent_that_vpopmails_own_daemon_would_cut(daemon: Running) -> None:
+    long = "x" * 1100
+    with connect(*daemon.address, is_vpopmail=True) as client:
+        client.login(*SYSTEM)
+
+        with pytest.raises(ValueError, match="mod_user: a line has more than 1023 bytes"):
+            client.mod_user("alice@example.com", comment=long)
+        with pytest.raises(ValueError, match="add_alias: a line has more than 1023 bytes"):
+            client.add_alias("team@example.com", f"|/bin/{long}")
+        client.write_file("example.com/long", [long])
+        assert client.read_file("example.com/long") == [long]
 
 
 def test_nothing_else_can_be_run_while_answers_are_on_their_way(client: Client) -> None:

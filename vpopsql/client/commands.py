@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from vpopsql.client import values
-from vpopsql.client.failures import Refused
+from vpopsql.client.failures import ProtocolError, Refused
 from vpopsql.client.replies import Reply
 from vpopsql.flags import OPTIONS, Flag
 from vpopsql.protocol import COMMAND_LINE_MAX, END, encode, stuff, unstuff
@@ -34,6 +34,8 @@ class Command(Generic[T_co]):
     read: Callable[[Reply], T_co] = field(repr=False)
     body: bytes = field(default=b"", repr=False)
     """The lines that follow, with their ends and the final dot."""
+    body_is_file: bool = False
+    """Whether these lines are a file's, which may be as long as they like."""
     is_asked: bool = False
     """Whether there is an answer before the body, too."""
 
@@ -331,7 +333,7 @@ def write_file(path: str, lines: Iterable[str]) -> Command[None]:
     body = [stuff(line) for line in lines]
     if any("\n" in line for line in body):
         raise ValueError("a line of a file has a line end")
-    return Command("write_file", line, _nothing, _body(body, end="\n"))
+    return Command("write_file", line, _nothing, _body(body, end="\n"), body_is_file=True)
 
 
 def rename_file(source: str, destination: str) -> Command[None]:
@@ -443,7 +445,10 @@ def _mappings(lines: list[str]) -> list[values.IpMapping]:
 
 
 def _mapped_domain(lines: list[str]) -> str:
-    return values.Named(f"domain {mapping.domain}" for mapping in _mappings(lines)).text("domain")
+    found = _mappings(lines)
+    if not found:
+        raise ProtocolError("the daemon's answer lacks the domain")
+    return found[0].domain
 
 
 def _file_lines(reply: Reply) -> list[str]:

@@ -24,6 +24,9 @@ DEFAULT_PORT = 89
 _READ = 1 << 16
 """Bytes asked for at a time."""
 
+_VPOPMAIL_LINE_MAX = 1023
+"""Bytes of a line with its end; what is beyond is the next command to the C daemon."""
+
 _WINDOW = 16 * 1024
 """Bytes of commands that may be under way without an answer.
 
@@ -39,7 +42,7 @@ def connect(
     path: str | None = None,
     tls: "ssl.SSLContext | None" = None,
     timeout_s: float = 30.0,
-    can_pipeline: bool = True,
+    is_vpopmail: bool = False,
 ) -> "Client":
     """Return a connection to a daemon, which has greeted.
 
@@ -48,8 +51,8 @@ def connect(
         context says so.
     :param timeout_s: how long to wait for the connection, and then each time for bytes to go or
         to come.
-    :param can_pipeline: False for the C daemon, which stalls if commands come before it has
-        answered the last one.
+    :param is_vpopmail: it is vpopmail's own daemon, which stalls if commands come before it has
+        answered the last one, and cuts long lines into commands: neither is sent to it.
     :raises Disconnected: there is no connection, or it broke; `TimedOut` if nothing happened.
     :raises Refused: the daemon is full.
     :raises ProtocolError: what listens there is no daemon of this protocol.
@@ -68,7 +71,7 @@ def connect(
             except BaseException:
                 connection.close()
                 raise
-    return Client(connection, where, can_pipeline=can_pipeline)
+    return Client(connection, where, is_vpopmail=is_vpopmail)
 
 
 def _unix_connection(path: str, timeout_s: float) -> socket.socket:
@@ -103,11 +106,11 @@ class Client:
     """
 
     def __init__(
-        self, connection: socket.socket, where: str, *, can_pipeline: bool = True
+        self, connection: socket.socket, where: str, *, is_vpopmail: bool = False
     ) -> None:
         self._connection = connection
         self._where = where
-        self._can_pipeline = can_pipeline
+        self._is_vpopmail = is_vpopmail
         self._reader = ReplyReader()
         self._replies: deque[Reply] = deque()
         self._is_open = True
@@ -148,9 +151,12 @@ class Client:
         :raises Refused: the daemon said no.
         :raises Disconnected: the connection broke; `TimedOut` if no answer came in time.
         :raises ProtocolError: the answer is none to this command.
+        :raises ValueError: it has a line that vpopmail's own daemon would cut.
         """
         if self._is_busy:
             raise RuntimeError("run_all has answers that nobody has taken yet")
+        if self._is_vpopmail:
+            _require_short_lines(command)
         with self._closed_by_failure():
             self._send(command.line)
             if not command.is_asked:
@@ -172,7 +178,7 @@ class Client:
         :raises Disconnected: the connection broke; `TimedOut` if no answer came in time.
         :raises ProtocolError: an answer is none to its command.
         """
-        if not self._can_pipeline:
+        if self._is_vpopmail:
             for command in many:
                 yield self._result(functools.partial(self.run, command))
             return
@@ -288,6 +294,15 @@ class Client:
             if not is_whole and self._is_open:
                 self._is_open = False
                 self._connection.close()
+
+
+def _require_short_lines(command: Command[T]) -> None:
+    lines = [
+        command.line,
+        *(() if command.body_is_file else command.body.splitlines(keepends=True)),
+    ]
+    if max(map(len, lines)) > _VPOPMAIL_LINE_MAX:
+        raise ValueError(f"{command.verb}: a line has more than {_VPOPMAIL_LINE_MAX} bytes")
 
 
 @contextlib.contextmanager

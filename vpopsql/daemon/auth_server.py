@@ -6,6 +6,7 @@ import socket
 import socketserver
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
@@ -23,7 +24,6 @@ _PATIENCE_S = 10.0
 class _Handler(socketserver.BaseRequestHandler):
     def handle(self) -> None:
         connection = cast("socket.socket", self.request)
-        connection.settimeout(_PATIENCE_S)
         authenticator = cast("_Server", self.server).authenticator
         try:
             answer, granted = authenticator.answer(_read_question(connection))
@@ -38,10 +38,20 @@ class _Handler(socketserver.BaseRequestHandler):
 
 
 def _read_question(connection: socket.socket) -> bytes:
-    """Return all that is said, or a little more than a question may be."""
+    """Return all that is said, or a little more than a question may be.
+
+    :raises OSError: it is not said in time.
+    """
     said = b""
-    while len(said) <= QUESTION_MAX and (data := connection.recv(QUESTION_MAX)):
+    deadline = time.monotonic() + _PATIENCE_S
+    while len(said) <= QUESTION_MAX:
+        # Whoever sends byte by byte gets no more time.
+        connection.settimeout(max(deadline - time.monotonic(), 0.001))
+        data = connection.recv(QUESTION_MAX)
+        if not data:
+            break
         said += data
+    connection.settimeout(_PATIENCE_S)
     return said
 
 
