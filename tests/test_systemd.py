@@ -112,7 +112,10 @@ def test_systemd_finds_nothing_wrong_with_the_units(
     user: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "vpopsql.toml"
-    file.write_text(f'[database]\nurl = "sqlite:///{tmp_path}/site.db"\n')
+    file.write_text(
+        f'[database]\nurl = "sqlite:///{tmp_path}/site.db"\n'
+        f'[daemon]\nauth_socket = "{tmp_path}/run/auth"\n'
+    )
     monkeypatch.setenv("VPOPSQL_CONFIG", str(file))
     there = tmp_path / "units"
     there.mkdir()
@@ -124,7 +127,7 @@ def test_systemd_finds_nothing_wrong_with_the_units(
     assert names == sorted([*units(Config(), Path(VPOPSQL), None, user)])
     service = (there / "vpopsql.service").read_text()
     assert f"ExecStart={VPOPSQL} --config {file} serve\n" in service
-    assert f" -{tmp_path}\n" in service
+    assert f" -{tmp_path} -{tmp_path}/run\n" in service
     assert ANALYZE
     verified = subprocess.run(
         [ANALYZE, "verify", "--man=no", *(str(there / name) for name in names)],

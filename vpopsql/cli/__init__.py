@@ -26,6 +26,7 @@ COULD_NOT_RUN = 3
 
 _COMMANDS = {
     "backup": ("vpopsql.cli.backup", "backup"),
+    "checkpassword": ("vpopsql.cli.checkpassword", "checkpassword"),
     "compat": ("vpopsql.cli.compat", "compat"),
     "config": ("vpopsql.cli.config", "show_config"),
     "db": ("vpopsql.cli.db", "db"),

@@ -83,11 +83,13 @@ def secret_of(site: "Site", text: str) -> "Secret":
     from vpopsql import passwords
     from vpopsql.errors import InvalidValue
     from vpopsql.services.account_changes import Secret, check_password
+    from vpopsql.strength import require_strength
 
     if not text:
         # Its hash would let in everybody who enters nothing.
         raise InvalidValue("the password is empty")
     check_password(text)
+    require_strength(site.config, text)
     settings = site.config.passwords
     hashed = passwords.hash_password(text, settings.scheme, settings.rounds)
     return Secret(hashed, text if settings.store_clear_text else None)

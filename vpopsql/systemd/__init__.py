@@ -95,6 +95,8 @@ def _writable(config: Config) -> Iterator[str]:
         yield str(paths.real(path))
     if config.database.url.startswith("sqlite:///"):
         yield str(Path(config.database.url.removeprefix("sqlite:///")).parent)
+    if config.daemon.auth_socket:
+        yield str(Path(config.daemon.auth_socket).parent)
 
 
 def _word(text: str) -> str:
