@@ -1,5 +1,6 @@
 """``vpopsql mailserver``: the configuration of Dovecot and Postfix, to read the same database."""
 
+import functools
 import ipaddress
 import pwd
 from collections.abc import Callable, Mapping
@@ -55,6 +56,7 @@ def _targeted(role: str) -> Callable[[Callable[..., None]], Callable[..., None]]
     """
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
         def command(
             ctx: click.Context,
             /,
@@ -68,8 +70,6 @@ def _targeted(role: str) -> Callable[[Callable[..., None]], Callable[..., None]]
         ) -> None:
             function(ctx, _Target(directory, role, password_file, replace, dry_run), **options)
 
-        command.__doc__ = function.__doc__
-        command.__dict__ |= function.__dict__
         for decorator in (
             click.argument("directory", type=click.Path(path_type=Path, file_okay=False)),
             click.option("--dry-run", is_flag=True, help="Show the files; write none."),
@@ -140,7 +140,7 @@ def postfix(ctx: click.Context, target: _Target) -> None:
     _deliver(target, files.postfix(config, str(target.directory.absolute()), login))
 
 
-def _login(config: "Config", role: str, password_file: TextIO | None, *, dry_run: bool) -> "Login":
+def _login(config: "Config", target: _Target) -> "Login":
     from vpopsql.errors import ConfigError
     from vpopsql.mailservers.files import Login
 
