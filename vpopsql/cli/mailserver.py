@@ -1,7 +1,10 @@
 """``vpopsql mailserver``: the configuration of Dovecot and Postfix, to read the same database."""
 
+import contextlib
 import functools
+import grp
 import ipaddress
+import os
 import pwd
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,8 +20,8 @@ if TYPE_CHECKING:
     from vpopsql.config import Config
     from vpopsql.mailservers.files import Login
 
-_MODE = 0o640
-"""There may be a database's password in them."""
+_MODE, _SECRET_MODE = 0o644, 0o640
+"""Of the files; the second where there may be a database's password in them."""
 
 _IP = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -70,6 +73,7 @@ def _targeted(role: str) -> Callable[[Callable[..., None]], Callable[..., None]]
         ) -> None:
             function(ctx, _Target(directory, role, password_file, replace, dry_run), **options)
 
+        made: Callable[..., None] = command
         for decorator in (
             click.argument("directory", type=click.Path(path_type=Path, file_okay=False)),
             click.option("--dry-run", is_flag=True, help="Show the files; write none."),
@@ -84,8 +88,8 @@ def _targeted(role: str) -> Callable[[Callable[..., None]], Callable[..., None]]
             ),
             click.pass_context,
         ):
-            command = decorator(command)
-        return command
+            made = decorator(made)
+        return made
 
     return decorate
 
@@ -124,7 +128,8 @@ def dovecot(
     mail = user or _user_name(config.export.uid)
     users = files.Users(mail=mail, database=_database_owner(config) or mail)
     where = str(target.directory.absolute())
-    _deliver(target, files.dovecot(config, version, where, login, users, webmails))
+    made = files.dovecot(config, version, where, login, users, webmails)
+    _deliver(config, target, made, group="dovecot")
     if not webmails:
         click.echo("no --webmail: no_webmail has no effect, a webmail's logins are IMAP", err=True)
 
@@ -137,7 +142,8 @@ def postfix(ctx: click.Context, target: _Target) -> None:
 
     config = load_config(ctx)
     login = _login(config, target)
-    _deliver(target, files.postfix(config, str(target.directory.absolute()), login))
+    made = files.postfix(config, str(target.directory.absolute()), login)
+    _deliver(config, target, made, group="postfix")
 
 
 def _login(config: "Config", target: _Target) -> "Login":
@@ -146,12 +152,24 @@ def _login(config: "Config", target: _Target) -> "Login":
 
     if target.password_file is None:
         return Login(target.role)
-    if config.database.url.startswith("sqlite"):
+    if _is_sqlite(config):
         raise click.UsageError("--password-file: a SQLite database has no password")
     password = target.password_file.readline().rstrip("\r\n")
     if not password:
         raise ConfigError(f"{target.password_file.name}: its first line is empty")
     return Login(target.role, "PASSWORD" if target.dry_run else password)
+
+
+def _is_sqlite(config: "Config") -> bool:
+    return config.database.url.startswith("sqlite:")
+
+
+def _group(name: str) -> int:
+    """Return a group of this host; where it has no such group, or we may not, our own."""
+    with contextlib.suppress(KeyError):
+        if os.geteuid() == 0:
+            return grp.getgrnam(name).gr_gid
+    return os.getegid()
 
 
 def _user_name(uid: int) -> str:
@@ -169,16 +187,16 @@ def _database_owner(config: "Config") -> str | None:
     """Return who owns a SQLite database; None: no such file, or no such user, is here."""
     from sqlalchemy import make_url
 
-    url = make_url(config.database.url)
-    if url.get_backend_name() != "sqlite":
+    if not _is_sqlite(config):
         return None
     try:
-        return Path(url.database or "").owner()
+        return Path(make_url(config.database.url).database or "").owner()
     except (OSError, KeyError):
         return None
 
 
-def _deliver(target: _Target, made: Mapping[str, str]) -> None:
+def _deliver(config: "Config", target: _Target, made: Mapping[str, str], group: str) -> None:
+    """Write the files; the server's ``group`` reads what nobody else may."""
     from vpopsql.errors import ExportFailed
     from vpopsql.tree import Tree, UnsafePath, Write
 
@@ -198,9 +216,12 @@ def _deliver(target: _Target, made: Mapping[str, str]) -> None:
         )
     # The way there is the administrator's own and may have links; the files may be none.
     where.mkdir(mode=0o755, parents=True, exist_ok=True)
+    mode, owner = _MODE, None
+    if not _is_sqlite(config):
+        mode, owner = _SECRET_MODE, (os.geteuid(), _group(group))
     try:
         changed = Tree(where).write_many(
-            Write(f"/{name}", text.encode(), _MODE, None) for name, text in made.items()
+            Write(f"/{name}", text.encode(), mode, owner) for name, text in made.items()
         )
     except UnsafePath as error:
         raise ExportFailed(f"{where}: {error}") from error
