@@ -123,7 +123,7 @@ def served(request: pytest.FixtureRequest) -> Iterator[Served]:
             server = databases.PostgreSQL(shared, request.getfixturevalue("_postgresql_url"))
             stack.callback(server.drop_all)
             url = server.create(migrated=True)
-            seen = reachable(make_url(url), root, directory, place, stack)
+            seen = reachable(make_url(url), directory, place, stack)
             login = f"dovecot_{uuid.uuid4().hex}"
         database = Database(url)
         stack.callback(database.close)
@@ -141,12 +141,10 @@ def served(request: pytest.FixtureRequest) -> Iterator[Served]:
         yield Served(dovecot, database)
 
 
-def reachable(
-    url: URL, root: Path, directory: Path, place: str, stack: contextlib.ExitStack
-) -> URL:
-    """Return the URL by which the database is reached from ``root``."""
-    host = url.query.get("host") or url.host or ""
-    if root == Path("/") or not str(host).startswith("/"):
+def reachable(url: URL, directory: Path, place: str, stack: contextlib.ExitStack) -> URL:
+    """Return the URL by which users other than the database's own reach it."""
+    host = str(url.query.get("host") or url.host or "")
+    if not host.startswith("/"):
         return url
     relay = Relay(directory / ".s.PGSQL.5432", f"{host}/.s.PGSQL.{url.port or 5432}")
     stack.callback(relay.close)

@@ -4,9 +4,11 @@
 chroot. Both need root: Dovecot becomes one user to log in and another one to read mail.
 """
 
+import contextlib
 import imaplib
 import os
 import poplib
+import select
 import shutil
 import socket
 import subprocess
@@ -157,7 +159,7 @@ class Dovecot:
             try:
                 client.login(user, password)
             except imaplib.IMAP4.error as error:
-                _expect_refusal(str(error))
+                self._expect_refusal(str(error))
                 return False
             return True
 
@@ -167,11 +169,15 @@ class Dovecot:
             client.user(user)
             client.pass_(password)
         except poplib.error_proto as error:
-            _expect_refusal(str(error))
+            self._expect_refusal(str(error))
             return False
         finally:
             client.close()
         return True
+
+    def _expect_refusal(self, said: str) -> None:
+        """Fail unless it is the login that was refused: nothing else went wrong."""
+        assert any(each in said for each in PASSWORD_REFUSED), f"{said}\n{self.log}"
 
     def _command(self, program: str, *options: str, after: tuple[str, ...] = ()) -> list[str]:
         config = ["-c", f"{self.place}/dovecot.conf"]
@@ -205,7 +211,7 @@ class _POP3(poplib.POP3):
 
 
 class Relay:
-    """A Unix socket that passes everything on to another one: a server for those in a chroot."""
+    """A Unix socket that passes everything on to another one, which not everybody can reach."""
 
     def __init__(self, path: Path, target: str) -> None:
         self._target = target
@@ -226,20 +232,17 @@ class Relay:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            server = socket.socket(socket.AF_UNIX)
+            threading.Thread(target=self._pass_on, args=(client,), daemon=True).start()
+
+    def _pass_on(self, client: socket.socket) -> None:
+        with client, socket.socket(socket.AF_UNIX) as server, contextlib.suppress(OSError):
             server.connect(self._target)
-            for pair in ((client, server), (server, client)):
-                threading.Thread(target=_copy, args=pair, daemon=True).start()
-
-
-def _copy(source: socket.socket, target: socket.socket) -> None:
-    try:
-        while data := source.recv(65536):
-            target.sendall(data)
-        target.shutdown(socket.SHUT_WR)
-    except OSError:
-        # The other side is gone.
-        source.close()
+            other = {client: server, server: client}
+            while True:
+                for source in select.select(other, [], [])[0]:
+                    if not (data := source.recv(65536)):
+                        return
+                    other[source].sendall(data)
 
 
 def root_of(version: str) -> Path | None:
@@ -262,13 +265,9 @@ def _is_of(program: str, version: str) -> bool:
 
 def _free_ports() -> tuple[int, int]:
     with socket.socket() as one, socket.socket() as other:
-        ports = [each.getsockname()[1] for each in (one, other) if each.bind(("127.0.0.1", 0)) is None]
-    return ports[0], ports[1]
-
-
-def _expect_refusal(said: str) -> None:
-    """Fail unless it is the password, or the account, that was refused: nothing else went wrong."""
-    assert any(each in said for each in PASSWORD_REFUSED), said
+        one.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", 0))
+        return one.getsockname()[1], other.getsockname()[1]
 
 
 def wait_for(look: Any, wanted: Any, patience_s: float = 20) -> Any:

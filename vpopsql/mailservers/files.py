@@ -41,7 +41,7 @@ _SOCKETS = "/var/run/postgresql"
 """Where Debian's libpq looks for a server that no host is named of."""
 _NOBODY = "'none'"
 """What no address is equal to."""
-_DOVECOTS_OWN = "$default_internal_user"
+_DOVECOTS_OWN = "# As Dovecot's own user, who logs in to PostgreSQL."
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +80,14 @@ def dovecot(
     """
     url = make_url(config.database.url)
     is_sqlite = url.get_backend_name() == "sqlite"
-    internal = _checked("user", users.database, _NAME) if is_sqlite else _DOVECOTS_OWN
+    run_as = f"user = {_checked('user', users.database, _NAME)}" if is_sqlite else _DOVECOTS_OWN
     values = {
         **_common(config, directory),
         "DRIVER": "sqlite" if is_sqlite else "pgsql",
         "CONNECT": (_connect_23 if version == "2.3" else _connect_24)(url, login),
         "WEBMAILS": ", ".join(f"'{each}'" for each in webmails) or _NOBODY,
         "MAIL_USER": _checked("user", users.mail, _NAME),
-        "DICT_USER": internal,
-        "WORKER_USER": internal,
+        "RUN_AS": run_as,
     }
     filled = {name: _fill(f"dovecot-{version}/{name}", values) for name in _DOVECOT[version]}
     return filled if is_sqlite else filled | {_ROLE: _role("dovecot", login)}
