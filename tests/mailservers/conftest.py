@@ -21,7 +21,7 @@ from tests.conftest import SHARED
 from tests.mailservers.dovecot import Dovecot, Relay, root_of
 from vpopsql.cli import cli
 from vpopsql.db import Database
-from vpopsql.model import CatchAll, Flag
+from vpopsql.model import Flag
 
 MAIL = pwd.getpwnam("mail")
 """Who owns mailboxes in tests: a user that every Debian has."""
@@ -78,7 +78,20 @@ def fill(session: Session) -> None:
 
 USERS = {
     "example.com": (
-        "alice bob boss stubborn weber mute tiny few o'neil bouncer locked empty".split()
+        [
+            "alice",
+            "bob",
+            "boss",
+            "stubborn",
+            "weber",
+            "mute",
+            "tiny",
+            "few",
+            "o'neil",
+            "bouncer",
+            "locked",
+            "empty",
+        ]
     ),
     "plain.net": ["pat", "vip"],
     "schemes.org": list(HASHES),

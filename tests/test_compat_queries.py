@@ -1,0 +1,177 @@
+"""Queries of other programs on vpopmail's tables, run as they stand on the views of that name.
+
+Beside those of tests/test_compat_views.py. What a program puts into a query stands there already.
+Where MySQL's grammar is not the database's, a site that moves writes the query in the other one;
+those are here in the spelling of each.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from tests import factories
+from vpopsql.db import Database
+from vpopsql.model import Flag
+
+HOME = "/home/vpopmail/domains/example.com"
+
+
+@pytest.fixture
+def site(database: Database) -> Database:
+    """A domain with an alias domain and limits."""
+    with database.writer() as session:
+        domain = factories.domain(session, "example.com", "alias.org")
+        alice = factories.mailbox(
+            session,
+            domain,
+            "alice",
+            Flag.NO_WEBMAIL,
+            clear_text="secret",
+            quota_bytes=10_485_760,
+            quota_text="10485760S",
+        )
+        factories.mailbox(session, domain, "postmaster", Flag.NO_IMAP)
+        factories.limits(session, domain, disable_imap=True)
+        factories.alias(session, domain, "info", "&alice@example.com", "x@y.org")
+        factories.last_auth(session, alice, factories.at(2026, 1, 1), "192.0.2.1")
+    return database
+
+
+def rows(site: Database, query: str) -> list[Mapping[str, Any]]:
+    with site.reader() as session:
+        return list(session.execute(text(query.replace(":", "\\:"))).mappings())
+
+
+def values(site: Database, query: str) -> list[tuple[Any, ...]]:
+    return [tuple(row.values()) for row in rows(site, query)]
+
+
+@pytest.mark.parametrize(
+    "query, found",
+    [
+        pytest.param(
+            "SELECT pw_name, 89 as uid, 89 as gid, pw_dir as home FROM vpopmail"
+            " WHERE pw_name = 'alice' AND pw_domain = 'example.com'",
+            [("alice", 89, 89, f"{HOME}/alice")],
+            id="user_query of Dovecot's wiki",
+        ),
+        pytest.param(
+            "SELECT pw_dir AS home, 89 AS uid, 89 AS gid FROM vpopmail"
+            " WHERE pw_name = 'alice' AND pw_domain = 'alias.org'",
+            [],
+            id="user_query of the sagredo guide, which knows no alias domains",
+        ),
+        pytest.param(
+            "select pw_passwd as password FROM vpopmail LEFT JOIN limits"
+            " ON vpopmail.pw_domain=limits.domain WHERE pw_name='alice' and"
+            " pw_domain='example.com' and (pw_gid & 8) = 0 and ('::1'!='127.0.0.1' or"
+            " (pw_gid & 4) = 0) and ( ('::1'!='127.0.0.1' or COALESCE(disable_webmail,0)!=1)"
+            " and COALESCE(disable_imap,0)!=1 or (pw_gid & 8192) <> 0 )",
+            [],
+            id="password_query of Dovecot's wiki, where the domain has no IMAP",
+        ),
+        pytest.param(
+            "SELECT pw_name || '@' || 'alias.org' AS \"user\", pw_passwd AS password"
+            " FROM vpopmail LEFT JOIN aliasdomains ON aliasdomains.alias = 'alias.org'"
+            " WHERE pw_name = 'alice' AND pw_domain = aliasdomains.domain",
+            [("alice@alias.org", factories.PASSWORD_HASH)],
+            id="password_query of QMailToaster",
+        ),
+        pytest.param(
+            "SELECT pw_name || '@' || pw_domain, pw_passwd, 89, 89, pw_dir, '.maildir',"
+            " pw_shell, pw_gecos, 'disablewebmail=0' FROM vpopmail"
+            " WHERE pw_name = 'alice' AND pw_domain = 'example.com'",
+            [
+                (
+                    "alice@example.com",
+                    factories.PASSWORD_HASH,
+                    89,
+                    89,
+                    f"{HOME}/alice",
+                    ".maildir",
+                    "10485760S",
+                    "Alice",
+                    "disablewebmail=0",
+                )
+            ],
+            id="Courier's authmysqlrc",
+        ),
+        pytest.param(
+            "SELECT pw_passwd,pw_clear_passwd FROM vpopmail"
+            " WHERE pw_name='alice' AND pw_domain='example.com'",
+            [(factories.PASSWORD_HASH, "secret")],
+            id="qpsmtpd's auth_vpopmail_sql",
+        ),
+        pytest.param(
+            "SELECT pw_domain FROM vpopmail WHERE pw_name='postmaster'",
+            [("example.com",)],
+            id="ISPConfig's import",
+        ),
+        pytest.param(
+            "SELECT alias, valias_line FROM valias WHERE domain='example.com' ORDER BY id",
+            [("info", "&alice@example.com"), ("info", "x@y.org")],
+            id="synchronisation with Mailman",
+        ),
+        pytest.param(
+            "SELECT remote_ip, timestamp FROM lastauth"
+            " WHERE userid='alice' AND domain='example.com'",
+            [("192.0.2.1", 1767225600)],
+            id="vpopmail's own, on PostgreSQL",
+        ),
+        pytest.param(
+            "SELECT alias FROM aliasdomains WHERE domain = 'example.com'",
+            [("alias.org",)],
+            id="list of alias domains",
+        ),
+    ],
+)
+def test_a_query_runs_as_it_stands(
+    site: Database, query: str, found: list[tuple[Any, ...]]
+) -> None:
+    assert values(site, query) == found
+
+
+def test_ispconfig_finds_every_column_by_its_name(site: Database) -> None:
+    (row,) = rows(site, "SELECT * FROM vpopmail WHERE pw_name='postmaster'")
+
+    assert {"pw_name", "pw_domain", "pw_passwd", "pw_uid", "pw_gid", "pw_gecos"} <= row.keys()
+    assert {"pw_dir", "pw_shell", "pw_clear_passwd"} <= row.keys()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        pytest.param(
+            "UPDATE vpopmail SET pw_passwd='$6$x$y' WHERE pw_name='alice'"
+            " AND pw_domain='example.com'",
+            id="Horde and Roundcube",
+        ),
+        pytest.param(
+            "UPDATE vpopmail SET pw_passwd='$6$x$y', pw_clear_passwd='new'"
+            " WHERE pw_name='alice' AND pw_domain='example.com'",
+            id="the same with clear text",
+        ),
+    ],
+)
+def test_a_webmail_changes_a_password(site: Database, statement: str) -> None:
+    with site.writer() as session:
+        session.execute(text(statement))
+
+    assert values(site, "SELECT pw_passwd FROM vpopmail WHERE pw_name = 'alice'") == [("$6$x$y",)]
+
+
+@pytest.mark.parametrize("_backend", ["postgresql"], indirect=True)
+def test_concat_is_postgresqls_too(site: Database) -> None:
+    query = """
+        SELECT CONCAT(pw_name,'@',pw_domain) AS "user", pw_passwd AS password,
+            CONCAT('*:bytes=', substring(pw_shell from '^[0-9]+')) AS userdb_quota_rule
+        FROM vpopmail LEFT JOIN aliasdomains ON aliasdomains.alias='alias.org'
+        WHERE pw_name='alice' AND (pw_domain='alias.org' OR pw_domain=aliasdomains.domain)
+            AND ('995'!='995' OR (pw_gid & 2) = 0)
+        """
+
+    assert values(site, query) == [
+        ("alice@example.com", factories.PASSWORD_HASH, "*:bytes=10485760")
+    ]
