@@ -41,7 +41,8 @@ def site(database: Database) -> Database:
 
 def rows(site: Database, query: str) -> list[Mapping[str, Any]]:
     with site.reader() as session:
-        return list(session.execute(text(query.replace(":", "\\:"))).mappings())
+        found = session.execute(text(query.replace(":", "\\:"))).mappings()
+        return [dict(row) for row in found]
 
 
 def values(site: Database, query: str) -> list[tuple[Any, ...]]:

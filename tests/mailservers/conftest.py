@@ -77,22 +77,10 @@ def fill(session: Session) -> None:
 
 
 USERS = {
-    "example.com": (
-        [
-            "alice",
-            "bob",
-            "boss",
-            "stubborn",
-            "weber",
-            "mute",
-            "tiny",
-            "few",
-            "o'neil",
-            "bouncer",
-            "locked",
-            "empty",
-        ]
-    ),
+    "example.com": [
+        *("alice", "bob", "boss", "stubborn", "weber", "mute"),
+        *("tiny", "few", "o'neil", "bouncer", "locked", "empty"),
+    ],
     "plain.net": ["pat", "vip"],
     "schemes.org": list(HASHES),
 }
@@ -168,7 +156,7 @@ def reachable(url: URL, directory: Path, place: str, stack: contextlib.ExitStack
 def role(url: str, statements: str, name: str) -> Iterator[None]:
     """Make the role that the shipped statements make, for as long as it is needed."""
     with psycopg.connect(url, autocommit=True) as owner:
-        owner.execute(statements)  # type: ignore[call-overload]
+        owner.execute(statements)
         owner.execute(f"ALTER ROLE {name} PASSWORD 'secret'")
         yield
         owner.execute(f"DROP OWNED BY {name}")
@@ -186,8 +174,10 @@ def configure(directory: Path, version: str, url: URL, login: str | None, *, mai
     options = ["--role", login, "--password-file", "-"] if login else []
     done = CliRunner().invoke(
         cli,
-        ["--config", str(toml), "mailserver", "dovecot", "--version", version]
-        + [*options, "--webmail", WEBMAIL, str(directory)],
+        [
+            *("--config", str(toml), "mailserver", "dovecot", "--version", version),
+            *(*options, "--webmail", WEBMAIL, str(directory)),
+        ],
         input="secret\n",
         catch_exceptions=False,
     )

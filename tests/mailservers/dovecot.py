@@ -1,7 +1,7 @@
 """A real Dovecot for tests: started in a directory of its own, on this machine's own addresses.
 
-2.3 is the system's. 2.4 lies in the directory that ``scripts/dovecot-2.4`` fills, and runs there by
-chroot. Both need root: Dovecot becomes one user to log in and another one to read mail.
+2.3 is the system's. 2.4 lies in the directory that ``scripts/dovecot-2.4`` fills, and runs there
+by chroot. Both need root: Dovecot becomes one user to log in and another one to read mail.
 """
 
 import contextlib

@@ -158,7 +158,7 @@ def test_what_could_be_read_in_another_way_is_refused_and_no_password_shown(
     with pytest.raises(ConfigError, match="cannot be written to a mail server's files") as refusal:
         files.postfix(settings, "/etc/postfix", login)
 
-    assert login.password not in str(refusal.value)
+    assert str(login.password) not in str(refusal.value)
 
 
 @pytest.mark.parametrize(

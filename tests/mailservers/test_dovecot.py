@@ -187,8 +187,8 @@ def test_quotas_are_shown(served: Served, user: str, quota: list[bytes]) -> None
 def test_a_mailbox_takes_what_its_quota_lets_in_and_no_more(served: Served) -> None:
     with served.server.imap() as client:
         client.login("tiny@example.com", PASSWORD)
-        fits = client.append("INBOX", "", "", b"Subject: x\r\n\r\nx")  # type: ignore[arg-type]
-        beyond = client.append("INBOX", "", "", SIZE_BEYOND_TINY)  # type: ignore[arg-type]
+        fits = client.append("INBOX", "", "", b"Subject: x\r\n\r\nx")
+        beyond = client.append("INBOX", "", "", SIZE_BEYOND_TINY)
 
     file = served.maildirs / "example.com/tiny/Maildir/maildirsize"
     measured = maildirsize.parse(file.read_bytes())

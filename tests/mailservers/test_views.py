@@ -224,11 +224,11 @@ def test_dovecots_role_can_do_nothing_else(
     login = files.Login("dovecot_of_the_test")
     made = configuration(database_url, "2.4", login)["role.sql"]
     with psycopg.connect(database_url) as connection:
-        connection.execute(made)  # type: ignore[call-overload]
+        connection.execute(made)
         connection.execute("SET ROLE dovecot_of_the_test")
 
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            connection.execute(statement)  # type: ignore[call-overload]
+            connection.execute(statement)
         connection.rollback()
 
 
