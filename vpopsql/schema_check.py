@@ -21,7 +21,7 @@ _VIEWS = (
     "vlog",
     "relay",
 )
-_SERVER_VIEWS = (
+SERVER_VIEWS = (
     "dovecot_users",
     "postfix_domains",
     "postfix_mailboxes",
@@ -30,6 +30,8 @@ _SERVER_VIEWS = (
     "postfix_wildcards",
     "postfix_senders",
 )
+"""The views for other mail servers."""
+
 REPORT_VIEWS = {
     **dict.fromkeys(
         (
@@ -151,7 +153,7 @@ def expected(dialect: str) -> dict[Thing, str]:
     return {
         **{Thing("view", view): "0002" for view in _VIEWS},
         **{Thing("view", view): by for view, by in REPORT_VIEWS.items()},
-        **{Thing("view", view): "0010" for view in _SERVER_VIEWS},
+        **{Thing("view", view): "0010" for view in SERVER_VIEWS},
         **{Thing("function", name): by for name, by in _FUNCTIONS[dialect].items()},
         **{Thing("trigger", name, on): by for name, (on, by) in _TRIGGERS[dialect].items()},
         **{

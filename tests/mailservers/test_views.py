@@ -1,6 +1,7 @@
 """The views and the table for mail servers: what is forbidden, hashes, logins, one lookup each."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -9,11 +10,12 @@ from sqlalchemy import select, text
 
 from tests import factories
 from tests.mailservers import conftest
-from vpopsql import config
+from vpopsql import config, schema_check
 from vpopsql.db import Database
 from vpopsql.mailservers import files
 from vpopsql.model import DovecotLogin, Flag, LastAuth, Mailbox
 
+MANUAL = Path(__file__).parents[2] / "docs/mailservers.md"
 SERVICES = {
     "no_pop": (Flag.NO_POP, "disable_pop"),
     "no_imap": (Flag.NO_IMAP, "disable_imap"),
@@ -230,6 +232,22 @@ def test_dovecots_role_can_do_nothing_else(
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute(statement)
         connection.rollback()
+
+
+# --- what they are said to be -----------------------------------------------------------------
+
+
+def test_the_manual_names_every_column(database: Database) -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (`.*`) \|$", MANUAL.read_text(), re.MULTILINE)
+    documented = {view: re.findall(r"`(\w+)`", columns) for view, columns in rows}
+
+    with database.reader() as session:
+        columns = {
+            view: list(session.execute(text(f"SELECT * FROM {view}")).keys())
+            for view in schema_check.SERVER_VIEWS
+        }
+
+    assert columns == documented
 
 
 # --- one lookup -------------------------------------------------------------------------------
