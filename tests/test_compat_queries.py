@@ -43,89 +43,89 @@ def values(site: Database, query: str) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in session.execute(text(query.replace(":", "\\:")))]
 
 
-@pytest.mark.parametrize(
-    "query, found",
-    [
-        pytest.param(
+QUERIES: dict[str, tuple[str, list[tuple[Any, ...]]]] = {
+    "user_query of Dovecot's wiki": (
+        (
             "SELECT pw_name, 89 as uid, 89 as gid, pw_dir as home FROM vpopmail"
-            " WHERE pw_name = 'alice' AND pw_domain = 'example.com'",
-            [("alice", 89, 89, f"{HOME}/alice")],
-            id="user_query of Dovecot's wiki",
+            " WHERE pw_name = 'alice' AND pw_domain = 'example.com'"
         ),
-        pytest.param(
+        [("alice", 89, 89, f"{HOME}/alice")],
+    ),
+    "user_query of the sagredo guide, which knows no alias domains": (
+        (
             "SELECT pw_dir AS home, 89 AS uid, 89 AS gid FROM vpopmail"
-            " WHERE pw_name = 'alice' AND pw_domain = 'alias.org'",
-            [],
-            id="user_query of the sagredo guide, which knows no alias domains",
+            " WHERE pw_name = 'alice' AND pw_domain = 'alias.org'"
         ),
-        pytest.param(
+        [],
+    ),
+    "password_query of Dovecot's wiki, where the domain has no IMAP": (
+        (
             "select pw_passwd as password FROM vpopmail LEFT JOIN limits"
             " ON vpopmail.pw_domain=limits.domain WHERE pw_name='alice' and"
             " pw_domain='example.com' and (pw_gid & 8) = 0 and ('::1'!='127.0.0.1' or"
             " (pw_gid & 4) = 0) and ( ('::1'!='127.0.0.1' or COALESCE(disable_webmail,0)!=1)"
-            " and COALESCE(disable_imap,0)!=1 or (pw_gid & 8192) <> 0 )",
-            [],
-            id="password_query of Dovecot's wiki, where the domain has no IMAP",
+            " and COALESCE(disable_imap,0)!=1 or (pw_gid & 8192) <> 0 )"
         ),
-        pytest.param(
+        [],
+    ),
+    "password_query of QMailToaster": (
+        (
             "SELECT pw_name || '@' || 'alias.org' AS \"user\", pw_passwd AS password"
             " FROM vpopmail LEFT JOIN aliasdomains ON aliasdomains.alias = 'alias.org'"
-            " WHERE pw_name = 'alice' AND pw_domain = aliasdomains.domain",
-            [("alice@alias.org", factories.PASSWORD_HASH)],
-            id="password_query of QMailToaster",
+            " WHERE pw_name = 'alice' AND pw_domain = aliasdomains.domain"
         ),
-        pytest.param(
+        [("alice@alias.org", factories.PASSWORD_HASH)],
+    ),
+    "Courier's authmysqlrc": (
+        (
             "SELECT pw_name || '@' || pw_domain, pw_passwd, 89, 89, pw_dir, '.maildir',"
             " pw_shell, pw_gecos, 'disablewebmail=0' FROM vpopmail"
-            " WHERE pw_name = 'alice' AND pw_domain = 'example.com'",
-            [
-                (
-                    "alice@example.com",
-                    factories.PASSWORD_HASH,
-                    89,
-                    89,
-                    f"{HOME}/alice",
-                    ".maildir",
-                    "10485760S",
-                    "Alice",
-                    "disablewebmail=0",
-                )
-            ],
-            id="Courier's authmysqlrc",
+            " WHERE pw_name = 'alice' AND pw_domain = 'example.com'"
         ),
-        pytest.param(
+        [
+            (
+                "alice@example.com",
+                factories.PASSWORD_HASH,
+                89,
+                89,
+                f"{HOME}/alice",
+                ".maildir",
+                "10485760S",
+                "Alice",
+                "disablewebmail=0",
+            )
+        ],
+    ),
+    "qpsmtpd's auth_vpopmail_sql": (
+        (
             "SELECT pw_passwd,pw_clear_passwd FROM vpopmail"
-            " WHERE pw_name='alice' AND pw_domain='example.com'",
-            [(factories.PASSWORD_HASH, "secret")],
-            id="qpsmtpd's auth_vpopmail_sql",
+            " WHERE pw_name='alice' AND pw_domain='example.com'"
         ),
-        pytest.param(
-            "SELECT pw_domain FROM vpopmail WHERE pw_name='postmaster'",
-            [("example.com",)],
-            id="ISPConfig's import",
-        ),
-        pytest.param(
-            "SELECT alias, valias_line FROM valias WHERE domain='example.com' ORDER BY id",
-            [("info", "&alice@example.com"), ("info", "x@y.org")],
-            id="synchronisation with Mailman",
-        ),
-        pytest.param(
-            "SELECT remote_ip, timestamp FROM lastauth"
-            " WHERE userid='alice' AND domain='example.com'",
-            [("192.0.2.1", 1767225600)],
-            id="vpopmail's own, on PostgreSQL",
-        ),
-        pytest.param(
-            "SELECT alias FROM aliasdomains WHERE domain = 'example.com'",
-            [("alias.org",)],
-            id="list of alias domains",
-        ),
-    ],
-)
-def test_a_query_runs_as_it_stands(
-    site: Database, query: str, found: list[tuple[Any, ...]]
-) -> None:
-    assert values(site, query) == found
+        [(factories.PASSWORD_HASH, "secret")],
+    ),
+    "ISPConfig's import": (
+        "SELECT pw_domain FROM vpopmail WHERE pw_name='postmaster'",
+        [("example.com",)],
+    ),
+    "synchronisation with Mailman": (
+        "SELECT alias, valias_line FROM valias WHERE domain='example.com' ORDER BY id",
+        [("info", "&alice@example.com"), ("info", "x@y.org")],
+    ),
+    "vpopmail's own, on PostgreSQL": (
+        "SELECT remote_ip, timestamp FROM lastauth WHERE userid='alice' AND domain='example.com'",
+        [("192.0.2.1", 1767225600)],
+    ),
+    "list of alias domains": (
+        "SELECT alias FROM aliasdomains WHERE domain = 'example.com'",
+        [("alias.org",)],
+    ),
+}
+
+
+def test_queries_run_as_they_stand(site: Database) -> None:
+    found = {name: values(site, query) for name, (query, _) in QUERIES.items()}
+
+    assert found == {name: wanted for name, (_, wanted) in QUERIES.items()}
 
 
 def test_ispconfig_finds_every_column_by_its_name(site: Database) -> None:
