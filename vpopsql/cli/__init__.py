@@ -25,6 +25,8 @@ from vpopsql.shown import printable
 COULD_NOT_RUN = 3
 
 _COMMANDS = {
+    "backup": ("vpopsql.cli.backup", "backup"),
+    "compat": ("vpopsql.cli.compat", "compat"),
     "config": ("vpopsql.cli.config", "show_config"),
     "db": ("vpopsql.cli.db", "db"),
     "explain": ("vpopsql.cli.explain", "explain"),
@@ -35,7 +37,9 @@ _COMMANDS = {
     "mailserver": ("vpopsql.cli.mailserver", "mailserver"),
     "metrics": ("vpopsql.cli.metrics", "metrics"),
     "report": ("vpopsql.cli.report", "report"),
+    "restore": ("vpopsql.cli.backup", "restore"),
     "serve": ("vpopsql.cli.serve", "serve"),
+    "systemd": ("vpopsql.cli.systemd", "systemd"),
     "trash": ("vpopsql.cli.trash", "trash"),
     "usage": ("vpopsql.cli.usage", "usage"),
     "verify": ("vpopsql.cli.verify", "verify"),

@@ -16,6 +16,7 @@ from vpopsql.db import Database
 from vpopsql.errors import ExportFailed, VpopsqlError
 from vpopsql.exporter.hooks import Courier, hooks_in_background
 from vpopsql.exporter.projector import Projector
+from vpopsql.systemd import take_listener
 
 
 class _MetricsAddress(click.ParamType[Address]):
@@ -78,6 +79,7 @@ def run(config: Config, *, stdio: bool, metrics: Address | None = None) -> None:
     :raises SchemaError: the database is not one that this code may serve.
     """
     logs.configure(config.log)
+    listener = None if stdio else take_listener()
     settings = config.database
     database = Database(
         settings.url,
@@ -100,7 +102,7 @@ def run(config: Config, *, stdio: bool, metrics: Address | None = None) -> None:
             _catch_up(files)
             service = Service(database, config, files)
             with _metrics_of(service, metrics):
-                serve_tcp(service)
+                serve_tcp(service, listener)
 
 
 @contextlib.contextmanager
