@@ -17,8 +17,8 @@ from vpopsql.shown import human_size
 
 WIDTH = 360
 """Of a chart, in units of which each is about a pixel."""
-_HEIGHT = 200
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 14, 14, 26
+_HEIGHT = 210
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 14, 26, 26
 _TICKS = 4
 _KIBI = 1024
 _ROW = 34
@@ -57,11 +57,20 @@ class About:
     says: str
     """What it shows, in words."""
     are_bytes: bool = False
-    """Whether the values are bytes; otherwise they are counted."""
+    """Whether the values are bytes; otherwise mailboxes are counted."""
 
-    def text(self, value: float) -> str:
+    def text(self, value: int) -> str:
         """Return a value with its unit."""
-        return human_size(round(value)) if self.are_bytes else f"{value:,.0f}"
+        return human_size(value) if self.are_bytes else f"{value:,}"
+
+    @property
+    def unit(self) -> str:
+        """Return what stands above the axis of values."""
+        return "in use" if self.are_bytes else "mailboxes"
+
+    def mark(self, value: int) -> str:
+        """Return a value as it stands at an axis: those are round."""
+        return self.text(value).replace(".0 ", " ")
 
 
 def ticks(greatest: float, *, are_bytes: bool = False) -> list[int]:
@@ -150,7 +159,7 @@ def bars(about: About, bars: Sequence[Bar]) -> str:
     for mark in marks[:: max(1, (len(marks) - 1) // 3)]:
         parts.append(f'<path class="grid" d="M{x(mark):.1f} 0V{bottom}"/>')
         anchor = "start" if mark == 0 else "end" if mark == marks[-1] else "middle"
-        parts.append(_text(x(mark), bottom + 16, about.text(mark), anchor))
+        parts.append(_text(x(mark), bottom + 16, about.mark(mark), anchor))
     for number, each in enumerate(bars):
         top = _ROW * number
         text = each.label if len(each.label) <= _LABEL_MAX else each.label[: _LABEL_MAX - 1] + "…"
@@ -177,9 +186,9 @@ class _Upright:
         """Return the axis, and a line at each of its marks."""
         return "".join(
             f'<path class="grid" d="M{_LEFT} {self.y(mark)}H{WIDTH - _RIGHT}"/>'
-            + _text(_LEFT - 6, self.y(mark) + 4, self._about.text(mark), "end")
+            + _text(_LEFT - 6, self.y(mark) + 4, self._about.mark(mark), "end")
             for mark in self._marks
-        )
+        ) + _text(2, 11, self._about.unit, "start")
 
 
 def _runs(points: Sequence[Point]) -> list[list[tuple[date, int]]]:

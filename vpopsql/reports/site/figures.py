@@ -10,7 +10,7 @@ Row = Sequence[object]
 
 BUCKETS = 11
 """Of how full mailboxes are: ten of 10 %, and one for those that are full."""
-LARGEST = 12
+LARGEST = 8
 """Domains that are named; the rest is one sum."""
 LOGIN_DAYS = 30
 """Days of which logins are counted one by one."""

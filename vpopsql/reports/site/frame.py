@@ -62,16 +62,16 @@ class Frame:
         :param path: of the page, below the site's directory.
         :param here: which entry of the navigation it is: ``index``, ``domains`` or ``reports``.
         """
+        site = escape(self.title)
         top = "../" * path.count("/")
         links = "".join(
             f'<a href="{top}{target}"{" aria-current=page" if name == here else ""}>{text}</a>'
             for name, target, text in (
-                ("index", "index.html", "Overview"),
+                ("index", "index.html", site),
                 ("domains", "domains/index.html", "Domains"),
                 ("reports", "index.html#reports", "Reports"),
             )
         )
-        site = escape(self.title)
         full = f"{escape(title)} · {site}" if title else site
         return (
             '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -84,9 +84,9 @@ class Frame:
             f'<link rel="icon" href="{_ICON}">'
             f'<link rel="stylesheet" href="{top}assets/style.css"></head><body>'
             '<a class="skip" href="#content">Skip to the content</a>'
-            f'<header><p>{site}</p><nav aria-label="Site">{links}</nav></header>'
+            f'<header><nav aria-label="Site">{links}</nav></header>'
             f'<main id="content" tabindex="-1">{body}</main>'
-            f"<footer><p>{time(self.as_of)} UTC, by vpopsql {__version__}. What is not known is"
+            f"<footer><p>{time(self.as_of)}, by vpopsql {__version__}. What is not known is"
             " called unknown; it is never 0. Sizes count in KiB of 1,024 bytes.</p></footer>"
             f'<script src="{top}assets/sort.js"></script></body></html>\n'
         )
@@ -100,6 +100,6 @@ def assets() -> Iterator[tuple[str, str]]:
 
 
 def time(value: datetime) -> str:
-    """Return a time as markup that programs understand, to the minute for people."""
+    """Return a time as markup that programs understand, too."""
     exact = iso(value)
-    return f'<time datetime="{exact}">{exact[:10]} {exact[11:16]}</time>'
+    return f'<time datetime="{exact}">{exact}</time>'

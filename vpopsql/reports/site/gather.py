@@ -66,6 +66,7 @@ MAILBOX_COLUMNS = (
     MAILBOXES.column("quota_bytes"),
     percent("pct", "of the quota that is in use, bytes or messages, the higher", "-"),
     MAILBOXES.column("used_msgs"),
+    MAILBOXES.column("quota_msgs"),
     LAST_AUTH_AT,
     *MAILBOXES.columns[7:],
 )
@@ -239,7 +240,7 @@ class Gathering:
         has_quota = quota is not None or quota_messages is not None
         pct = _fill(used, quota, messages, quota_messages) if has_quota else None
         self.figures.add_mailbox(used, pct, at, others[0], has_quota=has_quota)
-        return name, used, quota, pct, messages, at, *others
+        return name, used, quota, pct, messages, quota_messages, at, *others
 
 
 class _Stream:

@@ -1,7 +1,6 @@
 """The first page: figures, what needs attention, charts, and the way to everything else."""
 
 import enum
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vpopsql.reports.registry import REPORTS
@@ -44,12 +43,12 @@ def overview_page(frame: Frame, gathering: Gathering) -> str:
     of = f" of {escape(gathering.domain)}" if gathering.domain else ""
     body = (
         f"<h1>{escape(frame.title)}{of}</h1>"
-        f'<p class="as-of">As of {time(frame.as_of)} UTC</p>'
+        f'<p class="as-of">As of {time(frame.as_of)}</p>'
         f"{_key_figures(gathering)}"
         f'<section aria-labelledby="attention"><h2 id="attention">What needs attention</h2>'
         f"{_attention(gathering)}</section>"
         '<section aria-labelledby="charts"><h2 id="charts">How the site is</h2>'
-        f'<div class="charts">{"".join(_charts(frame, gathering))}</div></section>'
+        f'<div class="charts">{_charts(frame, gathering)}</div></section>'
         '<section aria-labelledby="reports"><h2 id="reports">Reports</h2>'
         f"{_reports(gathering)}</section>"
     )
@@ -87,7 +86,7 @@ def concerns(gathering: Gathering) -> list[Concern]:
         (
             Urgency.UPKEEP,
             totals["duplicate-forwards"],
-            "forwards twice to one",
+            "messages that come twice",
             "duplicate-forwards",
         ),
         (Urgency.UPKEEP, totals["name-clashes"], "names not told apart", "name-clashes"),
@@ -161,14 +160,16 @@ def _attention(gathering: Gathering) -> str:
     return f'<ul class="concerns">{"".join(groups)}</ul>'
 
 
-def _charts(frame: Frame, gathering: Gathering) -> Iterator[str]:
+def _charts(frame: Frame, gathering: Gathering) -> str:
     figures = gathering.figures
-    growth = growth_figures(gathering.timeline.points(_POINTS), of_site=gathering.domain is None)
-    yield growth or _nothing("Growth", "Nothing was measured: vpopsql usage scan does it.")
-    yield _largest(figures)
-    yield _fill(figures)
-    yield _schemes(figures)
-    yield _logins(frame, figures)
+    points = gathering.timeline.points(_POINTS)
+    growth = growth_figures(points, of_site=gathering.domain is None)
+    stacks = (
+        growth or _nothing("Growth", "Nothing was measured: vpopsql usage scan does it."),
+        _fill(figures) + _logins(frame, figures),
+        _largest(figures) + _schemes(figures),
+    )
+    return "".join(f'<div class="stack">{stack}</div>' for stack in stacks)
 
 
 def _largest(figures: Figures) -> str:
@@ -242,25 +243,21 @@ def _logins(frame: Frame, figures: Figures) -> str:
 
 
 def _nothing(title: str, says: str) -> str:
-    return f'<section class="chart"><h3>{escape(title)}</h3><p class="none">{escape(says)}</p></section>'
+    return (
+        f'<section class="chart"><h3>{escape(title)}</h3><p class="none">{escape(says)}</p>'
+        "</section>"
+    )
 
 
 def _reports(gathering: Gathering) -> str:
     lines = []
     for report in REPORTS.values():
         found = gathering.found.get(report.name)
+        question = escape(report.question)
         if found is None:
-            name, rows = report.name, '<td class="n u">not asked: --files does</td>'
+            rows = "not asked: --files does"
         else:
-            name = f'<a href="{report_path(report.name)}">{report.name}</a>'
-            rows = f"<td class=n>{found.total:,}</td>"
-        lines.append(
-            f'<tr><th scope="row">{name}</th><td>{escape(report.question)}</td>{rows}</tr>'
-        )
-    return (
-        '<div class="wide" role="region" tabindex="0" aria-labelledby="all-caption">'
-        '<table class="sortable"><caption id="all-caption">All reports, with the rows that they'
-        ' have</caption><thead><tr><th scope="col">report</th><th scope="col">question</th>'
-        f'<th scope="col" class=n>rows</th></tr></thead><tbody>{"".join(lines)}</tbody></table>'
-        "</div>"
-    )
+            question = f'<a href="{report_path(report.name)}">{question}</a>'
+            rows = f"{found.total:,} row{'s' * (found.total != 1)}"
+        lines.append(f"<li>{question}<span>{report.name}, {rows}</span></li>")
+    return f'<ul class="all">{"".join(lines)}</ul>'

@@ -19,14 +19,15 @@ def figure(
     :param rows: as markup: what, and how many.
     """
     lines = "".join(
-        f'<tr><th scope="row">{what}</th><td class=n>{n}</td></tr>' for what, n in rows
+        f'<tr><th scope="row">{what}</th><td class=n>{number}</td></tr>' for what, number in rows
     )
     first, second = map(escape, head)
+    title = escape(about.title)
     return (
-        f'<figure class="chart" id="{about.name}"><figcaption><h3>{escape(about.title)}</h3>'
+        f'<figure class="chart" id="{about.name}"><figcaption><h3>{title}</h3>'
         f"<p>{escape(about.says)}</p></figcaption>{chart}"
-        f"<details><summary>The numbers</summary><table><caption>{escape(about.title)}</caption>"
-        f'<thead><tr><th scope="col">{first}</th><th scope="col" class=n>{second}</th></tr></thead>'
+        f"<details><summary>The numbers</summary><table><caption>{title}</caption><thead><tr>"
+        f'<th scope="col">{first}</th><th scope="col" class=n>{second}</th></tr></thead>'
         f"<tbody>{lines}</tbody></table></details></figure>"
     )
 
@@ -54,7 +55,7 @@ def growth_figures(measured: Sequence[Measurement], *, of_site: bool) -> str:
         else f"From {measured[0].on} to {measured[-1].on}"
     )
     mailboxes = About("accounts", "Mailboxes over time", f"{days}{until}.")
-    size = About("bytes", "Bytes over time", f"{days}, in mailboxes that were measured.", True)
+    size = About("bytes", "Bytes over time", f"{days}, in what was measured.", are_bytes=True)
     shown = [_over_time(mailboxes, [Point(each.on, each.mailboxes) for each in measured])]
     if any(each.bytes is not None for each in measured):
         shown.append(_over_time(size, [Point(each.on, each.bytes) for each in measured]))

@@ -1,7 +1,7 @@
 """Tables of rows, as markup: readable without a script, sortable with it.
 
-A cell that shows a size has the bytes in its title, by which it is sorted. What is not known has the
-class ``u``, and comes last however a table is sorted.
+A cell that shows a size has the bytes in its title, by which it is sorted. What is not known has
+the class ``u``, and comes last however a table is sorted.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -16,7 +16,9 @@ Link = Callable[[object], str | None]
 """Return the target of what a cell shows, None if it has no page."""
 
 _NUMERIC = frozenset({Kind.NUMBER, Kind.BYTES, Kind.PERCENT, Kind.RATIO})
-_LABELS = {"pct": "% full", "id": "id"}
+_LABELS = {"pct": "% full", "last_auth": "last login"}
+_LONG = 40
+"""Characters from which a text is broken into lines."""
 _UNITS = ("_bytes", "_at")
 
 
@@ -116,7 +118,7 @@ def _cell(column: Column, link: Link | None, *, is_first: bool) -> Callable[[obj
         begin += " class=n"
     unknown = f"{begin} class=u>".replace(" class=n class=u", ' class="n u"')
     unknown += f"{escape(column.null)}{end}"
-    plain = f"{begin}>"
+    plain, broken = f"{begin}>", f"{begin} class=w>"
     yes, no = f"{plain}yes{end}", f"{plain}no{end}"
 
     def of_text(of: object) -> str:
@@ -124,7 +126,9 @@ def _cell(column: Column, link: Link | None, *, is_first: bool) -> Callable[[obj
             return unknown
         text = escape(str(of))
         target = link(of) if link else None
-        return f'{plain}<a href="{target}">{text}</a>{end}' if target else f"{plain}{text}{end}"
+        if target:
+            text = f'<a href="{target}">{text}</a>'
+        return f"{plain if len(text) < _LONG or target else broken}{text}{end}"
 
     def of_size(of: object) -> str:
         if not isinstance(of, int):
