@@ -78,7 +78,7 @@ class Browser:
             program,
             [program, *_OPTIONS, f"--user-data-dir={profile}", "about:blank"],
             os.environ,
-            file_actions=actions,  # type: ignore[arg-type] - typeshed wants tuples of one length
+            file_actions=actions,
             setsid=True,
         )
         os.close(ours[0])

@@ -142,7 +142,7 @@ def test_a_fact_is_said_like_a_cell(row: tuple[object, ...]) -> None:
 
 
 def test_only_the_cells_with_a_page_are_links() -> None:
-    table = Table(COLUMNS[:1], {"address": {"a": "x.html"}.get})
+    table = Table(COLUMNS[:1], {"address": lambda name: "x.html" if name == "a" else None})
 
     assert table.line(["a"]) == '<tr><th scope="row"><a href="x.html">a</a></th></tr>'
     assert table.line(["b"]) == '<tr><th scope="row">b</th></tr>'

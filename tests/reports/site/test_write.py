@@ -305,7 +305,7 @@ def test_both_databases_give_the_same_pages(
 ) -> None:
     shared = request.config.stash[SHARED]
     postgresql = PostgreSQL(shared, request.getfixturevalue("_postgresql_url"))
-    found = []
+    found: list[dict[str, str]] = []
     for backend in (SQLite(shared, tmp_path), postgresql):
         database = Database(backend.create(migrated=True))
         with database.writer() as session:
