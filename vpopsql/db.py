@@ -44,6 +44,8 @@ _CONNECTION = {
     "tcp_user_timeout": 60_000,
 }
 _SETTLING_POLL_S = 0.01
+_MOMENTS = 50
+"""So often a moment is sought that several SQLite connections see."""
 
 _SECRET_PARAMETERS = True
 """Errors must not show what a statement was given."""
@@ -128,6 +130,45 @@ class Database:
                 # By default each statement would see a moment of its own.
                 session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
             yield session
+
+    @contextlib.contextmanager
+    def snapshots(self, wanted: int) -> Iterator[list[Session]]:
+        """Give sessions that all see the database of one moment, to read much at the same time.
+
+        :param wanted: so many, from 1; fewer on SQLite if others write all the time.
+        :raises DatabaseUnavailable: a connection failed or broke.
+        """
+        with contextlib.ExitStack() as stack:
+            if self.is_sqlite:
+                yield self._same_moments(wanted, stack)
+                return
+            first = stack.enter_context(self.snapshot())
+            name = first.scalar(text("SELECT pg_export_snapshot()"))
+            others = [stack.enter_context(self.snapshot()) for _ in range(wanted - 1)]
+            for session in others:
+                session.connection().exec_driver_sql(f"SET TRANSACTION SNAPSHOT '{name}'")
+            for session in (first, *others):
+                # All rows will be read, not the tenth that the planner takes for granted.
+                session.execute(text("SET LOCAL cursor_tuple_fraction = 1"))
+            yield [first, *others]
+
+    def _same_moments(self, wanted: int, stack: contextlib.ExitStack) -> list[Session]:
+        """Begin transactions between which nobody has committed anything."""
+        if wanted == 1:
+            return [stack.enter_context(self.snapshot())]
+        with _outages(self.url), self._read_engine.connect() as connection:
+            watch: Any = connection.connection.driver_connection
+            for _ in range(_MOMENTS):
+                with contextlib.ExitStack() as draft:
+                    before = watch.execute("PRAGMA data_version").fetchone()
+                    sessions = [draft.enter_context(self.snapshot()) for _ in range(wanted)]
+                    for session in sessions:
+                        # A transaction begins with what it reads first.
+                        session.execute(text("SELECT 1 FROM sqlite_schema")).close()
+                    if watch.execute("PRAGMA data_version").fetchone() == before:
+                        stack.push(draft.pop_all())
+                        return sessions
+        return [stack.enter_context(self.snapshot())]
 
     @contextlib.contextmanager
     def writer(self) -> Iterator[Session]:

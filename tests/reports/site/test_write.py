@@ -20,9 +20,10 @@ from vpopsql.reports import query
 from vpopsql.reports.query import Question
 from vpopsql.reports.registry import REPORTS
 from vpopsql.reports.report import Source
-from vpopsql.reports.site.gather import DomainRows, Found, Gathering
+from vpopsql.reports.site.gather import DomainRows, Gathering
 from vpopsql.reports.site.overview import Urgency, concerns
 from vpopsql.reports.site.paths import domain_path, report_path
+from vpopsql.reports.site.streams import Found
 from vpopsql.reports.site.write import Wanted, write_site
 
 OF_VIEWS = [each for each in REPORTS.values() if each.source is Source.VIEW]
@@ -67,8 +68,8 @@ class Parsed(HTMLParser):
 
 
 def gather(database: Database, rows: int) -> tuple[Gathering, dict[str, DomainRows]]:
-    with database.snapshot() as session:
-        gathering = Gathering(session, NOW, rows)
+    with database.snapshots(2) as sessions:
+        gathering = Gathering(sessions, NOW, rows)
         gathering.ask(lambda *_: None)
         return gathering, {each.name: each for each in gathering.domains()}
 

@@ -5,9 +5,10 @@ from functools import cache
 from vpopsql.reports.registry import REPORTS
 from vpopsql.reports.report import Kind
 from vpopsql.reports.site.frame import Frame, escape
-from vpopsql.reports.site.gather import MAILBOX_COLUMNS, SECTIONS, DomainRows, Found
+from vpopsql.reports.site.gather import MAILBOX_COLUMNS, SECTIONS, DomainRows
 from vpopsql.reports.site.paths import domain_path, report_path
 from vpopsql.reports.site.pieces import growth_figures, shown_of
+from vpopsql.reports.site.streams import Found
 from vpopsql.reports.site.tables import Table, label, value
 
 _FACTS = REPORTS["domain-overview"].columns

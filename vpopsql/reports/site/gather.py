@@ -3,22 +3,23 @@
 Most reports have rows for many domains, and each domain's page shows its own. So these come in
 the order of the domains, side by side, and each domain takes what is its own: 100,000 domains cost
 a dozen queries. The page of such a report gets its first rows on the way. The other reports are
-asked for their first rows, and counted.
+asked for their first rows, and counted, most of them on the way, too. Nearly all the time goes
+into finding first rows, so that several sessions are asked at once.
 """
 
-from collections import deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 from datetime import date, datetime
-from itertools import groupby, islice
-from operator import itemgetter
+from queue import SimpleQueue
 from types import MappingProxyType
 from typing import Any, cast
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from vpopsql.model import DomainName, to_database_text
+from vpopsql.model import DomainName
 from vpopsql.reports import query
 from vpopsql.reports.query import Question
 from vpopsql.reports.registry import REPORTS
@@ -35,10 +36,10 @@ from vpopsql.reports.report import (
     truth,
 )
 from vpopsql.reports.site.figures import Figures, Measurement, Timeline
+from vpopsql.reports.site.streams import Found, Row, Stream, first_of
 
-Row = Sequence[object]
-Progress = Callable[[str, int, int], None]
-"""Takes what is asked, and how many of how many questions are answered."""
+Progress = Callable[[int, int], None]
+"""Takes how many reports have answered, and how many there are."""
 
 MAILBOXES = Report(
     "mailboxes",
@@ -55,6 +56,7 @@ MAILBOXES = Report(
         truth("has_forward", "whether its `.qmail` forwards"),
         truth("is_admin", "whether it administers its domain or the site"),
         text("flags", "the account's own bits by name, with blanks between them"),
+        number("days_idle", "whole days since the last login, or since it was made if never"),
     ),
     ("domain", "name"),
 )
@@ -68,7 +70,7 @@ MAILBOX_COLUMNS = (
     MAILBOXES.column("used_msgs"),
     MAILBOXES.column("quota_msgs"),
     LAST_AUTH_AT,
-    *MAILBOXES.columns[7:],
+    *MAILBOXES.columns[7:-1],
 )
 """What the pages of domains show of it."""
 
@@ -91,7 +93,12 @@ SECTIONS = MappingProxyType(
 """The reports that a domain's page has a part of, if there are rows, with its heading."""
 
 _STREAMED = ("domain-overview", "catchall", "growth", *SECTIONS)
-_WALKS = frozenset({"alias-depth"})
+_COUNTED = frozenset(
+    {"inactive-mailboxes", "never-logged-in", "over-quota"}
+    | {"password-schemes", "password-scheme-mailboxes"}
+)
+"""Reports of which the rows are counted on the way through all mailboxes."""
+_READ = frozenset({"alias-depth", "auth-activity"})
 """Reports that cost as much to count as to read."""
 _NOTED = {
     "domain-limits": ("over", True),
@@ -99,16 +106,7 @@ _NOTED = {
     "catchall": ("target_exists", False),
 }
 """Of which reports those rows are counted, too, that have a value in a column."""
-_SPARE = 4
-"""So many times the rows that are wanted wait to be sorted."""
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """The first rows of a report, and how many there are."""
-
-    rows: Sequence[Row]
-    total: int
+_POSTMASTER = "postmaster"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,53 +129,63 @@ class DomainRows:
         return str(self.overview[0])
 
 
-@dataclass(slots=True)
 class Gathering:
     """Asks, and adds up.
 
+    :param sessions: that see the same moment, at least one; each is asked something at a time.
+    :param as_of: that moment.
     :param rows: at most so many are kept of each report, and of each section of a page.
     :param domain: everything of this one only.
     """
 
-    session: Session
-    as_of: datetime
-    rows: int
-    domain: str | None = None
-    figures: Figures = field(default_factory=Figures)
-    timeline: Timeline = field(default_factory=Timeline)
-    found: dict[str, Found] = field(default_factory=dict)
-    """What the pages of reports show; complete when all domains have been given."""
-    noted: dict[str, int] = field(default_factory=dict)
-    """Of some reports how many rows are worse than the others."""
+    def __init__(
+        self, sessions: Sequence[Session], as_of: datetime, rows: int, domain: str | None = None
+    ) -> None:
+        self.as_of = as_of
+        self.domain = domain
+        self.figures = Figures()
+        self.timeline = Timeline()
+        self.found: dict[str, Found] = {}
+        """What the pages of reports show; complete when all domains have been given."""
+        self.noted: dict[str, int] = dict.fromkeys(_NOTED, 0)
+        """Of some reports how many rows are worse than the others."""
+        self._rows = rows
+        self._sessions = sessions
+        self._free: SimpleQueue[Session] = SimpleQueue()
+        for session in sessions:
+            self._free.put(session)
+        self._streams: dict[str, Stream] = {}
+        self._counts: Counter[str] = Counter()
+        self._schemes: set[object] = set()
 
     def ask(self, progress: Progress) -> None:
-        """Ask the reports that no domain's page has a part of, and begin with the others.
+        """Ask all reports, some at once, until each has its first row.
 
         :raises NoSuchDomain: there is none of the name that was asked for.
         """
-        asked = [
-            each
-            for each in REPORTS.values()
-            if each.source is Source.VIEW and each.name not in _STREAMED
-        ]
-        for done, report in enumerate(asked):
-            progress(report.name, done, len(asked))
-            self.found[report.name] = self._first(report)
+        views = (each for each in REPORTS.values() if each.source is Source.VIEW)
+        # Those that have most to read come first, so that none is left alone at the end.
+        asked = sorted((MAILBOXES, *views), key=lambda each: each.name not in _STREAMED)
+        pool = ThreadPoolExecutor(len(self._sessions))
+        try:
+            answers = [pool.submit(self._ask, each) for each in asked]
+            for done, answer in enumerate(as_completed(answers), 1):
+                answer.result()
+                progress(done, len(asked))
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def count_domains(self) -> int:
         """Return how many domains there will be."""
         if self.domain is not None:
             return 1
         count = select(func.count()).select_from(DomainName).where(~DomainName.is_alias)
-        return self.session.scalar(count) or 0
+        return self._sessions[0].scalar(count) or 0
 
     def domains(self) -> Iterator[DomainRows]:
-        """Give the domains in the order of their names.
-
-        :raises NoSuchDomain: there is none of the name that was asked for.
-        """
-        streams = {name: self._stream(REPORTS[name]) for name in _STREAMED}
-        mailboxes = self._stream(MAILBOXES)
+        """Give the domains in the order of their names, once all has been asked."""
+        streams = self._streams
+        mailboxes = streams.pop(MAILBOXES.name)
         growth, catchalls = streams["growth"], streams["catchall"]
         for _, overviews in streams["domain-overview"].all():
             (overview,) = overviews
@@ -187,11 +195,16 @@ class Gathering:
                 self.timeline.add(_measurements(gone), is_gone=True)
             measured = _measurements(growth.of(name))
             self.timeline.add(measured, is_gone=False)
-            parts = ((section, self._found(streams[section].of(name))) for section in SECTIONS)
+            boxes = first_of(map(self._mailbox, mailboxes.of(name)), self._rows)
+            self._counts["password-schemes"] += len(self._schemes)
+            self._schemes.clear()
+            parts = (
+                (section, first_of(streams[section].of(name), self._rows)) for section in SECTIONS
+            )
             yield DomainRows(
                 overview,
                 next(iter(catchalls.of(name)), None),
-                self._found(map(self._mailbox, mailboxes.of(name))),
+                boxes,
                 [(section, part) for section, part in parts if part.total],
                 measured,
             )
@@ -199,36 +212,42 @@ class Gathering:
             self.timeline.add(_measurements(gone), is_gone=True)
         for report, stream in streams.items():
             self.found[report] = stream.finish()
+        self._counts["password-scheme-mailboxes"] = self.figures.mailboxes
+        for report in _COUNTED:
+            self.found[report] = Found(self.found[report].rows, self._counts[report])
         self.figures.sort()
 
-    def _first(self, report: Report) -> Found:
+    def _ask(self, report: Report) -> None:
+        session = self._free.get()
+        try:
+            if report is MAILBOXES or report.name in _STREAMED:
+                self._streams[report.name] = self._stream(session, report)
+            else:
+                self.found[report.name] = self._first(session, report)
+        finally:
+            self._free.put(session)
+
+    def _first(self, session: Session, report: Report) -> Found:
         """Return the first rows of a report, and count the others."""
         everything = Question(domain=self.domain)
-        if report.name in _WALKS:
-            return self._found(query.rows(self.session, report, everything))
-        one_more = Question(domain=self.domain, limit=self.rows + 1)
-        rows = list(query.rows(self.session, report, one_more))
-        if len(rows) <= self.rows:
-            return Found(rows, len(rows))
-        return Found(rows[: self.rows], query.count(self.session, report, everything))
+        if report.name in _READ:
+            return first_of(query.rows(session, report, everything), self._rows)
+        one_more = Question(domain=self.domain, limit=self._rows + 1)
+        rows = list(query.rows(session, report, one_more))
+        if len(rows) <= self._rows or report.name in _COUNTED:
+            return Found(rows[: self._rows], len(rows))
+        return Found(rows[: self._rows], query.count(session, report, everything))
 
-    def _found(self, rows: Iterable[Row]) -> Found:
-        """Keep the first of some rows, and count the others."""
-        rows = iter(rows)
-        first = list(islice(rows, self.rows))
-        return Found(first, len(first) + sum(1 for _ in rows))
-
-    def _stream(self, report: Report) -> "_Stream":
+    def _stream(self, session: Session, report: Report) -> Stream:
         question = Question(domain=self.domain, sort=("domain", False))
-        rows: Iterator[Row] = query.rows(self.session, report, question)
+        rows: Iterable[Row] = query.rows(session, report, question)
         if report.name in _NOTED:
             rows = self._note(report, rows)
-        return _Stream(report, rows, self.rows)
+        return Stream(report, rows, self._rows)
 
-    def _note(self, report: Report, rows: Iterator[Row]) -> Iterator[Row]:
+    def _note(self, report: Report, rows: Iterable[Row]) -> Iterator[Row]:
         column, value = _NOTED[report.name]
         place = [each.name for each in report.columns].index(column)
-        self.noted[report.name] = 0
         for row in rows:
             if row[place] is value:
                 self.noted[report.name] += 1
@@ -236,96 +255,28 @@ class Gathering:
 
     def _mailbox(self, row: Row) -> Row:
         """Count a row of `MAILBOXES`, and make one of `MAILBOX_COLUMNS` of it."""
-        name, _, quota, used, quota_messages, messages, at, *others = row
+        name, _, quota, used, quota_messages, messages, login, scheme, *others, idle = row
         has_quota = quota is not None or quota_messages is not None
         pct = _fill(used, quota, messages, quota_messages) if has_quota else None
-        self.figures.add_mailbox(used, pct, at, others[0], has_quota=has_quota)
-        return name, used, quota, pct, messages, quota_messages, at, *others
+        self.figures.add_mailbox(used, pct, login, scheme, has_quota=has_quota)
+        self._schemes.add(scheme)
+        if pct is not None and pct >= _FULL:
+            self._counts["over-quota"] += 1
+        if name != _POSTMASTER:
+            if login is None:
+                self._counts["never-logged-in"] += 1
+            if not isinstance(idle, int) or idle >= _IDLE:
+                self._counts["inactive-mailboxes"] += 1
+        shown = None if pct is None else round(pct, 1)
+        return name, used, quota, shown, messages, quota_messages, login, scheme, *others
 
 
-class _Stream:
-    """The rows of a report in the order of the domains, of which the first are kept.
-
-    Rows whose percentages are the same when they are rounded are in the order of what else the
-    report is sorted by.
-    """
-
-    def __init__(self, report: Report, rows: Iterator[Row], limit: int) -> None:
-        self._report = report
-        self._limit = limit
-        self._total = 0
-        self._first: list[Row] = []
-        self._is_in_order = report.sort[0] == "domain"
-        place = [each.name for each in report.columns].index("domain")
-        self._groups = groupby(self._pass(rows), itemgetter(place))
-        self._next = next(self._groups, None)
-
-    def of(self, domain: str) -> Iterable[Row]:
-        """Return the rows of a domain; those of domains before it are passed over."""
-        for gone in self.before(domain):
-            _exhaust(gone)
-        if self._next is None or self._next[0] != domain:
-            return ()
-        return self._take()
-
-    def before(self, domain: str) -> Iterator[Iterable[Row]]:
-        """Give the rows of each domain that comes before one, and that nobody has asked for."""
-        key = to_database_text(domain)
-        while self._next is not None:
-            name = self._next[0]
-            # What is of no domain comes last.
-            if name is None or to_database_text(name) >= key:
-                return
-            yield self._take()
-
-    def all(self) -> Iterator[tuple[str | None, Iterable[Row]]]:
-        """Give the rows of each domain that is left."""
-        while self._next is not None:
-            yield self._next[0], self._take()
-
-    def finish(self) -> Found:
-        """Read what is left, and return the first rows in the report's own order."""
-        for _, rows in self.all():
-            _exhaust(rows)
-        self._cut()
-        return Found(self._first, self._total)
-
-    def _take(self) -> Iterator[Row]:
-        if self._next is not None:
-            yield from self._next[1]
-            self._next = next(self._groups, None)
-
-    def _pass(self, rows: Iterator[Row]) -> Iterator[Row]:
-        """Give the same rows, and keep the first of them."""
-        for row in rows:
-            self._total += 1
-            if not self._is_in_order or len(self._first) < self._limit:
-                self._first.append(row)
-                if len(self._first) > _SPARE * self._limit:
-                    self._cut()
-            yield row
-
-    def _cut(self) -> None:
-        if self._is_in_order:
-            return
-        for name in reversed(self._report.sort):
-            self._sort_by(name.removeprefix("-"), is_down=name.startswith("-"))
-        del self._first[self._limit :]
-
-    def _sort_by(self, name: str, *, is_down: bool) -> None:
-        place = [each.name for each in self._report.columns].index(name)
-
-        def key(row: Row) -> Any:  # noqa: ANN401 - whatever the column has
-            value = row[place]
-            return to_database_text(value) if isinstance(value, str) else value
-
-        known = [row for row in self._first if row[place] is not None]
-        known.sort(key=key, reverse=is_down)
-        self._first = known + [row for row in self._first if row[place] is None]
+def _least(report: str) -> int:
+    threshold = REPORTS[report].threshold
+    return threshold.default if threshold else 0
 
 
-def _exhaust(rows: Iterable[object]) -> None:
-    deque(rows, maxlen=0)
+_FULL, _IDLE = _least("over-quota"), _least("inactive-mailboxes")
 
 
 def _measurements(rows: Iterable[Row]) -> list[Measurement]:
@@ -342,8 +293,8 @@ def _fill(used: Any, quota: Any, messages: Any, quota_messages: Any) -> float | 
     if used is None:
         return None
     parts: list[float] = [
-        part * 100 / whole
+        float(part) * 100 / whole
         for part, whole in ((used, quota), (messages, quota_messages))
         if whole is not None
     ]
-    return round(max(parts), 1)
+    return max(parts)

@@ -8,7 +8,7 @@ from vpopsql.reports.site import charts
 from vpopsql.reports.site.charts import About, Bar, Point
 from vpopsql.reports.site.figures import Measurement
 from vpopsql.reports.site.frame import escape
-from vpopsql.reports.site.gather import Found
+from vpopsql.reports.site.streams import Found
 
 
 def figure(

@@ -6,9 +6,9 @@ from collections.abc import Set as AbstractSet
 from vpopsql.reports.registry import REPORTS
 from vpopsql.reports.report import Report, Source
 from vpopsql.reports.site.frame import Frame, escape
-from vpopsql.reports.site.gather import Found
 from vpopsql.reports.site.paths import domain_path, list_path, report_path
 from vpopsql.reports.site.pieces import shown_of
+from vpopsql.reports.site.streams import Found
 from vpopsql.reports.site.tables import Link, Row, Table, code, meanings
 
 _OVERVIEW = REPORTS["domain-overview"]

@@ -14,14 +14,18 @@ from vpopsql.reports.registry import REPORTS
 from vpopsql.reports.report import Source
 from vpopsql.reports.site.domain_page import domain_page
 from vpopsql.reports.site.frame import Frame, assets
-from vpopsql.reports.site.gather import DomainRows, Found, Gathering
+from vpopsql.reports.site.gather import DomainRows, Gathering
 from vpopsql.reports.site.overview import overview_page
 from vpopsql.reports.site.paths import domain_path, report_path
 from vpopsql.reports.site.publish import Pages, publishing
 from vpopsql.reports.site.report_page import DomainList, report_page
+from vpopsql.reports.site.streams import Found
 
 Progress = Callable[[str, int, int, int, str], None]
 """Takes what is done, steps done and in all, what people count, and in which unit."""
+
+
+_SESSIONS_MAX = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,7 @@ class Wanted:
     with_files: bool = False
     """Whether the reports on the files of this host are asked, too."""
     jobs: int = 1
-    """Processes, from 1, that make the pages of domains."""
+    """Processes, from 1, that make the pages of domains, and reports that are asked at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +84,12 @@ def write_site(
         make = partial(_PageMaker, Pages(root, umask), frame)
         domains = DomainList(frame)
         names: set[str] = set()
-        with database.snapshot() as session, crew.collecting_seldom():
-            gathering = Gathering(session, now, wanted.rows, wanted.domain)
-            gathering.ask(lambda name, done, total: progress(name, done, total, done, "reports"))
+        with (
+            database.snapshots(min(wanted.jobs, _SESSIONS_MAX)) as sessions,
+            crew.collecting_seldom(),
+        ):
+            gathering = Gathering(sessions, now, wanted.rows, wanted.domain)
+            gathering.ask(lambda done, total: progress("asking", done, total, done, "reports"))
             total = gathering.count_domains()
             found = _listed(gathering, domains, names)
             for done, _ in enumerate(crew.work_on_stream(make, found, wanted.jobs), 1):
