@@ -103,10 +103,10 @@ def _key_figures(gathering: Gathering) -> str:
     if figures.measured == boxes:
         measured = "in all mailboxes"
     cells = (
-        ("domains", f"{figures.domains:,}", f"and {figures.alias_domains:,} other names of them"),
+        ("domains", f"{figures.domains:,}", f"and {figures.alias_domains:,} alias domains"),
         ("mailboxes", f"{boxes:,}", f"{figures.without_quota:,} without a quota"),
         (
-            "aliases and forwards",
+            "aliases, forwards",
             f"{figures.aliases:,}",
             f"{figures.robots:,} robots, {figures.lists:,} lists",
         ),
@@ -118,13 +118,9 @@ def _key_figures(gathering: Gathering) -> str:
         (
             f"used in {LOGIN_DAYS} days",
             f"{recent:,}",
-            f"{_share(recent, boxes)} of the mailboxes had a login",
+            f"{_share(recent, boxes)} of the mailboxes",
         ),
-        (
-            "without a login",
-            f"{figures.never:,}",
-            f"{_share(figures.never, boxes)}, none is known",
-        ),
+        ("without any login", f"{figures.never:,}", "as far as is known"),
     )
     return '<dl class="figures">{}</dl>'.format(
         "".join(
