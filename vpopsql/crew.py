@@ -2,6 +2,8 @@
 
 import gc
 import multiprocessing
+import os
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -109,8 +111,16 @@ def _collect_seldom() -> None:
 
 def _begin(make: Callable[[], Worker[Any, Any]]) -> None:
     global _work  # noqa: PLW0603 - a pool has no other place for what a process keeps
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _collect_seldom()
     _work = make()
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent was killed: nobody else would end it, ever."""
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)
 
 
 def _do(tasks: Sequence[Any]) -> list[Any]:
