@@ -117,6 +117,12 @@ def test_a_row_is_what_the_database_says() -> None:
     ]
 
 
+def test_a_text_without_end_is_cut() -> None:
+    (cell,) = [Table(COLUMNS[:1]).line([1001 * "<"])]
+
+    assert cell == f'<tr><th scope="row" class=w>{1000 * "&lt;"}…</th></tr>'
+
+
 def test_unknown_is_what_the_column_says_and_never_0() -> None:
     assert cells(8 * (None,)) == [
         '<th scope="row" class=u>unknown</th>',

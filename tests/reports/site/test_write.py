@@ -8,6 +8,7 @@ from urllib.parse import unquote, urldefrag
 
 import pytest
 
+from tests import factories
 from tests.conftest import SHARED
 from tests.databases import PostgreSQL, SQLite
 from tests.reports.conftest import NOW, ago
@@ -285,10 +286,14 @@ def test_a_run_that_fails_half_way_leaves_the_old_site(
 def test_several_processes_make_the_same_pages(
     sample: Database, write: Write, tmp_path: Path
 ) -> None:
+    with sample.writer() as session:
+        for number in range(70):
+            factories.domain(session, f"{number}.example")
     write()
     alone = dict(all_pages(tmp_path / "site"))
     write(jobs=2)
 
+    assert len(alone) > 70
     assert dict(all_pages(tmp_path / "site")) == alone
 
 

@@ -65,7 +65,7 @@ def concerns(gathering: Gathering) -> list[Concern]:
         (Urgency.MAIL, totals["dangling-aliases"], "forwards to nobody", "dangling-aliases"),
         (Urgency.MAIL, totals["alias-loops"], "forwards in circles", "alias-loops"),
         (Urgency.MAIL, totals["shadowed"], "mailboxes hidden by an alias", "shadowed"),
-        (Urgency.MAIL, noted["catchall"], "catch-alls with no target", "catchall"),
+        (Urgency.MAIL, noted["catchall"], "catch-alls that lead nowhere", "catchall"),
         (Urgency.SECURITY, totals["clear-text"], "passwords stored in clear", "clear-text"),
         (Urgency.SECURITY, figures.weak, "passwords with a weak hash", "password-schemes"),
         (
@@ -85,12 +85,23 @@ def concerns(gathering: Gathering) -> list[Concern]:
         ),
         (
             Urgency.UPKEEP,
+            figures.mailboxes - figures.measured,
+            "mailboxes never measured",
+            "domain-overview",
+        ),
+        (
+            Urgency.UPKEEP,
             totals["duplicate-forwards"],
             "messages that come twice",
             "duplicate-forwards",
         ),
-        (Urgency.UPKEEP, totals["name-clashes"], "names not told apart", "name-clashes"),
-        (Urgency.UPKEEP, totals["long-lines"], "lines too long for vpopmail", "long-lines"),
+        (
+            Urgency.UPKEEP,
+            totals["name-clashes"],
+            "names that cannot be told apart",
+            "name-clashes",
+        ),
+        (Urgency.UPKEEP, totals["long-lines"], "accounts that vpopmail cannot list", "long-lines"),
     )
     return [Concern(*each) for each in found if each[1]]
 

@@ -19,6 +19,8 @@ _NUMERIC = frozenset({Kind.NUMBER, Kind.BYTES, Kind.PERCENT, Kind.RATIO})
 _LABELS = {"pct": "% full", "last_auth": "last login"}
 _LONG = 40
 """Characters from which a text is broken into lines."""
+_LONGEST = 1000
+"""Characters of a text that are shown: there are whole files in the audit log."""
 _UNITS = ("_bytes", "_at")
 
 
@@ -124,7 +126,8 @@ def _cell(column: Column, link: Link | None, *, is_first: bool) -> Callable[[obj
     def of_text(of: object) -> str:
         if of is None:
             return unknown
-        text = escape(str(of))
+        whole = str(of)
+        text = escape(whole if len(whole) <= _LONGEST else f"{whole[:_LONGEST]}…")
         target = link(of) if link else None
         if target:
             text = f'<a href="{target}">{text}</a>'

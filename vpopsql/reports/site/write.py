@@ -24,8 +24,8 @@ from vpopsql.reports.site.streams import Found
 Progress = Callable[[str, int, int, int, str], None]
 """Takes what is done, steps done and in all, what people count, and in which unit."""
 
-
 _SESSIONS_MAX = 8
+"""So many connections at most: more would only wait for each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,8 @@ def write_site(
             gathering.ask(lambda done, total: progress("asking", done, total, done, "reports"))
             total = gathering.count_domains()
             found = _listed(gathering, domains, names)
-            for done, _ in enumerate(crew.work_on_stream(make, found, wanted.jobs), 1):
+            jobs = crew.processes(total, wanted.jobs)
+            for done, _ in enumerate(crew.work_on_stream(make, found, jobs), 1):
                 progress("writing", done, total, done, "domains")
         if wanted.with_files:
             _ask_files(database, config, wanted, gathering, progress)
