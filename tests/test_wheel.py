@@ -70,6 +70,7 @@ def test_the_wheel_carries_the_package_its_migrations_and_nothing_else(wheel: Pa
         if path.is_file() and path.suffix != ".pyc"
     }
     assert "vpopsql/mailservers/dovecot-2.4/vpopsql.conf" in templates <= names
+    assert {f"vpopsql/reports/site/{name}" for name in ("style.css", "sort.js")} <= names
     assert {name.split("/")[0].partition("-")[0] for name in names} == {"vpopsql"}
     assert not [name for name in names if name.endswith(".pyc")]
 
