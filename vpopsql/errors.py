@@ -4,6 +4,8 @@ An error says what is the case, with the value concerned; it knows nothing of th
 daemon maps classes to reply codes in one table, the command line prints the text.
 """
 
+from collections.abc import Mapping
+
 
 class VpopsqlError(Exception):
     """Something that vpopsql refuses or cannot do; its text is fit to be shown to a person."""
@@ -178,6 +180,19 @@ class InvalidDomainName(VpopsqlError):
 
 class DomainNameTooLong(VpopsqlError):
     """A domain name beyond 96 characters."""
+
+
+class SeveralRefused(VpopsqlError):
+    """Some of many things that were asked for at once are refused, each for a reason."""
+
+    def __init__(self, refused: Mapping[int, VpopsqlError]) -> None:
+        """Take the reasons, by the places of the things, from 0; there is at least one."""
+        super().__init__("; ".join(str(each) for each in refused.values()))
+        self.refused = refused
+
+
+class NameInUse(VpopsqlError):
+    """Mail for the new name goes to something else already; the text says to what."""
 
 
 class PostmasterNeeded(VpopsqlError):
