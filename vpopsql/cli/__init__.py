@@ -37,6 +37,7 @@ _COMMANDS = {
     "serve": ("vpopsql.cli.serve", "serve"),
     "trash": ("vpopsql.cli.trash", "trash"),
     "usage": ("vpopsql.cli.usage", "usage"),
+    "user": ("vpopsql.cli.objects.user", "user"),
     "verify": ("vpopsql.cli.verify", "verify"),
 }
 
