@@ -63,6 +63,10 @@ class NoSuchUser(VpopsqlError):
     """No mailbox has this address."""
 
 
+class NoSuchAlias(VpopsqlError):
+    """No alias has this address."""
+
+
 class NoSuchMapping(VpopsqlError):
     """No domain is mapped to this IP address."""
 

@@ -330,6 +330,46 @@ _PRESENT = (
 )
 
 
+# --- renaming -----------------------------------------------------------------------------------
+
+
+def follow_rename(
+    session: Session, names: tuple[str, str], directories: tuple[str, str] | None
+) -> None:
+    """Let mailboxes that were deleted from a domain come back to it under its new name.
+
+    :param names: the domain's old name and its new one.
+    :param directories: likewise; None: it stays where it is.
+    """
+    old, new = names
+    query = _PRESENT.where(
+        TrashEntry.kind == TrashKind.USER, TrashEntry.name.endswith(f"@{old}", autoescape=True)
+    )
+    for entry in session.scalars(query.with_for_update()):
+        entry.name = f"{split_address(entry.name)[0]}@{new}"
+        if directories:
+            entry.original_path = _below(entry.original_path, *directories)
+            entry.payload = _rows_moved(entry.payload or {}, *directories)
+    session.flush()
+
+
+def _rows_moved(rows: _Rows, old: str, new: str) -> _Rows:
+    plain_old, plain_new = to_database_text(old), to_database_text(new)
+
+    def moved(row: dict[str, Any], column: str) -> dict[str, Any]:
+        return row | {column: _below(row[column], plain_old, plain_new)}
+
+    changed = {"mailboxes": [moved(row, "directory") for row in rows.get("mailboxes", ())]}
+    lines = rows.get("dotqmail_lines")
+    if lines:
+        changed["dotqmail_lines"] = [moved(row, "line") for row in lines]
+    return rows | changed
+
+
+def _below(path: str, old: str, new: str) -> str:
+    return f"{new}{path[len(old) :]}" if path.startswith(f"{old}/") else path
+
+
 # --- restoring ----------------------------------------------------------------------------------
 
 

@@ -25,8 +25,11 @@ from vpopsql.shown import printable
 COULD_NOT_RUN = 3
 
 _COMMANDS = {
+    "alias": ("vpopsql.cli.objects.alias", "alias"),
+    "alias-domain": ("vpopsql.cli.objects.alias_domain", "alias_domain"),
     "config": ("vpopsql.cli.config", "show_config"),
     "db": ("vpopsql.cli.db", "db"),
+    "domain": ("vpopsql.cli.objects.domain", "domain"),
     "explain": ("vpopsql.cli.explain", "explain"),
     "export": ("vpopsql.cli.export", "export"),
     "history": ("vpopsql.cli.history", "history"),

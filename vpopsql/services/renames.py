@@ -97,7 +97,7 @@ def rename_account(
     ).first()
     if mailbox is None:
         raise NoSuchUser(f"{name}@{domain}")
-    _require_renamable(session, rules, found, name, new, how)
+    _require_renamable(session, found, name, new, how)
     old_home = mailbox.directory.rstrip("/")
     home = _renamed_directory(old_home, name, new)
     aim = f"{new}@{found.name}"
@@ -132,7 +132,7 @@ def rename_account(
 
 
 def _require_renamable(
-    session: Session, rules: Rules, domain: FoundDomain, name: str, new: str, how: How
+    session: Session, domain: FoundDomain, name: str, new: str, how: How
 ) -> None:
     if name == "postmaster":
         raise PostmasterNeeded(domain.name)
@@ -145,7 +145,7 @@ def _require_renamable(
         raise UserExists(f"{new}@{domain.name}")
     home = domain.directory.rstrip("/")
     for each in (new, name) if how.leaves_forward else (new,):
-        if dotqmail_changes.read_file(session, rules, Place(domain, None, home, each)):
+        if dotqmail_changes.has_file(session, Place(domain, None, home, each)):
             raise NameInUse(f"{each}@{domain.name} is an alias")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from vpopsql.cli.objects.site import Change, Outcome
+from vpopsql.daemon.options import FLAGS
 from vpopsql.reports.report import Column, Report
 from vpopsql.shown import iso, printable, storable
 
@@ -79,15 +80,22 @@ def print_outcome(
             click.echo(f"{name.replace('_', ' ')}: {line}")
 
 
+def flag_names(flags: int) -> list[str]:
+    """Return the names of the flags that are set."""
+    return [name for name, flag in FLAGS.items() if flags & flag]
+
+
 def _print_change(change: Change) -> None:
     click.echo(printable(f"{change.action}: {change.type} {change.object}"))
     for field, (old, new) in sorted(change.fields.items()):
-        click.echo(printable(f"    {field}: {_short(old)} -> {_short(new)}"))
+        click.echo(printable(f"    {field}: {_short(field, old)} -> {_short(field, new)}"))
 
 
-def _short(value: object) -> str:
+def _short(field: str, value: object) -> str:
     if value is None:
         return "nothing"
+    if field == "flags" and isinstance(value, int):
+        return ",".join(flag_names(value)) or "none"
     return repr(value) if isinstance(value, str) else str(value).lower()
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from vpopsql import errors
 from vpopsql.db import Database
 from vpopsql.errors import VpopsqlError
-from vpopsql.model import DomainName, Mailbox
+from vpopsql.model import DomainName, DotQmailFile, Mailbox
 from vpopsql.names import lower, split_address
 from vpopsql.shown import printable
 
@@ -29,6 +29,7 @@ _COULD_NOT_RUN = (
 _PHRASES: Mapping[type[VpopsqlError], str] = {
     errors.NoSuchDomain: "no such domain: {}",
     errors.NoSuchUser: "no such user: {}",
+    errors.NoSuchAlias: "no such alias: {}",
     errors.NoSuchMapping: "no domain is mapped to {}",
     errors.UserExists: "there is a user already: {}",
     errors.UserNameTooLong: "no user's name may be so long: {}",
@@ -73,16 +74,21 @@ def described(error: VpopsqlError) -> str:
     return phrase.format(str(error) or type(error).__name__)
 
 
-def did_you_mean(said: str, possible: Iterable[str]) -> str:
-    """Return a question to be put behind a message; empty if nothing is alike."""
-    close = difflib.get_close_matches(said, possible, n=3, cutoff=0.7)
-    return f"; did you mean {' or '.join(close)}?" if close else ""
+def _close(said: str, possible: Iterable[str]) -> list[str]:
+    return difflib.get_close_matches(said, list(possible), n=3, cutoff=0.7)
+
+
+def _question(close: Iterable[str]) -> str:
+    """Return what is to be put behind a message; empty if nothing is close."""
+    names = " or ".join(close)
+    return f"; did you mean {names}?" if names else ""
 
 
 def _guess(error: VpopsqlError, database: Database) -> str:
     guesses: dict[type[VpopsqlError], Callable[[Session, str], str]] = {
         errors.NoSuchDomain: _guess_domain,
         errors.NoSuchUser: _guess_user,
+        errors.NoSuchAlias: _guess_alias,
     }
     guess = guesses.get(type(error))
     if guess is None or not error.args:
@@ -95,7 +101,8 @@ def _guess(error: VpopsqlError, database: Database) -> str:
 
 
 def _guess_domain(session: Session, said: str) -> str:
-    return did_you_mean(said, _alike(session, select(DomainName.name), DomainName.name, said))
+    found = _alike(session, select(DomainName.name), DomainName.name, said)
+    return _question(_close(said, found))
 
 
 def _guess_user(session: Session, said: str) -> str:
@@ -105,8 +112,18 @@ def _guess_user(session: Session, said: str) -> str:
     if domain_id is None:
         return _guess_domain(session, domain)
     query = select(Mailbox.name).where(Mailbox.domain_id == domain_id)
-    found = _alike(session, query, Mailbox.name, name)
-    return did_you_mean(said, (f"{each}@{domain}" for each in found))
+    close = _close(name, _alike(session, query, Mailbox.name, name))
+    return _question(f"{each}@{domain}" for each in close)
+
+
+def _guess_alias(session: Session, said: str) -> str:
+    name, domain = split_address(said)
+    of = select(DomainName.domain_id).where(DomainName.name == domain)
+    query = select(DotQmailFile.name).where(
+        DotQmailFile.domain_id == of.scalar_subquery(), DotQmailFile.mailbox_id.is_(None)
+    )
+    close = _close(name, _alike(session, query, DotQmailFile.name, name))
+    return _question(f"{each}@{domain}" for each in close)
 
 
 def _alike(

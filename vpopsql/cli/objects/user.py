@@ -132,23 +132,14 @@ def _add_job(site: "Site", new: Sequence[_New]) -> "Callable[[Session, Effects],
 
 
 def _add_many(site: "Site", source: str, options: dict[str, Any]) -> None:
-    from vpopsql.cli.objects import batch, secret
-    from vpopsql.cli.objects.fields import address_of, flags_of, quota_of
+    from vpopsql.cli.objects import batch
+    from vpopsql.cli.objects.fields import address_of, flags_of, password_of, quota_of
 
     asked = batch.Asked.of(source, options)
     generate = options["generate"]
 
     def understand(fields: dict[str, Any]) -> _New:
-        clear, encrypted = fields.get("password"), fields.get("encrypted")
-        if (clear is not None) + (encrypted is not None) + generate != 1:
-            raise batch.LineRefused("it needs a password or an encrypted one, or --generate")
-        if generate:
-            made = secret.generated()
-            password = secret.Given(clear=made, generated=made)
-        elif encrypted is not None:
-            password = secret.Given(encrypted=secret.checked_hash(str(encrypted)))
-        else:
-            password = secret.Given(clear=secret.checked(str(clear)))
+        password = password_of(fields, generate=generate)
         comment = fields.get("comment")
         return _New(
             address_of(fields),
@@ -183,7 +174,7 @@ def _add_many(site: "Site", source: str, options: dict[str, Any]) -> None:
 @click.pass_context
 def list_(ctx: click.Context, domain: str | None, match: str | None, output: str) -> None:
     """List the users of DOMAIN, or of all domains."""
-    from vpopsql.cli.objects.output import print_rows
+    from vpopsql.cli.objects.output import flag_names, print_rows
     from vpopsql.cli.objects.site import opened
     from vpopsql.reports.report import number, size, text, time
     from vpopsql.services import domains, listing
@@ -221,7 +212,7 @@ def list_(ctx: click.Context, domain: str | None, match: str | None, output: str
 def show(ctx: click.Context, address: Names, output: str) -> None:
     """Show all that is known of a user, except for the password."""
     from vpopsql import passwords
-    from vpopsql.cli.objects.output import print_thing
+    from vpopsql.cli.objects.output import flag_names, print_thing
     from vpopsql.cli.objects.site import opened
     from vpopsql.services import accounts, listing
     from vpopsql.services.domains import get_domain
@@ -251,13 +242,6 @@ def show(ctx: click.Context, address: Names, output: str) -> None:
         "dotqmail": forwards,
     }
     print_thing(output, thing)
-
-
-def flag_names(flags: int) -> list[str]:
-    """Return the names of the flags that are set."""
-    from vpopsql.daemon.options import FLAGS
-
-    return [name for name, flag in FLAGS.items() if flags & flag]
 
 
 # --- changing -----------------------------------------------------------------------------------
