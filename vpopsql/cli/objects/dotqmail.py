@@ -50,11 +50,10 @@ def get_alias(session: Session, site: Site, address: tuple[str, str]) -> tuple[P
     return place, found
 
 
-def mailbox_place(session: Session, site: Site, address: tuple[str, str]) -> Place:
+def mailbox_place(session: Session, address: tuple[str, str]) -> Place:
     """Return the ``.qmail`` of a mailbox, in a domain that is locked."""
     domain = domains.lock_domain(session, address[1])
     account = accounts.get_account(session, *address)
-    del site
     return Place(domain, account.id, account.directory.rstrip("/"), "")
 
 
