@@ -157,16 +157,12 @@ class Site:
 
         tell(self.database, self.config)
 
-    def finish_moves(self) -> list[Move]:
-        """Finish what renamings left that were cut off; return those that had been committed."""
-        if not moves.has_unfinished(self.tree, self.directory):
-            return []
-        with self.database.writer() as session:
-            left = moves.unfinished(session, self.tree, self.directory)
-        for move in left:
-            self._follow(move.touched)
-            move.end(self.tree, self.directory)
-        return left
+    def finish_moves(self) -> None:
+        """Finish what renamings left that were cut off."""
+        if moves.has_unfinished(self.tree, self.directory):
+            from vpopsql.exporter.moving import finish
+
+            finish(self.database, self.config)
 
     def _commit(self, job: Callable[[Session, Effects], T], *, dry_run: bool) -> Outcome[T]:
         effects = Effects()
