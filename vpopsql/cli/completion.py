@@ -1,4 +1,4 @@
-"""``vpopsql completion``: what makes a shell complete our commands, options, and the site's names."""
+"""``vpopsql completion``: what makes a shell complete commands, options and names."""
 
 import click
 

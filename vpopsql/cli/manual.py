@@ -1,4 +1,4 @@
-"""The manual of the commands, made of their own help: as one page of Markdown, and as man pages."""
+"""The manual of the commands, made of their own help: a page of Markdown, and man pages."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -86,7 +86,9 @@ def _sentence(paragraphs: Sequence[str]) -> str:
 
 def _option(param: click.Parameter, context: click.Context) -> Option | None:
     record = param.get_help_record(context)
-    return None if record is None else Option(" ".join(record[0].split()), record[1])
+    if record is None or not record[1] or param.name == "help":
+        return None
+    return Option(" ".join(record[0].split()), record[1])
 
 
 # --- Markdown -----------------------------------------------------------------------------------

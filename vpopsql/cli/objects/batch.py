@@ -9,7 +9,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from vpopsql.shown import printable
 
 T = TypeVar("T")
 
-_MISTAKES_MAX = 100
+_MISTAKES_MAX = 20
 """Mistakes that are told of one by one."""
 
 
@@ -77,7 +77,7 @@ def read(
     lines: list[Line[T]] = []
     mistakes: list[str] = []
     with _open(source) as file:
-        for number, fields in _records(file, name, mistakes):
+        for number, fields in _records(file, name, columns, mistakes):
             place = f"{name}:{number}"
             try:
                 _check_fields(fields, columns, required)
@@ -180,16 +180,22 @@ def _refuse(mistakes: Sequence[str]) -> None:
 def _check_fields(
     fields: dict[str, Any], columns: Collection[str], required: Collection[str]
 ) -> None:
-    for name in fields:
-        if name not in columns:
-            raise LineRefused(f"there is no column {name!r}.{guessed(str(name), columns)}")
+    if unknown := _unknown(fields, columns):
+        raise LineRefused(unknown)
     for name in required:
         if not fields.get(name):
             raise LineRefused(f"{name} is missing")
 
 
+def _unknown(names: Iterable[str], columns: Collection[str]) -> str | None:
+    for name in names:
+        if name not in columns:
+            return f"there is no column {name!r}.{guessed(name, columns)}"
+    return None
+
+
 def _records(
-    file: io.TextIOBase, name: str, mistakes: list[str]
+    file: io.TextIOBase, name: str, columns: Collection[str], mistakes: list[str]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Give the number and the fields of each line."""
     first = file.readline()
@@ -208,6 +214,9 @@ def _records(
                 continue
             if header is None:
                 header = [each.strip().lower().lstrip("\ufeff") for each in row]
+                if unknown := _unknown(header, columns):
+                    mistakes.append(f"{name}:{reader.line_num}: {unknown}")
+                    return
             elif len(row) != len(header):
                 mistakes.append(
                     f"{name}:{reader.line_num}: it has {len(row)} fields, the header {len(header)}"
