@@ -122,7 +122,7 @@ def apply(
     named = select(DomainName.domain_id, DomainName.name).where(
         DomainName.domain_id.in_(ids), ~DomainName.is_alias
     )
-    names: dict[int, str] = dict(session.execute(named).tuples().all())
+    names = {row.domain_id: row.name for row in session.execute(named)}
     for each in catchalls:
         of_it = update(Domain).where(Domain.id == each.domain_id)
         session.execute(of_it.values(catchall_target=each.new))
