@@ -2,12 +2,15 @@
 
 import io
 import json
-from collections.abc import Callable
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import make_url
 
 from tests.exporter.conftest import files_below
 from vpopsql.cli import main
@@ -53,6 +56,11 @@ class Site:
         database = DatabaseSettings(url=self.url)
         return Config(database=database, paths=Paths(root=str(self.root)))
 
+    def verified(self) -> None:
+        """See to it that all is as the database says."""
+        done = self.run("verify", "--jobs", "1")
+        assert done.code == 0, done.out
+
     def ok(self, *arguments: str, stdin: str = "") -> Done:
         """Run what must be done."""
         done = self.run(*arguments, stdin=stdin)
@@ -92,17 +100,9 @@ class Site:
 
 
 @pytest.fixture
-def vpopsql(
-    database_url: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Command:
-    """A function that runs a command of a site that has nothing."""
-    monkeypatch.setenv("VPOPSQL_DATABASE_URL", database_url)
-    monkeypatch.setenv("VPOPSQL_PATHS_ROOT", str(tmp_path / "root"))
+def vpopsql(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """A function that runs a command as its process would."""
     monkeypatch.setenv("VPOPSQL_PASSWORDS_ROUNDS", "1000")
-    (tmp_path / "root").mkdir()
 
     def run(*arguments: str, stdin: str = "") -> Done:
         monkeypatch.setattr("sys.argv", ["vpopsql", *arguments])
@@ -115,13 +115,60 @@ def vpopsql(
     return run
 
 
+Prepared = Callable[[str, Callable[[Site], None]], Site]
+
+_templates: dict[str, Path] = {}
+
+
 @pytest.fixture
-def site(vpopsql: Command, database: Database, database_url: str, tmp_path: Path) -> Site:
-    """A site with example.com, which is alias.org as well, and two users."""
-    made = Site(tmp_path / "root", database, database_url, vpopsql)
-    made.ok("export", "apply")
-    hashed = tmp_path / "hash"
+def prepared(
+    vpopsql: Command,
+    database_url: str,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Prepared]:
+    """A function that makes a site by commands; on SQLite once, and a copy for each test."""
+    opened: list[Database] = []
+
+    def at(root: Path, url: str) -> Site:
+        monkeypatch.setenv("VPOPSQL_DATABASE_URL", url)
+        monkeypatch.setenv("VPOPSQL_PATHS_ROOT", str(root))
+        root.mkdir(exist_ok=True)
+        opened.append(Database(url))
+        return Site(root, opened[-1], url, vpopsql)
+
+    def make(name: str, build: Callable[[Site], None]) -> Site:
+        path = make_url(database_url).database or ""
+        if not database_url.startswith("sqlite"):
+            made = at(tmp_path / "root", database_url)
+            build(made)
+            return made
+        if name not in _templates:
+            place = _templates[name] = tmp_path_factory.mktemp(name)
+            shutil.copyfile(path, place / "db")
+            build(at(place / "root", f"sqlite:///{place}/db"))
+            opened.pop().close()
+        # With owners and times.
+        subprocess.run(["cp", "-a", _templates[name] / "root", tmp_path], check=True)
+        shutil.copyfile(_templates[name] / "db", path)
+        return at(tmp_path / "root", database_url)
+
+    yield make
+    for database in opened:
+        database.close()
+
+
+def small(site: Site) -> None:
+    """Make a site with example.com, which is alias.org as well, and two users."""
+    site.ok("export", "apply")
+    hashed = site.root.with_name("hash")
     hashed.write_text(f"{HASH}\n")
-    made.ok("domain", "add", "example.com", "--alias=alias.org", f"--encrypted-file={hashed}")
-    made.add("alice@example.com", "bob@example.com")
-    return made
+    site.ok("domain", "add", "example.com", "--alias=alias.org", f"--encrypted-file={hashed}")
+    site.add("alice@example.com", "bob@example.com")
+
+
+@pytest.fixture
+def site(prepared: Prepared) -> Site:
+    """A site with example.com, which is alias.org as well, and two users."""
+    return prepared("small", small)

@@ -6,16 +6,15 @@ import pytest
 from sqlalchemy import select
 
 from tests import factories
-from tests.cli.conftest import DOMAIN, Site, on_sqlite
+from tests.cli.conftest import DOMAIN, Prepared, Site, on_sqlite, small
 from vpopsql.model import Domain, DomainName, LastAuth, Mailbox
 
 ALICE = f"{DOMAIN}/alice"
 ALICIA = f"{DOMAIN}/alicia"
 
 
-@pytest.fixture
-def used(site: Site) -> Site:
-    """A site in which mail has come, somebody has logged in, and forwards lead to alice."""
+def build(site: Site) -> None:
+    small(site)
     (site.root / ALICE / "Maildir/new/1.host").write_text("mail")
     with site.database.writer() as session:
         alice = session.scalars(select(Mailbox).where(Mailbox.name == "alice")).one()
@@ -27,7 +26,12 @@ def used(site: Site) -> Site:
     site.ok("alias", "add", "info@example.com", "alice@example.com", "ALICE@alias.org", "x@y.org")
     site.ok("domain", "add", "test.com", "--generate")
     site.ok("alias", "add", "help@test.com", "alice@example.com", "malice@example.com")
-    return site
+
+
+@pytest.fixture
+def used(prepared: Prepared) -> Site:
+    """A site in which mail has come, somebody has logged in, and forwards lead to alice."""
+    return prepared("used", build)
 
 
 def destinations(site: Site) -> dict[str, list[str]]:
@@ -37,6 +41,7 @@ def destinations(site: Site) -> dict[str, list[str]]:
     return found
 
 
+@on_sqlite
 def test_a_renamed_user_keeps_all_that_is_theirs(used: Site) -> None:
     before = used.show("user", "show", "alice@example.com")
 
@@ -57,7 +62,7 @@ def test_a_renamed_user_keeps_all_that_is_theirs(used: Site) -> None:
     assert used.show("catchall", "show", "example.com")["target"] == "alicia@example.com"
     assert "3 forwards still lead to alice@example.com" in done.err
     assert destinations(used)["info@example.com"][0] == "&alice@example.com"
-    assert used.ok("verify").code == 0
+    used.verified()
 
 
 def test_forwards_that_lead_to_a_renamed_user_can_follow(used: Site) -> None:
@@ -71,16 +76,17 @@ def test_forwards_that_lead_to_a_renamed_user_can_follow(used: Site) -> None:
         "&alicia@example.com\n&malice@example.com\n"
     )
     assert done.err == ""
-    assert used.ok("verify").code == 0
+    used.verified()
 
 
+@on_sqlite
 def test_a_renamed_user_can_leave_a_forward(used: Site) -> None:
     used.ok("user", "rename", "alice@example.com", "alicia@example.com", "--leave-forward")
 
     assert destinations(used)["alice@example.com"] == ["&alicia@example.com"]
     assert (used.root / DOMAIN / ".qmail-alice").read_text() == "&alicia@example.com\n"
     assert "is an alias" in used.refused("user", "rename", "bob@example.com", "alice")
-    assert used.ok("verify").code == 0
+    used.verified()
 
 
 def test_the_history_of_a_renamed_user_goes_on(used: Site) -> None:
@@ -110,7 +116,7 @@ def test_a_directory_that_is_not_called_like_its_user_stays(site: Site) -> None:
     site.ok("user", "rename", "bob@example.com", "rob")
 
     assert site.show("user", "show", "rob@example.com")["directory"] == f"/{DOMAIN}/elsewhere"
-    assert site.ok("verify").code == 0
+    site.verified()
 
 
 def test_a_renamed_domain_keeps_all_that_is_in_it(used: Site) -> None:
@@ -142,15 +148,16 @@ def test_a_renamed_domain_keeps_all_that_is_in_it(used: Site) -> None:
     assert used.show("catchall", "show", "example.net")["target"] == "alice@example.net"
     assert used.rows("lastauth", "list", "example.net")[1]["ip"] == "192.0.2.1"
     assert "still lead to example.com" in done.err
-    assert used.ok("verify").code == 0
+    used.verified()
 
     used.ok("trash", "restore", "1")
 
     assert (used.root / home / "bob/Maildir").is_dir()
     assert used.show("user", "show", "bob@example.net")["directory"] == f"/{home}/bob"
-    assert used.ok("verify").code == 0
+    used.verified()
 
 
+@on_sqlite
 def test_a_renamed_domain_can_leave_its_name_as_an_alias(used: Site) -> None:
     used.ok(
         *("domain", "rename", "example.com", "example.net"),
@@ -163,15 +170,16 @@ def test_a_renamed_domain_can_leave_its_name_as_an_alias(used: Site) -> None:
     ]
     assert destinations(used)["help@test.com"] == ["&alice@example.net", "&malice@example.net"]
     assert used.show("user", "show", "alice@example.com")["address"] == "alice@example.net"
-    assert used.ok("verify").code == 0
+    used.verified()
 
 
+@on_sqlite
 def test_an_alias_domain_can_become_the_name_of_its_domain(used: Site) -> None:
     used.ok("domain", "rename", "example.com", "alias.org", "--leave-alias")
 
     shown = used.show("domain", "show", "alias.org")
     assert (shown["domain"], shown["alias_domains"]) == ("alias.org", ["example.com"])
-    assert used.ok("verify").code == 0
+    used.verified()
     assert "already" in used.refused("domain", "rename", "alias.org", "test.com")
 
 

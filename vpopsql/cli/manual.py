@@ -86,7 +86,7 @@ def _sentence(paragraphs: Sequence[str]) -> str:
 
 def _option(param: click.Parameter, context: click.Context) -> Option | None:
     record = param.get_help_record(context)
-    if record is None or not record[1] or param.name == "help":
+    if record is None or not record[1] or "--help" in param.opts:
         return None
     return Option(" ".join(record[0].split()), record[1])
 

@@ -93,8 +93,7 @@ class _Due:
     touched: Touched | None
     """None: everything."""
     topics: frozenset[str] = frozenset()
-    renamed: tuple[tuple[str, str, str], ...] = ()
-    """Directories, as `moving.renamed_since` tells them."""
+    renamed: tuple[moving.Renamed, ...] = ()
 
 
 class Follower:
@@ -190,17 +189,17 @@ class Follower:
             # Only those count of which older ones may come to light.
             since = mark.revision if mark.is_settled else 0
             later = session.scalars(select(Revision.id).where(Revision.id > since))
-            topics = directories.DELETED | directories.RESTORED | moving.RENAMED
-            renamed = tuple(moving.renamed_since(session, 0))
-            return _Due(frozenset(later), None, topics, renamed)
+            topics = directories.DELETED | directories.RESTORED
+            ever = moving.renamed_since(session, 0)
+            return _Due(frozenset(later), None, topics, ever)
         query = select(Revision.id, Revision.domain, Revision.topic)
         rows = session.execute(query.where(Revision.id > stands.revision)).all()
         ids = frozenset(row.id for row in rows)
         new = [row for row in rows if row.id not in self._shown]
         topics = frozenset(row.topic for row in new)
-        renamed = ()
+        renamed: tuple[moving.Renamed, ...] = ()
         if topics & moving.RENAMED:
-            renamed = tuple(moving.renamed_since(session, stands.audit))
+            renamed = moving.renamed_since(session, stands.audit)
         # Three sets, as they are added to.
         accounts, dotqmail, limits = (
             {row.domain for row in new if row.domain is not None} for _ in range(3)

@@ -4,7 +4,8 @@ Who renames moves the directory on the own host. What was cut off there is finis
 comes next; another host that follows the database does the same when it hears of it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -43,8 +44,24 @@ def finish(database: Database, config: Config) -> list[str]:
     return [move.target for move in left]
 
 
-def renamed_since(session: Session, audit: int) -> list[tuple[str, str, str]]:
-    """Return ``(old directory, new directory, domain)`` of what was renamed, in that order.
+@dataclass(frozen=True, slots=True)
+class Renamed:
+    """A directory that was renamed with its owner."""
+
+    old: str
+    new: str
+    domain: tuple[str, str]
+    """The real domain's name before it and after it."""
+
+    def follow(self, path: str) -> str:
+        """Return what a path became."""
+        if path == self.old or path.startswith(f"{self.old}/"):
+            return f"{self.new}{path[len(self.old) :]}"
+        return path
+
+
+def renamed_since(session: Session, audit: int) -> tuple[Renamed, ...]:
+    """Return what was renamed, in that order.
 
     :param audit: an entry of the audit log; only later ones count.
     """
@@ -53,43 +70,60 @@ def renamed_since(session: Session, audit: int) -> list[tuple[str, str, str]]:
         .where(AuditEntry.id > audit, AuditEntry.action.in_(sorted(RENAMED)))
         .order_by(AuditEntry.id)
     )
-    found: dict[tuple[str, str, str], None] = {}
+    found = []
     for name, changes in session.execute(query):
-        old, new = changes.get("directory") or (None, None)
-        # Each is there under both names; where it is, the new one tells.
-        if old and new and name == changes["name"][1]:
-            found[old, new, name.rpartition("@")[2]] = None
-    return list(found)
+        directories, names = changes.get("directory"), changes.get("name")
+        # Each is there under both names.
+        if directories and names and name == names[1]:
+            old, new = directories
+            domains = names[0].rpartition("@")[2], names[1].rpartition("@")[2]
+            found.append(Renamed(old, new, domains))
+    return tuple(found)
 
 
-def where_they_are(paths: Iterable[str], renamed: Iterable[tuple[str, str, str]]) -> set[str]:
+def where_they_are(paths: Iterable[str], renamed: Iterable[Renamed]) -> set[str]:
     """Return paths, and what became of them when directories above them were renamed."""
     found = set(paths)
-    for old, new, _ in renamed:
-        below = {path for path in found if path.startswith(f"{old}/")}
-        found |= {f"{new}{path[len(old) :]}" for path in below}
+    for each in renamed:
+        found |= {each.follow(path) for path in found}
     return found
 
 
-def begin(
-    database: Database, config: Config, tree: Tree, renamed: Iterable[tuple[str, str, str]]
-) -> None:
+def begin(database: Database, config: Config, tree: Tree, renamed: Sequence[Renamed]) -> None:
     """Rename directories that a host still has under their old names; the files follow.
 
     `end` them when they have.
     """
-    for old, new, domain in renamed:
-        if not tree.exists(old) or tree.exists(new):
+    with database.reader() as session:
+        home = site_directory(session, config.paths.vpopmail)
+    begun: list[Move] = []
+    for number, each in enumerate(renamed):
+        later = renamed[number + 1 :]
+        if not tree.exists(each.old) or tree.exists(each.new):
             continue
+        name = each.domain[1]
+        for other in later:
+            name = other.domain[1] if name == other.domain[0] else name
         with database.reader() as session:
-            home = site_directory(session, config.paths.vpopmail)
-            domain_id = session.scalar(
-                select(DomainName.domain_id).where(DomainName.name == domain)
-            )
-            # Somebody else may be called so by now.
-            is_due = is_home(session, new) and not is_home(session, old)
-        if is_due and domain_id is not None:
-            Move(old, new, domain_id, domain).begin(tree, home)
+            is_due = _is_due(session, each, later)
+            domain_id = session.scalar(select(DomainName.domain_id).where(DomainName.name == name))
+        if not is_due or domain_id is None:
+            continue
+        # A link below a directory that is renamed now could not be found any more.
+        for inner in [move for move in begun if move.source.startswith(f"{each.old}/")]:
+            inner.end(tree, home)
+            begun.remove(inner)
+        move = Move(each.old, each.new, domain_id, name)
+        if move.begin(tree, home):
+            begun.append(move)
+
+
+def _is_due(session: Session, one: Renamed, later: Iterable[Renamed]) -> bool:
+    """Tell whether who was renamed lives there still, and nobody else under the old name."""
+    old, new = one.old, one.new
+    for each in later:
+        old, new = each.follow(old), each.follow(new)
+    return is_home(session, new) and not any(is_home(session, at) for at in (one.old, old))
 
 
 def end(database: Database, config: Config, tree: Tree) -> None:

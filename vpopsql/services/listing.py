@@ -115,11 +115,11 @@ def list_domains(session: Session, pattern: str | None = None) -> Iterator[Domai
 
 def list_alias_domains(
     session: Session, domain_id: int | None = None
-) -> Iterator[tuple[str, str, datetime | None]]:
-    """Give ``(alias, real name, None)`` of alias domains in name order."""
+) -> Iterator[tuple[str, str]]:
+    """Give ``(alias, real name)`` of alias domains in name order."""
     alias = DomainName.__table__.alias("alias")
     query = (
-        select(alias.c.name, DomainName.name, Domain.created_at)
+        select(alias.c.name, DomainName.name)
         .join(Domain, Domain.id == alias.c.domain_id)
         .join(DomainName, _real)
         .where(alias.c.is_alias)
@@ -127,7 +127,7 @@ def list_alias_domains(
     )
     if domain_id is not None:
         query = query.where(alias.c.domain_id == domain_id)
-    return ((name, real, None) for name, real, _ in _rows(session, query))
+    return ((name, real) for name, real in _rows(session, query))
 
 
 def list_mailboxes(

@@ -95,8 +95,6 @@ def _add_job(site: "Site", new: Sequence[_New]) -> "Callable[[Session, Effects],
             domain_changes.add_alias_domain(session, site.actor, made.name, alias)
             effects.touched.names.add(alias)
 
-    if len(new) == 1:
-        return lambda session, effects: job(session, effects, new[0])
     return one_by_one(job)(new)
 
 

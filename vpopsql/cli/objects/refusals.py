@@ -65,6 +65,9 @@ def as_refusal(error: VpopsqlError, database: Database) -> Exception:
     """Return what a command ends with: `Refused`, or ``error`` if it could not run at all."""
     if isinstance(error, _COULD_NOT_RUN):
         return error
+    if isinstance(error, errors.SeveralRefused):
+        # One thing was asked for; of several the caller tells the places.
+        error = next(iter(error.refused.values()))
     return Refused(described(error) + _guess(error, database))
 
 

@@ -124,8 +124,6 @@ def _add_job(site: "Site", new: Sequence[_New]) -> "Callable[[Session, Effects],
                 effects.homes += homes
                 effects.touched.accounts.update(home.domain for home in homes)
         if refused:
-            if len(new) == 1:
-                raise refused[0]
             raise SeveralRefused(refused)
 
     return job
@@ -365,8 +363,6 @@ def _modify_job(
     def job(session: "Session", effects: "Effects", each: _Changed) -> None:
         modify_user(session, effects, site, each.address, wishes_of(each))
 
-    if len(wanted) == 1:
-        return lambda session, effects: job(session, effects, wanted[0])
     return one_by_one(job)(wanted)
 
 
