@@ -33,7 +33,7 @@ from vpopsql.errors import DirectoryExists
 from vpopsql.model import Domain
 from vpopsql.services.paths import is_home
 from vpopsql.touched import Touched
-from vpopsql.tree import Tree
+from vpopsql.tree import LinkInPath, Tree
 
 _PLACE = "trash/.renames"
 
@@ -54,14 +54,20 @@ class Move:
     token: str = field(default_factory=lambda: secrets.token_hex(8))
 
     def require_room(self, tree: Tree) -> None:
-        """Refuse to overwrite anything. :raises DirectoryExists: something is there."""
+        """Refuse to overwrite anything, and to rename what is no directory.
+
+        :raises DirectoryExists: something is there.
+        :raises LinkInPath: the directory is somewhere else, and a link leads to it.
+        """
         if tree.exists(self.target):
             raise DirectoryExists(self.target)
+        if tree.exists(self.source) and not _is_directory(tree, self.source):
+            raise LinkInPath(f"{self.source}: only a directory itself can be renamed")
 
     def begin(self, tree: Tree, site_directory: str) -> bool:
         """Rename the directory, and leave a link; return whether there was a directory.
 
-        :raises DirectoryExists: something is there already.
+        :raises DirectoryExists, LinkInPath: as `require_room` does.
         :raises OSError: it cannot be done; everything is as it was.
         """
         self.require_room(tree)
@@ -89,7 +95,9 @@ class Move:
     def end(self, tree: Tree, site_directory: str) -> None:
         """Take the link away; nothing leads there any more."""
         if self._is_link(tree):
-            tree.remove(self.source)
+            # Whoever finishes what others left may have been quicker.
+            with suppress(FileNotFoundError):
+                tree.remove(self.source)
         self._forget(tree, site_directory)
 
     @property
@@ -110,7 +118,6 @@ class Move:
         return f"{site_directory}/{_PLACE}/{self.token}.json"
 
     def _forget(self, tree: Tree, site_directory: str) -> None:
-        # Whoever finishes what others left may have been quicker.
         with suppress(FileNotFoundError):
             tree.remove(self._note(site_directory))
 

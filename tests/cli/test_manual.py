@@ -1,13 +1,15 @@
 """What is said of the commands: help, completion, man pages, docs/commands.md."""
 
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
 
+import click
 import pytest
 
 from tests.cli.conftest import Command, Site, on_sqlite
-from vpopsql.cli import manual, object_commands
+from vpopsql.cli import cli, manual, object_commands
 
 DOCUMENT = Path(__file__).parents[2] / "docs/commands.md"
 
@@ -64,6 +66,29 @@ def test_man_pages_have_no_mistake(vpopsql: Command, tmp_path: Path) -> None:
         check=False,
     )
     assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_examples_are_what_the_commands_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    examples = [(page, example) for page in manual.pages() for example in page.examples]
+
+    parsed = [_parsed(page, example) for page, example in examples]
+
+    assert len(parsed) > 15
+
+
+def _parsed(page: manual.Page, example: str) -> click.Context:
+    words = shlex.split(example.partition(" < ")[0])
+    assert tuple(words[: len(page.path)]) == page.path
+    context = click.Context(cli, info_name="vpopsql")
+    for name in page.path[1:]:
+        assert isinstance(context.command, click.Group)
+        command = context.command.get_command(context, name)
+        assert command is not None
+        context = click.Context(command, info_name=name, parent=context)
+    return context.command.make_context(page.name, words[len(page.path) :])
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

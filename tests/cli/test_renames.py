@@ -223,3 +223,17 @@ def test_a_rename_that_fails_leaves_everything_as_it_was(
     assert used.files() == before
     assert not list(Path(used.root / "home/vpopmail/trash/.renames").iterdir())
     assert used.show("user", "show", "alice@example.com")["directory"] == f"/{ALICE}"
+
+
+@on_sqlite
+def test_a_home_that_is_a_link_is_not_renamed(site: Site) -> None:
+    real = site.root / "srv/alice"
+    real.parent.mkdir()
+    (site.root / ALICE).rename(real)
+    (site.root / ALICE).symlink_to(real)
+
+    done = site.run("user", "rename", "alice@example.com", "alicia")
+
+    assert done.code == 3
+    assert "only a directory itself can be renamed" in done.err
+    assert site.show("user", "show", "alice@example.com")["directory"] == f"/{ALICE}"

@@ -59,7 +59,7 @@ def add(
     from vpopsql.cli.objects.fields import address_of, words_of
     from vpopsql.cli.objects.site import opened
 
-    nouns.one_or_many(address, source, "an alias and its destinations")
+    nouns.one_or_many(ctx, address, "an alias and its destinations")
     if address and not destinations:
         raise click.UsageError("say where the alias leads to")
     with opened(ctx) as site:
@@ -240,7 +240,7 @@ def delete(
     from vpopsql.cli.objects.fields import address_of
     from vpopsql.cli.objects.site import opened
 
-    nouns.one_or_many(addresses, source, "aliases")
+    nouns.one_or_many(ctx, addresses, "aliases")
     with opened(ctx) as site:
 
         def job(session: "Session", effects: "Effects", address: Names) -> None:

@@ -20,7 +20,7 @@ import click
 from vpopsql.cli.objects.nouns import guessed
 from vpopsql.cli.objects.refusals import Refused, described
 from vpopsql.cli.objects.site import Effects, Site
-from vpopsql.errors import SeveralRefused, VpopsqlError
+from vpopsql.errors import DirectoryExists, SeveralRefused, VpopsqlError
 from vpopsql.shown import printable
 
 T = TypeVar("T")
@@ -117,10 +117,8 @@ def carry_out(
             wanted = [each.wanted for each in batch]
             try:
                 site.change(job(wanted), dry_run=asked.dry_run, tells_hooks=False)
-            except SeveralRefused as error:
-                refused += [
-                    f"{batch[at].place}: {described(why)}" for at, why in error.refused.items()
-                ]
+            except (SeveralRefused, DirectoryExists) as error:
+                refused += _told(batch, error)
                 if not asked.keep_going:
                     break
             else:
@@ -147,6 +145,14 @@ def one_by_one(
         return all_of_them
 
     return make
+
+
+def _told(batch: Sequence[Line[Any]], error: SeveralRefused | DirectoryExists) -> list[str]:
+    """Return why a batch is refused, with the places."""
+    if isinstance(error, DirectoryExists):
+        # Which line it is of, only the path tells.
+        return [f"{batch[0].place} and what goes with it: {described(error)}"]
+    return [f"{batch[at].place}: {described(why)}" for at, why in sorted(error.refused.items())]
 
 
 def _print(

@@ -58,7 +58,7 @@ def add(
     from vpopsql.cli.objects.output import print_outcome
     from vpopsql.cli.objects.site import opened
 
-    nouns.one_or_many(name, source, "a domain")
+    nouns.one_or_many(ctx, name, "a domain")
     with opened(ctx) as site:
         if name is None:
             _add_many(site, source or "", options)

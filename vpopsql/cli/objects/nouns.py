@@ -276,13 +276,25 @@ def rewriting(command: F) -> F:
     )(command)
 
 
-def one_or_many(argument: object, source: str | None, what: str) -> None:
-    """Refuse a command that is given neither an argument nor ``--from``, or both.
+_OF_MANY = frozenset({"source", "batch", "keep_going"})
+_OF_BOTH = frozenset({"dry_run", "output", "generate"})
 
+
+def one_or_many(ctx: click.Context, argument: object, what: str) -> None:
+    """Refuse a command that is given neither an argument nor ``--from``, or what is for the other.
+
+    :param what: has to be named.
     :raises UsageError: it is.
     """
-    if bool(argument) == bool(source):
-        raise click.UsageError(f"name {what}, or give many with --from FILE")
+    if bool(argument) == bool(ctx.params["source"]):
+        raise click.UsageError(f"name {what}, or give many with --from FILE", ctx)
+    said = click.core.ParameterSource.COMMANDLINE
+    given = {name for name in ctx.params if ctx.get_parameter_source(name) is said}
+    wrong = given & _OF_MANY if argument else given - _OF_MANY - _OF_BOTH
+    for param in ctx.command.params:
+        if param.name in wrong and isinstance(param, click.Option):
+            why = "is for --from" if argument else "does not go with --from: see the columns"
+            raise click.UsageError(f"{param.opts[-1]} {why}", ctx)
 
 
 def passwords(command: F) -> F:

@@ -72,7 +72,7 @@ def add(
     from vpopsql.cli.objects.output import print_outcome
     from vpopsql.cli.objects.site import opened
 
-    nouns.one_or_many(address, source, "a user")
+    nouns.one_or_many(ctx, address, "a user")
     dry_run, output = options["dry_run"], options["output"]
     with opened(ctx) as site:
         if address is None:
@@ -286,7 +286,7 @@ def modify(
     from vpopsql.cli.objects.output import print_outcome
     from vpopsql.cli.objects.site import opened
 
-    nouns.one_or_many(address, source, "a user")
+    nouns.one_or_many(ctx, address, "a user")
     dry_run, output = options["dry_run"], options["output"]
     with opened(ctx) as site:
         if address is None:
@@ -447,7 +447,7 @@ def delete(
     from vpopsql.cli.objects.fields import address_of
     from vpopsql.cli.objects.site import opened
 
-    nouns.one_or_many(addresses, source, "users")
+    nouns.one_or_many(ctx, addresses, "users")
     with opened(ctx) as site:
 
         def job(session: "Session", effects: "Effects", address: Names) -> None:
