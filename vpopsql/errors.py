@@ -27,6 +27,10 @@ class ExportFailed(VpopsqlError):
     """Files could not be written, or not all of them; those that were not are as they were."""
 
 
+class BackupFailed(VpopsqlError):
+    """A database could not be saved in a file, or a file cannot fill a database."""
+
+
 class ProcessKilled(VpopsqlError):
     """One of several processes that shared a work was killed."""
 

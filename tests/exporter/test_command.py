@@ -171,7 +171,25 @@ def test_a_plan_as_json_has_a_line_for_each_change(vpopsql: Command, root: Path)
         "reasons": [],
         "note": "the file was removed, or its directory is not the one that was written",
     }
-    assert last == {"changes": 1, "plan": last["plan"], "extra": [], "warnings": []}
+    assert last == {
+        "changes": 1,
+        "plan": last["plan"],
+        "extra": [],
+        "warnings": [],
+        "reload_pending": False,
+    }
+
+
+def test_a_plan_tells_of_a_reload_that_failed(vpopsql: Command) -> None:
+    failed = vpopsql("export", "apply", VPOPSQL_EXPORT_RELOAD_COMMAND="/bin/false")
+    planned = vpopsql("export", "plan", VPOPSQL_EXPORT_RELOAD_COMMAND="/bin/true")
+    applied = vpopsql("export", "apply", VPOPSQL_EXPORT_RELOAD_COMMAND="/bin/true")
+    after = vpopsql("export", "plan", VPOPSQL_EXPORT_RELOAD_COMMAND="/bin/true")
+
+    assert (failed.returncode, applied.returncode) == (3, 0)
+    assert planned.returncode == 1
+    assert "the reload command is still to be run: `vpopsql export apply`\n" in planned.stdout
+    assert (after.returncode, "reload" in after.stdout) == (0, False)
 
 
 def test_a_plan_warns_of_what_exact_delivery_cannot_do(

@@ -17,6 +17,7 @@ from vpopsql.errors import ExportFailed, VpopsqlError
 from vpopsql.exporter import moving
 from vpopsql.exporter.hooks import Courier, hooks_in_background
 from vpopsql.exporter.projector import Projector
+from vpopsql.systemd import take_listener
 
 
 class _MetricsAddress(click.ParamType[Address]):
@@ -80,6 +81,7 @@ def run(config: Config, *, stdio: bool, metrics: Address | None = None) -> None:
     :raises SchemaError: the database is not one that this code may serve.
     """
     logs.configure(config.log)
+    listener = None if stdio else take_listener()
     settings = config.database
     database = Database(
         settings.url,
@@ -102,7 +104,7 @@ def run(config: Config, *, stdio: bool, metrics: Address | None = None) -> None:
             _catch_up(files, for_files, config)
             service = Service(database, config, files)
             with _metrics_of(service, metrics):
-                serve_tcp(service)
+                serve_tcp(service, listener)
 
 
 @contextlib.contextmanager
