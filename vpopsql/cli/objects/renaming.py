@@ -29,8 +29,8 @@ def rename_with(
     if rewrite is None and not dry_run and sys.stdin.isatty():
         found = site.change(lambda s, e: job(s, e, How(leaves)), dry_run=True).result
         if found.forwards:
-            question = f"{found.forwards} forwards lead to {found.old}: let them lead to"
-            rewrite = click.confirm(f"{question} {found.new}?", default=True, err=True)
+            question = f"forwards to {found.old}: {found.forwards}; let them lead to {found.new}?"
+            rewrite = click.confirm(question, default=True, err=True)
     how = How(leaves, bool(rewrite))
     outcome = site.change(lambda s, e: job(s, e, how), dry_run=dry_run)
     print_outcome(options["output"], outcome)
@@ -39,7 +39,7 @@ def rename_with(
         click.echo(f"warning: {warning}", err=True)
     if done.forwards and not rewrite:
         click.echo(
-            f"warning: {done.forwards} forwards still lead to {done.old}:"
+            f"warning: forwards that still lead to {done.old}: {done.forwards};"
             " with --rewrite-forwards they lead to the new name",
             err=True,
         )

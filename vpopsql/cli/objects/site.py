@@ -246,6 +246,8 @@ def opened(ctx: click.Context) -> Iterator[Site]:
     try:
         database.require_schema()
         yield Site(config, database)
+    except BrokenPipeError:
+        raise  # whoever reads what is printed has seen enough
     except (UnsafePath, OSError) as error:
         raise ExportFailed(_of_file(config, error)) from error
     except VpopsqlError as error:
