@@ -4,6 +4,7 @@ An error says what is the case, with the value concerned; it knows nothing of th
 daemon maps classes to reply codes in one table, the command line prints the text.
 """
 
+from collections.abc import Mapping
 from datetime import date
 
 
@@ -65,6 +66,10 @@ class NoSuchDomain(VpopsqlError):
 
 class NoSuchUser(VpopsqlError):
     """No mailbox has this address."""
+
+
+class NoSuchAlias(VpopsqlError):
+    """No alias has this address."""
 
 
 class NoSuchMapping(VpopsqlError):
@@ -192,6 +197,19 @@ class InvalidDomainName(VpopsqlError):
 
 class DomainNameTooLong(VpopsqlError):
     """A domain name beyond 96 characters."""
+
+
+class SeveralRefused(VpopsqlError):
+    """Some of many things that were asked for at once are refused, each for a reason."""
+
+    def __init__(self, refused: Mapping[int, VpopsqlError]) -> None:
+        """Take the reasons, by the places of the things, from 0; there is at least one."""
+        super().__init__("; ".join(str(each) for each in refused.values()))
+        self.refused = refused
+
+
+class NameInUse(VpopsqlError):
+    """Mail for the new name goes to something else already; the text says to what."""
 
 
 class PostmasterNeeded(VpopsqlError):

@@ -14,7 +14,8 @@ somebody's mail.
 """
 
 import errno
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from vpopsql.errors import DirectoryExists
@@ -24,24 +25,52 @@ from vpopsql.services.account_changes import NEVER, Home
 from vpopsql.tree import TEMP_PREFIX, EntryType, LinkInPath, Owner, Tree, Write
 
 _BOXES = ("cur", "new", "tmp")
+_AT_ONCE = 20
+"""Homes up to which each is waited for, which disturbs nobody else."""
 _FEW = 4096  # bytes: more than these files have when nobody has used them
 
 
-def make_home(tree: Tree, home: Home) -> None:
+def make_home(tree: Tree, home: Home, *, durable: bool = True) -> None:
     """Make a mailbox's directory with an empty Maildir, and the bucket that it is in.
 
+    :param durable: wait for the disk; False for whoever waits once for many.
     :raises DirectoryExists: there is something already, and be it a message.
     """
     path, owner = home.directory.rstrip("/"), (home.uid, home.gid)
-    _make_place(tree, path, owner, _take_down_home)
+    _make_place(tree, path, owner, _take_down_home, durable=durable)
     for directory in ("Maildir", *(f"Maildir/{box}" for box in _BOXES)):
-        tree.make_dir(f"{path}/{directory}", owner=owner)
+        tree.make_dir(f"{path}/{directory}", owner=owner, durable=durable)
     files = [Write(f"{path}/lastauth", encode(NEVER), owner=owner)]
     if home.quota.bytes or home.quota.messages:
         size = encode(f"{home.quota.render()}\n0 0\n")
         files.append(Write(f"{path}/Maildir/maildirsize", size, owner=owner))
     # Neither is missed after a crash: who needs one makes it.
     tree.write_many(files, durable=False)
+
+
+def make_homes(tree: Tree, homes: Sequence[Home]) -> None:
+    """Make the directories of mailboxes; of many, with one wait for the disk.
+
+    :raises DirectoryExists: as `make_home` does.
+    """
+    durable = len(homes) <= _AT_ONCE
+    for home in homes:
+        make_home(tree, home, durable=durable)
+    if not durable:
+        os.sync()
+
+
+def require_room(tree: Tree, home: Home) -> None:
+    """Refuse a new mailbox where something is that `make_home` would not take down.
+
+    :raises DirectoryExists: there is.
+    """
+    path = home.directory.rstrip("/")
+    try:
+        if tree.exists(path) and not _is_unused_home(tree, path):
+            raise DirectoryExists(path)
+    except (NotADirectoryError, LinkInPath) as error:
+        raise DirectoryExists(path) from error
 
 
 def make_domain_directory(tree: Tree, directory: str, uid: int, gid: int) -> None:
@@ -65,15 +94,20 @@ def set_quota_file(tree: Tree, home: Home) -> None:
 
 
 def _make_place(
-    tree: Tree, path: str, owner: Owner, take_down: Callable[[Tree, str], None]
+    tree: Tree,
+    path: str,
+    owner: Owner,
+    take_down: Callable[[Tree, str], None],
+    *,
+    durable: bool = True,
 ) -> None:
     try:
-        tree.make_dir(path.rpartition("/")[0], owner=owner, parents=True)
+        tree.make_dir(path.rpartition("/")[0], owner=owner, parents=True, durable=durable)
         try:
-            tree.make_dir(path, owner=owner)
+            tree.make_dir(path, owner=owner, durable=durable)
         except FileExistsError:
             take_down(tree, path)
-            tree.make_dir(path, owner=owner)
+            tree.make_dir(path, owner=owner, durable=durable)
     except (FileExistsError, NotADirectoryError, LinkInPath) as error:
         raise DirectoryExists(path) from error
     except OSError as error:

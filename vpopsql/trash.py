@@ -71,6 +71,7 @@ from vpopsql.model import (
 )
 from vpopsql.names import split_address
 from vpopsql.services.domains import find_domain, get_domain, lock_domain
+from vpopsql.services.paths import is_home
 from vpopsql.services.rights import Actor
 from vpopsql.touched import Touched
 from vpopsql.tree import Tree
@@ -264,19 +265,10 @@ def _place(tree: Tree, entry: TrashEntry) -> str | None:
     return next((path for path in _places(entry) if tree.exists(path)), None)
 
 
-def _is_used(session: Session, path: str) -> bool:
-    """Tell whether a domain or mailbox lives at ``path``."""
-    spellings = (path, f"{path}/")
-    return any(
-        session.scalar(select(table.id).where(table.directory.in_(spellings)).limit(1)) is not None
-        for table in (Domain, Mailbox)
-    )
-
-
 def _is_left(session: Session, tree: Tree, entry: TrashEntry) -> bool:
     """Tell whether an entry's files are still where they were, and nobody else's."""
     path = entry.original_path
-    return _place(tree, entry) is None and tree.exists(path) and not _is_used(session, path)
+    return _place(tree, entry) is None and tree.exists(path) and not is_home(session, path)
 
 
 # --- looking ------------------------------------------------------------------------------------
@@ -338,6 +330,46 @@ _PRESENT = (
 )
 
 
+# --- renaming -----------------------------------------------------------------------------------
+
+
+def follow_rename(
+    session: Session, names: tuple[str, str], directories: tuple[str, str] | None
+) -> None:
+    """Let mailboxes that were deleted from a domain come back to it under its new name.
+
+    :param names: the domain's old name and its new one.
+    :param directories: likewise; None: it stays where it is.
+    """
+    old, new = names
+    query = _PRESENT.where(
+        TrashEntry.kind == TrashKind.USER, TrashEntry.name.endswith(f"@{old}", autoescape=True)
+    )
+    for entry in session.scalars(query.with_for_update()):
+        entry.name = f"{split_address(entry.name)[0]}@{new}"
+        if directories:
+            entry.original_path = _below(entry.original_path, *directories)
+            entry.payload = _rows_moved(entry.payload or {}, *directories)
+    session.flush()
+
+
+def _rows_moved(rows: _Rows, old: str, new: str) -> _Rows:
+    plain_old, plain_new = to_database_text(old), to_database_text(new)
+
+    def moved(row: dict[str, Any], column: str) -> dict[str, Any]:
+        return row | {column: _below(row[column], plain_old, plain_new)}
+
+    changed = {"mailboxes": [moved(row, "directory") for row in rows.get("mailboxes", ())]}
+    lines = rows.get("dotqmail_lines")
+    if lines:
+        changed["dotqmail_lines"] = [moved(row, "line") for row in lines]
+    return rows | changed
+
+
+def _below(path: str, old: str, new: str) -> str:
+    return f"{new}{path[len(old) :]}" if path.startswith(f"{old}/") else path
+
+
 # --- restoring ----------------------------------------------------------------------------------
 
 
@@ -364,7 +396,7 @@ def restore(session: Session, tree: Tree, entry_id: int, actor: str) -> Restored
     entry = session.scalars(query).first()
     if entry is None:
         raise NotInTrash(f"there is nothing in the trash with the number {entry_id}")
-    if _is_used(session, entry.original_path):
+    if is_home(session, entry.original_path):
         raise DirectoryExists(entry.original_path)
     place = _place(tree, entry)
     if place and tree.exists(entry.original_path):

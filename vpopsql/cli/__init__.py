@@ -3,9 +3,10 @@
 Each command lives in a module of its own that is imported only when it is used, because importing
 Alembic or the importer would triple the start-up time of the others.
 
-Exit codes: 0 done, 1 done with warnings or differences found, 2 wrong usage or input refused,
-3 could not run (configuration, database, files). Of `import`, 2 is a source with rejects only, of
-`verify` it is harm to mail, and wrong usage is 3, so that scripts can tell them apart.
+Exit codes: 0 done, 1 done with warnings or differences found (of the commands in `objects`:
+refused, or there is no such thing), 2 wrong usage or input refused, 3 could not run
+(configuration, database, files). Of `import`, 2 is a source with rejects only, of `verify` it is
+harm to mail, and wrong usage is 3, so that scripts can tell them apart.
 """
 
 import contextlib
@@ -25,24 +26,38 @@ from vpopsql.shown import printable
 COULD_NOT_RUN = 3
 
 _COMMANDS = {
+    "alias": ("vpopsql.cli.objects.alias", "alias"),
+    "alias-domain": ("vpopsql.cli.objects.alias_domain", "alias_domain"),
+    "audit": ("vpopsql.cli.objects.audit", "audit"),
     "backup": ("vpopsql.cli.backup", "backup"),
+    "catchall": ("vpopsql.cli.objects.catchall", "catchall"),
     "checkpassword": ("vpopsql.cli.checkpassword", "checkpassword"),
     "compat": ("vpopsql.cli.compat", "compat"),
+    "completion": ("vpopsql.cli.completion", "completion"),
     "config": ("vpopsql.cli.config", "show_config"),
     "db": ("vpopsql.cli.db", "db"),
+    "domain": ("vpopsql.cli.objects.domain", "domain"),
     "explain": ("vpopsql.cli.explain", "explain"),
     "export": ("vpopsql.cli.export", "export"),
+    "flag": ("vpopsql.cli.objects.flag", "flag"),
+    "forward": ("vpopsql.cli.objects.forward", "forward"),
     "history": ("vpopsql.cli.history", "history"),
     "hosts": ("vpopsql.cli.hosts", "hosts"),
     "import": ("vpopsql.cli.import_", "import_"),
+    "ipmap": ("vpopsql.cli.objects.ipmap", "ipmap"),
+    "lastauth": ("vpopsql.cli.objects.lastauth", "lastauth"),
+    "limits": ("vpopsql.cli.objects.limits", "limits"),
     "mailserver": ("vpopsql.cli.mailserver", "mailserver"),
+    "man": ("vpopsql.cli.man", "man"),
     "metrics": ("vpopsql.cli.metrics", "metrics"),
+    "quota": ("vpopsql.cli.objects.quota", "quota"),
     "report": ("vpopsql.cli.report", "report"),
     "restore": ("vpopsql.cli.backup", "restore"),
     "serve": ("vpopsql.cli.serve", "serve"),
     "systemd": ("vpopsql.cli.systemd", "systemd"),
     "trash": ("vpopsql.cli.trash", "trash"),
     "usage": ("vpopsql.cli.usage", "usage"),
+    "user": ("vpopsql.cli.objects.user", "user"),
     "verify": ("vpopsql.cli.verify", "verify"),
 }
 
@@ -64,6 +79,16 @@ class _LazyGroup(click.Group):
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or guess which one was meant."""
+        if args[0] not in _COMMANDS:
+            from vpopsql.cli.objects.nouns import require_command
+
+            require_command(self, ctx, args)
+        return super().resolve_command(ctx, args)
+
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="vpopsql")
@@ -77,6 +102,11 @@ class _LazyGroup(click.Group):
 def cli(ctx: click.Context, config_file: Path | None) -> None:
     """Keep qmail's virtual mail domains in a SQL database."""
     ctx.obj = config_file
+
+
+def object_commands() -> set[str]:
+    """Return the commands that are nouns, which all have the same exit codes."""
+    return {name for name, (module, _) in _COMMANDS.items() if ".objects." in module}
 
 
 def load_config(ctx: click.Context) -> Config:

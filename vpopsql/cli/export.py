@@ -88,11 +88,13 @@ def apply(ctx: click.Context, output: str, planned: str | None) -> None:
     """Bring every file to what the database says, and list those that changed."""
     from vpopsql.db import Database
     from vpopsql.exporter import apply as exporter
+    from vpopsql.exporter import moving
 
     config = load_config(ctx)
     database = Database(config.database.url, busy_timeout_s=config.database.busy_timeout_s)
     try:
         database.require_schema()
+        moving.finish(database, config)
         applied = exporter.apply(database, config, planned=planned)
         failures = tell(database, config)
     finally:

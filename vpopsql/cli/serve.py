@@ -17,6 +17,7 @@ from vpopsql.daemon.rehash import Rehasher, rehashing
 from vpopsql.daemon.server import serve_stdio, serve_tcp
 from vpopsql.db import Database
 from vpopsql.errors import ExportFailed, VpopsqlError
+from vpopsql.exporter import moving
 from vpopsql.exporter.hooks import Courier, hooks_in_background
 from vpopsql.exporter.projector import Projector
 from vpopsql.systemd import take_listener
@@ -57,9 +58,10 @@ PATIENCE_S = 4.0
 """How long a client's transaction may take before the database counts as out of order."""
 
 
-def _catch_up(files: Projector) -> None:
+def _catch_up(files: Projector, database: Database, config: Config) -> None:
     try:
         files.catch_up()
+        moving.finish(database, config)
     except ExportFailed as error:
         # Reading works without files, and each change says itself when they cannot be written.
         structlog.get_logger("vpopsql.daemon").error("files behind", error=str(error))
@@ -105,7 +107,7 @@ def run(config: Config, *, stdio: bool, metrics: Address | None = None) -> None:
             return
         with hooks_in_background(courier) as wake:
             files = Projector(for_files, config, wake)
-            _catch_up(files)
+            _catch_up(files, for_files, config)
             with rehashing(database, config, files) as after_login:
                 service = Service(database, config, files, after_login=after_login)
                 with _metrics_of(service, metrics), _authentication_of(service):

@@ -83,12 +83,15 @@ def restore(ctx: click.Context, entry_id: int) -> None:
 @trash.command()
 @click.pass_context
 def finish(ctx: click.Context) -> None:
-    """Move to the trash what a crash left where it was."""
+    """Move to the trash what a crash left where it was; finish renaming that was cut off."""
     from vpopsql import trash as bin_
+    from vpopsql.exporter import moving
 
-    with _site(ctx) as (_, database, tree), database.writer() as session:
-        moved = bin_.finish(session, tree)
-    for path in moved:
+    with _site(ctx) as (config, database, tree):
+        renamed = moving.finish(database, config)
+        with database.writer() as session:
+            moved = bin_.finish(session, tree)
+    for path in renamed + moved:
         click.echo(printable(path))
     click.echo(f"{len(moved)} moved")
 

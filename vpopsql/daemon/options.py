@@ -48,7 +48,7 @@ def user_wishes(lines: Iterable[bytes], actor: Actor) -> Wishes:
             comment = value
             check_comment(value)
         elif name == "quota" and rights.may_set_quota(actor):
-            quota = _quota(value)
+            quota = parse_quota(value)
         elif name == "clear_text_password" and value:
             # Empty is what a client reads where no clear text is stored, and sends back.
             password = value
@@ -116,7 +116,8 @@ def _switch(name: str, value: str) -> bool:
     return value.strip() == "1"
 
 
-def _quota(value: str) -> Quota:
+def parse_quota(value: str) -> Quota:
+    """Return the quota of a text such as ``10M``. :raises InvalidValue: it is none."""
     text = value.strip()
     if text and text != NO_QUOTA and not _QUOTA.fullmatch(text):
         raise InvalidValue("quota is not understood: use 10M, 10485760S,1000C or NOQUOTA")

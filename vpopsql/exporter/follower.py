@@ -34,7 +34,7 @@ from vpopsql.errors import (
     SchemaError,
     VpopsqlError,
 )
-from vpopsql.exporter import directories, hosts, position
+from vpopsql.exporter import directories, hosts, moving, position
 from vpopsql.exporter.apply import Applied, apply, follow, relay
 from vpopsql.exporter.hooks import Courier, hooks_in_background
 from vpopsql.exporter.locking import explained
@@ -54,7 +54,7 @@ UNSETTLED_S = 0.5
 
 _OF_ONE_DOMAIN = frozenset(
     {
-        *("add_user", "mod_user", "del_user", "mailboxes"),
+        *("add_user", "mod_user", "del_user", "rename_user", "mailboxes"),
         *("add_alias", "remove_alias", "delete_alias"),
         *("write_file", "rm_file", "rename_file"),
         *("add_list", "mod_list", "del_list"),
@@ -93,6 +93,7 @@ class _Due:
     touched: Touched | None
     """None: everything."""
     topics: frozenset[str] = frozenset()
+    renamed: tuple[moving.Renamed, ...] = ()
 
 
 class Follower:
@@ -188,20 +189,26 @@ class Follower:
             # Only those count of which older ones may come to light.
             since = mark.revision if mark.is_settled else 0
             later = session.scalars(select(Revision.id).where(Revision.id > since))
-            return _Due(frozenset(later), None, directories.DELETED | directories.RESTORED)
+            topics = directories.DELETED | directories.RESTORED
+            ever = moving.renamed_since(session, 0)
+            return _Due(frozenset(later), None, topics, ever)
         query = select(Revision.id, Revision.domain, Revision.topic)
         rows = session.execute(query.where(Revision.id > stands.revision)).all()
         ids = frozenset(row.id for row in rows)
         new = [row for row in rows if row.id not in self._shown]
         topics = frozenset(row.topic for row in new)
+        renamed: tuple[moving.Renamed, ...] = ()
+        if topics & moving.RENAMED:
+            renamed = moving.renamed_since(session, stands.audit)
         # Three sets, as they are added to.
         accounts, dotqmail, limits = (
             {row.domain for row in new if row.domain is not None} for _ in range(3)
         )
         touched = Touched(accounts, dotqmail, limits, site=not topics <= _OF_ONE_DOMAIN)
         if touched:
-            touched.removed = removed_since(session, stands.audit)
-        return _Due(ids, touched, topics)
+            removed = removed_since(session, stands.audit)
+            touched.removed = moving.where_they_are(removed, renamed)
+        return _Due(ids, touched, topics, renamed)
 
     def _may_drop(self, stands: Position | None, due: _Due) -> bool:
         """Tell whether names that the database does not know may go from this host's files."""
@@ -226,13 +233,15 @@ class Follower:
             applied = follow(self._database, self._config, due.touched)
         else:
             return None
-        if due.topics & directories.DELETED:
-            with explained(self._config.paths):
+        with explained(self._config.paths):
+            moving.end(self._database, self._config, self._tree)
+            if due.topics & directories.DELETED:
                 directories.move_away(self._database, self._tree)
         return applied
 
     def _make_directories(self, due: _Due) -> None:
         """See to it that nothing leads where there is no directory."""
+        moving.begin(self._database, self._config, self._tree, due.renamed)
         if due.topics & directories.RESTORED:
             directories.bring_back(self._database, self._tree)
         if due.touched and due.topics & directories.MADE:

@@ -28,10 +28,10 @@ SITE = "site"
 """The type of the object of `IMPORTED_SITE`; its name is where the site came from."""
 
 _LIMITS = {"set_limits", "del_limits"}
-_ALIASES = {"add_alias_domain", "del_alias_domain"}
-_MADE = {"add_domain"}
-_UNMADE = {"del_domain"}
-_ACCOUNTS = {"add_user", "del_user", "restore"}
+_ALIASES = {"add_alias_domain", "del_alias_domain", "rename_alias_domain"}
+_MADE = {"add_domain", "rename_domain"}
+_UNMADE = {"del_domain", "rename_domain"}
+_ACCOUNTS = {"add_user", "del_user", "rename_user", "restore"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,8 @@ file. The log shows no secret.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -45,12 +47,38 @@ def history(session: Session, wanted: str, limit: int | None = None) -> Iterator
         gone.
     :param limit: the newest entries only, so many.
     """
-    newest = (
-        sa.select(AuditEntry.id)
-        .where(_is_about(session, wanted))
-        .order_by(AuditEntry.id.desc())
-        .limit(limit)
-    )
+    return _newest(session, _is_about(session, wanted), limit)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which entries of the audit log are wanted; None: any."""
+
+    actor: str | None = None
+    action: str | None = None
+    object: str | None = None
+    since: datetime | None = None
+
+
+def changes(session: Session, wanted: Wanted, limit: int | None = None) -> Iterator[Row]:
+    """Give entries of the audit log, the oldest first, as rows of `HISTORY`.
+
+    :param limit: the newest entries only, so many.
+    """
+    conditions: list[sa.ColumnElement[bool]] = [sa.true()]
+    if wanted.actor is not None:
+        conditions.append(AuditEntry.actor == wanted.actor)
+    if wanted.action is not None:
+        conditions.append(AuditEntry.action == wanted.action)
+    if wanted.object is not None:
+        conditions.append(AuditEntry.object == wanted.object)
+    if wanted.since is not None:
+        conditions.append(AuditEntry.at >= wanted.since)
+    return _newest(session, sa.and_(*conditions), limit)
+
+
+def _newest(session: Session, where: sa.ColumnElement[bool], limit: int | None) -> Iterator[Row]:
+    newest = sa.select(AuditEntry.id).where(where).order_by(AuditEntry.id.desc()).limit(limit)
     query = sa.select(AuditEntry).where(AuditEntry.id.in_(newest)).order_by(AuditEntry.id)
     for entry in session.scalars(query, execution_options={"yield_per": _AT_ONCE}):
         head = (entry.id, entry.at, entry.actor, entry.actor_ip, entry.channel, entry.object)
@@ -76,6 +104,7 @@ def _is_about(session: Session, wanted: str) -> sa.ColumnElement[bool]:
             )
         ).one()
     about = _is_about_address(f"{user}@{real}") if at else _is_about_domain(real)
+    about |= _was_about(session, f"{user}@{real}" if at else real)
     if found is None:
         return about
     home = found.directory.rstrip("/")
@@ -88,6 +117,51 @@ def _is_about(session: Session, wanted: str) -> sa.ColumnElement[bool]:
         )
     )
     return about if own is None else about | _begins("dotqmail", f"{own.rstrip('/')}/")
+
+
+_RENAMED = ("rename_user", "rename_domain")
+_RENAMES_MAX = 100
+"""Names that are followed into the past."""
+
+
+def _was_about(session: Session, name: str) -> sa.ColumnElement[bool]:
+    """Return whether an entry is about what was called otherwise, at that time."""
+    about: sa.ColumnElement[bool] = sa.false()
+    upto: int | None = None
+    for _ in range(_RENAMES_MAX):
+        earlier = _earlier(session, name, upto)
+        if earlier is None:
+            break
+        upto, name, directory = earlier
+        was_about = _is_about_address(name) if "@" in name else _is_about_domain(name)
+        if directory:
+            was_about |= _begins("dotqmail", f"{directory}/")
+        about |= was_about & (AuditEntry.id <= upto)
+    return about
+
+
+def _earlier(session: Session, name: str, upto: int | None) -> tuple[int, str, str | None] | None:
+    """Return until when what is called ``name`` was called otherwise, how, and where it was.
+
+    :param upto: the entry of the audit log until which it was called so; None: it still is.
+    """
+    domain = name.rpartition("@")[2]
+    query = (
+        sa.select(AuditEntry.id, AuditEntry.object_type, AuditEntry.changes)
+        .where(
+            AuditEntry.action.in_(_RENAMED),
+            _is("user", name) | _is("domain", domain),
+            sa.true() if upto is None else AuditEntry.id < upto,
+        )
+        .order_by(AuditEntry.id.desc())
+    )
+    for id_, kind, changed in session.execute(query):
+        old, new = changed.get("name") or (None, None)
+        if new == name and old:
+            return id_, old, (changed.get("directory") or (None,))[0]
+        if kind == "domain" and new == domain and old:
+            return id_, f"{name[: -len(domain)]}{old}", None
+    return None
 
 
 def _is_about_address(address: str) -> sa.ColumnElement[bool]:

@@ -27,19 +27,27 @@ def take_bucket(session: Session, domain_id: int | None) -> str:
 
     :param domain_id: whose mailboxes; None: the domains' own directories.
     """
+    return take_buckets(session, domain_id, 1)[0]
+
+
+def take_buckets(session: Session, domain_id: int | None, number: int) -> list[str]:
+    """Count several directories more; return the bucket of each, as `take_bucket` does."""
     counter = _locked(session, domain_id)
-    counter.cur_users += 1
     lines = (counter.free_buckets or "").splitlines()
-    for index, line in enumerate(lines):
-        if line.strip() and not line.startswith("#"):
-            rest = lines[:index] + lines[index + 1 :]
-            counter.free_buckets = "".join(f"{each}\n" for each in rest)
-            session.flush()
-            return line.strip()
-    if counter.cur_users % _PER_BUCKET == 0:
-        _advance(counter)
+    usable = [at for at, line in enumerate(lines) if line.strip() and not line.startswith("#")]
+    taken = usable[:number]
+    buckets = [lines[at].strip() for at in taken]
+    counter.cur_users += len(taken)
+    if taken:
+        rest = (line for at, line in enumerate(lines) if at not in set(taken))
+        counter.free_buckets = "".join(f"{each}\n" for each in rest)
+    while len(buckets) < number:
+        counter.cur_users += 1
+        if counter.cur_users % _PER_BUCKET == 0:
+            _advance(counter)
+        buckets.append(counter.the_dir)
     session.flush()
-    return counter.the_dir
+    return buckets
 
 
 def free_bucket(session: Session, domain_id: int | None, bucket: str) -> None:

@@ -1,6 +1,6 @@
 """The trace of a change: an audit entry for people, a revision for exports."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import insert
@@ -28,22 +28,39 @@ def record(
     :param changes: field -> (old, new); secrets must be `MASKED`.
     :param domain: whose files change by it; None: those of the whole site.
     """
+    record_many(session, actor, action, [(object_, changes or {})], domain=domain)
+
+
+def record_many(
+    session: Session,
+    actor: Actor,
+    action: str,
+    changed: Iterable[tuple[tuple[str, str], Mapping[str, tuple[Any, Any]]]],
+    *,
+    domain: str | None,
+) -> None:
+    """Write down that ``actor`` did ``action`` with several objects of one domain.
+
+    :param changed: of each object what `record` takes; none: nothing is written.
+    """
     now = utc_now()
-    kind, name = object_
-    session.execute(
-        insert(AuditEntry).values(
-            at=now,
-            actor=actor.address,
-            actor_ip=actor.remote_ip or None,
-            channel=actor.channel,
-            request_id=actor.request_id or None,
-            action=action,
-            object_type=kind,
-            object=name,
-            changes={field: _plain(pair) for field, pair in (changes or {}).items()},
-        )
-    )
-    session.execute(insert(Revision).values(at=now, domain=domain, topic=action))
+    entries = [
+        {
+            "at": now,
+            "actor": actor.address,
+            "actor_ip": actor.remote_ip or None,
+            "channel": actor.channel,
+            "request_id": actor.request_id or None,
+            "action": action,
+            "object_type": kind,
+            "object": name,
+            "changes": {field: _plain(pair) for field, pair in changes.items()},
+        }
+        for (kind, name), changes in changed
+    ]
+    if entries:
+        session.execute(insert(AuditEntry), entries)
+        session.execute(insert(Revision).values(at=now, domain=domain, topic=action))
 
 
 def _plain(pair: tuple[Any, Any]) -> list[Any]:

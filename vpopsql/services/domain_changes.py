@@ -57,7 +57,7 @@ def add_domain(
     :raises DomainNameTooLong, InvalidDomainName: no domain may be called so.
     """
     require_system(actor)
-    name = _new_name(session, name)
+    name = new_name(session, name)
     parent = f"{actor.site_directory}/domains"
     bucket = buckets.take_bucket(session, None)
     directory = "/".join(filter(None, (parent, bucket, name)))
@@ -67,7 +67,7 @@ def add_domain(
         .values(directory=directory, uid=uid, gid=gid, created_at=utc_now(), catchall=new.catchall)
         .returning(Domain.id)
     ).scalar_one()
-    _insert_name(session, name, domain_id, is_alias=False)
+    insert_name(session, name, domain_id, is_alias=False)
     domain = FoundDomain(domain_id, name, directory, uid, gid)
     home = insert_account(session, domain, "postmaster", secret, Quota())
     record(session, actor, "add_domain", ("domain", name), domain=name)
@@ -87,8 +87,8 @@ def add_alias_domain(session: Session, actor: Actor, first: str, second: str) ->
     if real == second and find_domain(session, second) is None:
         raise NoSuchDomain(first)
     domain = lock_domain(session, real)
-    alias = _new_name(session, alias)
-    _insert_name(session, alias, domain.id, is_alias=True)
+    alias = new_name(session, alias)
+    insert_name(session, alias, domain.id, is_alias=True)
     changes = {"alias": (None, alias)}
     record(session, actor, "add_alias_domain", ("domain", domain.name), changes, domain=None)
     return domain.name
@@ -118,8 +118,12 @@ def delete_domain(session: Session, actor: Actor, name: str) -> Deleted:
     return Deleted(name, domain.directory, gone)
 
 
-def _new_name(session: Session, text: str) -> str:
-    """Return a name for a domain as it is stored, if it may be used."""
+def new_name(session: Session, text: str) -> str:
+    """Return a name for a domain as it is stored, if it may be used.
+
+    :raises DomainNameTooLong, InvalidDomainName: no domain may be called so.
+    :raises DomainExists: one is.
+    """
     if len(text) > DOMAIN_MAX:
         raise DomainNameTooLong(text)
     if new_domain_name_problem(text):
@@ -130,7 +134,8 @@ def _new_name(session: Session, text: str) -> str:
     return name
 
 
-def _insert_name(session: Session, name: str, domain_id: int, *, is_alias: bool) -> None:
+def insert_name(session: Session, name: str, domain_id: int, *, is_alias: bool) -> None:
+    """Write the row of a new name; whether it may be there, the caller has asked."""
     session.execute(
         insert(DomainName).values(
             name=name,

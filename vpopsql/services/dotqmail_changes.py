@@ -198,6 +198,11 @@ def read_file(session: Session, rules: Rules, place: Place) -> Content | None:
     return Content(tuple(session.scalars(lines)), row.final_newline)
 
 
+def has_file(session: Session, place: Place) -> bool:
+    """Tell whether there is a file of this name, other than a catch-all that is a setting."""
+    return session.scalar(select(DotQmailFile.id).where(*_is_at(place))) is not None
+
+
 def set_file(session: Session, actor: Actor, rules: Rules, place: Place, content: Content) -> None:
     """Make ``content`` all that a file has; the domain must be locked.
 

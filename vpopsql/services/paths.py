@@ -154,6 +154,18 @@ def _is_at_or_below(column: InstrumentedAttribute[str], owned: OwnedPath) -> Col
     return (column == path) | column.startswith(f"{path}/", autoescape=True)
 
 
+def is_home(session: Session, path: str) -> bool:
+    """Tell whether a domain or mailbox lives at ``path``, a site path without a slash at its end.
+
+    Mailboxes have no index for it: it takes a look at each.
+    """
+    spellings = (path, f"{path}/")
+    return any(
+        session.scalar(select(table.id).where(table.directory.in_(spellings)).limit(1)) is not None
+        for table in (Domain, Mailbox)
+    )
+
+
 def is_ours(name: str) -> bool:
     """Tell whether a file of this name is the database's, wherever it is."""
     return _OURS.fullmatch(name) is not None
