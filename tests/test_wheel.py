@@ -64,6 +64,13 @@ def test_the_wheel_carries_the_package_its_migrations_and_nothing_else(wheel: Pa
     versions = {path.name for path in (CHECKOUT / "migrations/versions").glob("*.py")}
     assert {Path(name).name for name in names if "_migrations/versions/" in name} == versions
     assert {"vpopsql/py.typed", "vpopsql/_migrations/env.py"} <= names
+    templates = {
+        str(path.relative_to(CHECKOUT))
+        for path in (CHECKOUT / "vpopsql/mailservers").rglob("*")
+        if path.is_file() and path.suffix != ".pyc"
+    }
+    assert "vpopsql/mailservers/dovecot-2.4/vpopsql.conf" in templates <= names
+    assert {f"vpopsql/reports/site/{name}" for name in ("style.css", "sort.js")} <= names
     assert {name.split("/")[0].partition("-")[0] for name in names} == {"vpopsql"}
     assert not [name for name in names if name.endswith(".pyc")]
 

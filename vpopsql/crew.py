@@ -2,11 +2,14 @@
 
 import gc
 import multiprocessing
+import os
+import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
+from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 from vpopsql.errors import ProcessKilled
@@ -52,7 +55,17 @@ def work_in_order(
     :param jobs: processes, from 1: this one alone. Few tasks are done here in any case.
     :raises ProcessKilled: one was.
     """
-    if processes(len(tasks), jobs) == 1:
+    yield from work_on_stream(make, tasks, processes(len(tasks), jobs))
+
+
+def work_on_stream(
+    make: Callable[[], Worker[T, R]], tasks: Iterable[T], jobs: int
+) -> Generator[R, None, None]:
+    """Return what comes of each task, of which only a few are taken ahead.
+
+    Arguments and errors as of `work_in_order`, but few tasks are worth processes here, too.
+    """
+    if jobs == 1:
         with closing(make()) as work:
             yield from map(work, tasks)
         return
@@ -61,15 +74,16 @@ def work_in_order(
     pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(make,))
     waiting: deque[Future[list[R]]] = deque()
     try:
-        for start in range(0, len(tasks), _TASKS_AT_ONCE):
-            waiting.append(pool.submit(_do, tasks[start : start + _TASKS_AT_ONCE]))
+        coming = iter(tasks)
+        while parcel := list(islice(coming, _TASKS_AT_ONCE)):
+            waiting.append(pool.submit(_do, parcel))
             if len(waiting) > jobs * _AHEAD:
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()
     except BrokenProcessPool as error:
         raise ProcessKilled(
-            "a process that reads files was killed: there may be too little memory for"
+            "a process that shared the work was killed: there may be too little memory for"
             f" {jobs} at once, see --jobs"
         ) from error
     finally:
@@ -99,8 +113,16 @@ def _collect_seldom() -> None:
 
 def _begin(make: Callable[[], Worker[Any, Any]]) -> None:
     global _work  # noqa: PLW0603 - a pool has no other place for what a process keeps
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _collect_seldom()
     _work = make()
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent was killed: nobody else would end it, ever."""
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)
 
 
 def _do(tasks: Sequence[Any]) -> list[Any]:

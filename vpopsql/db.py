@@ -44,6 +44,17 @@ _CONNECTION = {
     "tcp_user_timeout": 60_000,
 }
 _SETTLING_POLL_S = 0.01
+_MOMENTS = 50
+"""So often a moment is sought that several SQLite connections see."""
+
+_FOR_ALL_ROWS = {
+    "sqlite": ("PRAGMA cache_size = -65536",),
+    "postgresql": (
+        "SET LOCAL work_mem = '64MB'",
+        "SET LOCAL jit = off",  # compiling takes longer than what it saves
+        "SET LOCAL cursor_tuple_fraction = 1",  # instead of a tenth
+    ),
+}
 
 _SECRET_PARAMETERS = True
 """Errors must not show what a statement was given."""
@@ -139,6 +150,46 @@ class Database:
         """
         with _outages(self.url), self._writers.begin() as session:
             yield session
+
+    @contextlib.contextmanager
+    def snapshots(self, wanted: int) -> Iterator[list[Session]]:
+        """Give sessions that all see the database of one moment, to read all of it.
+
+        Their connections may use more memory, some 100 MB each.
+
+        :param wanted: so many, from 1; only one on SQLite if others write all the time.
+        :raises DatabaseUnavailable: a connection failed or broke.
+        """
+        with contextlib.ExitStack() as stack:
+            if self.is_sqlite:
+                sessions = self._same_moments(wanted, stack)
+            else:
+                sessions = [stack.enter_context(self.snapshot()) for _ in range(wanted)]
+                name = sessions[0].scalar(text("SELECT pg_export_snapshot()"))
+                for session in sessions[1:]:
+                    session.execute(text(f"SET TRANSACTION SNAPSHOT '{name}'"))
+            for session in sessions:
+                for setting in _FOR_ALL_ROWS["sqlite" if self.is_sqlite else "postgresql"]:
+                    session.execute(text(setting))
+            yield sessions
+
+    def _same_moments(self, wanted: int, stack: contextlib.ExitStack) -> list[Session]:
+        """Begin transactions between which nobody has committed anything."""
+        if wanted == 1:
+            return [stack.enter_context(self.snapshot())]
+        with _outages(self.url), self._read_engine.connect() as connection:
+            watch: Any = connection.connection.driver_connection
+            for _ in range(_MOMENTS):
+                with contextlib.ExitStack() as draft:
+                    before = watch.execute("PRAGMA data_version").fetchone()
+                    sessions = [draft.enter_context(self.snapshot()) for _ in range(wanted)]
+                    for session in sessions:
+                        # A transaction begins with what it reads first.
+                        session.execute(text("SELECT 1 FROM sqlite_schema")).close()
+                    if watch.execute("PRAGMA data_version").fetchone() == before:
+                        stack.push(draft.pop_all())
+                        return sessions
+        return [stack.enter_context(self.snapshot())]
 
     def mark(self, patience_s: float = 0.5) -> Mark:
         """Return how far the database has come.

@@ -429,6 +429,19 @@ class LastAuth(Base):
     """``0.0.0.0``: never logged in, ``at`` is when the account was made."""
 
 
+class DovecotLogin(Base):
+    """A slot for logins: a trigger notes in `LastAuth` what is dropped in, and no row stays."""
+
+    __tablename__ = "dovecot_logins"
+
+    username: Mapped[str] = mapped_column(NameText(255), primary_key=True)
+    """The address of an account, as Dovecot got it from the view ``dovecot_users``."""
+    service: Mapped[str] = mapped_column(String(16), primary_key=True)
+    remote_ip: Mapped[str] = mapped_column(ExactText, primary_key=True)
+    at: Mapped[int] = mapped_column(BigInteger)
+    """Seconds since 1970, UTC."""
+
+
 class IpMapping(Base):
     """The domain that a login without one belongs to, by the address the client connected to."""
 

@@ -21,6 +21,17 @@ _VIEWS = (
     "vlog",
     "relay",
 )
+SERVER_VIEWS = (
+    "dovecot_users",
+    "postfix_domains",
+    "postfix_mailboxes",
+    "postfix_aliases",
+    "postfix_recipients",
+    "postfix_wildcards",
+    "postfix_senders",
+)
+"""The views for other mail servers."""
+
 REPORT_VIEWS = {
     **dict.fromkeys(
         (
@@ -78,12 +89,14 @@ _TRIGGERS = {
         "vpopmail_update": ("vpopmail", "0002"),
         "lastauth_insert": ("lastauth", "0002"),
         "lastauth_update": ("lastauth", "0002"),
+        "dovecot_logins_insert": ("dovecot_logins", "0010"),
     },
     "postgresql": {
         "audit_log_append_only": ("audit_log", "0001"),
         "revisions_notify": ("revisions", "0005"),
         "vpopmail_update": ("vpopmail", "0002"),
         "lastauth_write": ("lastauth", "0002"),
+        "dovecot_logins_insert": ("dovecot_logins", "0010"),
     },
 }
 """The other triggers: what each is on, and the migration that makes it."""
@@ -96,6 +109,7 @@ _FUNCTIONS = {
         "vpopsql_refuse": "0002",
         "vpopsql_update_vpopmail": "0002",
         "vpopsql_write_lastauth": "0002",
+        "vpopsql_note_login": "0010",
     },
 }
 
@@ -139,6 +153,7 @@ def expected(dialect: str) -> dict[Thing, str]:
     return {
         **{Thing("view", view): "0002" for view in _VIEWS},
         **{Thing("view", view): by for view, by in REPORT_VIEWS.items()},
+        **{Thing("view", view): "0010" for view in SERVER_VIEWS},
         **{Thing("function", name): by for name, by in _FUNCTIONS[dialect].items()},
         **{Thing("trigger", name, on): by for name, (on, by) in _TRIGGERS[dialect].items()},
         **{

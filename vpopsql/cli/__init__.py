@@ -35,6 +35,7 @@ _COMMANDS = {
     "history": ("vpopsql.cli.history", "history"),
     "hosts": ("vpopsql.cli.hosts", "hosts"),
     "import": ("vpopsql.cli.import_", "import_"),
+    "mailserver": ("vpopsql.cli.mailserver", "mailserver"),
     "metrics": ("vpopsql.cli.metrics", "metrics"),
     "report": ("vpopsql.cli.report", "report"),
     "restore": ("vpopsql.cli.backup", "restore"),

@@ -20,7 +20,25 @@ _EVERY = 1000
 """Rows after which progress is shown."""
 
 
-@click.command()
+class _Report(click.Command):
+    """A command of which one NAME is a command of its own, with other options."""
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,  # noqa: ANN401 - as click gives them
+    ) -> click.Context:
+        """Return the context of ``html`` if that is the first argument, else our own."""
+        if args[:1] == ["html"]:
+            from vpopsql.cli.report_html import html
+
+            return html.make_context(f"{info_name} html", args[1:], parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
+
+
+@click.command(cls=_Report)
 @click.argument("name", required=False)
 @click.option("--list", "lists", is_flag=True, help="List all reports and end.")
 @click.option(
@@ -55,6 +73,8 @@ def report(
 ) -> None:
     """Answer the question NAME about the site; docs/reports.md explains all of them.
 
+    `vpopsql report html DIR` writes pages with all answers, and charts; see its --help.
+
     Exit codes: 0 done, 1 there are rows and --fail-if-rows was given, 2 wrong usage, 3 could not
     run.
     """
@@ -67,6 +87,8 @@ def report(
         return
     if name is None:
         raise click.UsageError("name a report, or see --list")
+    if name == "html":
+        raise click.UsageError("html comes before its options: vpopsql report html DIR ...")
     if name not in REPORTS:
         raise click.BadParameter(f"{name}: no such report: see --list", param_hint="NAME")
     asked = REPORTS[name]

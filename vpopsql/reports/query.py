@@ -108,6 +108,14 @@ def select(session: Session, report: Report, question: Question) -> sa.Select[*t
     return query.limit(question.limit)
 
 
+def count(session: Session, report: Report, question: Question) -> int:
+    """Return how many rows a report has, whatever the limit; errors as `rows`."""
+    require_sense(report, question)
+    query = select(session, report, question).order_by(None).limit(None)
+    query = query.with_only_columns(sa.func.count(), maintain_column_froms=True)
+    return int(session.execute(query).scalar_one())
+
+
 def rows(session: Session, report: Report, question: Question) -> Iterator[Row]:
     """Give the rows of a report, as they come from the database.
 

@@ -1,0 +1,10 @@
+-- What Dovecot may do, on PostgreSQL; written by `vpopsql mailserver dovecot`.
+-- Run it in vpopsql's database, then set a password: \password @ROLE@
+CREATE ROLE @ROLE@ LOGIN;
+DO $$
+BEGIN
+    EXECUTE format('GRANT USAGE ON SCHEMA %I TO @ROLE@', current_schema());
+END $$;
+GRANT SELECT ON dovecot_users TO @ROLE@;
+-- No row of it is ever kept: a trigger notes the login.
+GRANT SELECT, INSERT, UPDATE ON dovecot_logins TO @ROLE@;
