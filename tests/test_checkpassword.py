@@ -234,6 +234,13 @@ def test_misuse_is_told_from_a_refusal(
     assert "secret" not in done.stderr
 
 
+def test_it_says_how_it_is_used() -> None:
+    done = subprocess.run([*PROGRAM, "--help"], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: vpopsql-checkpassword [--service SERVICE]")
+
+
 def test_without_descriptor_3_it_is_misused(path: str) -> None:
     done = subprocess.run(
         [*PROGRAM, f"--socket={path}", "true"], capture_output=True, text=True, check=False

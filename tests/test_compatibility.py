@@ -150,6 +150,11 @@ PROOFS: dict[int, tuple[str, ...]] = {
         f"{ALIASES}::test_a_deleted_alias_leaves_neither_rows_nor_file",
         f"{FILES}::test_a_domains_limits_are_not_those_of_a_mailbox",
     ),
+    35: (
+        "daemon/test_strength.py::test_weak_passwords_are_refused_wherever_they_are_set",
+        "daemon/test_rehash.py::test_a_login_by_a_weak_hash_gets_a_better_one_after_the_answer",
+        "daemon/test_rehash.py::test_a_hash_is_good_on_its_last_day_and_not_on_the_next",
+    ),
 }
 """Point -> the tests that fail when it is not so."""
 

@@ -95,6 +95,6 @@ def test_the_installed_wheel_makes_a_database_from_anywhere(
     )
 
 
-@pytest.mark.parametrize("command", ["vpopsql", "vpopmaild"])
+@pytest.mark.parametrize("command", ["vpopsql", "vpopmaild", "vpopsql-checkpassword"])
 def test_the_wheel_installs_its_commands(command: str, commands: Path) -> None:
     assert os.access(commands / command, os.X_OK)

@@ -116,6 +116,9 @@ def run(arguments: list[str], ask: "Callable[[Options, str, bytearray], bytes]")
 
     :param ask: finds out who it is.
     """
+    if arguments in (["-h"], ["--help"]):
+        sys.stdout.write(_USAGE)
+        sys.exit(0)
     try:
         options = parse(arguments)
         credentials = read_credentials()
