@@ -4,23 +4,46 @@ import os
 import shutil
 import signal
 import sys
-import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests import databases, mariadb
+from tests import archives, databases, mariadb
 from vpopsql.db import Database
 
-TREES = Path(__file__).parent / "trees"
 SHARED = pytest.StashKey[Path]()
 
 POSTGRESQL_URL = os.environ.get("VPOPSQL_TEST_POSTGRESQL_URL")
 POSTGRESQL_REQUIRED = os.environ.get("VPOPSQL_TEST_REQUIRE_POSTGRESQL") == "1"
+AXE_REQUIRED = os.environ.get("VPOPSQL_TEST_REQUIRE_AXE") == "1"
 CHROMIUM_REQUIRED = os.environ.get("VPOPSQL_TEST_REQUIRE_CHROMIUM") == "1"
 MARIADB_REQUIRED = os.environ.get("VPOPSQL_TEST_REQUIRE_MARIADB") == "1"
+
+
+MEMORY = Path("/dev/shm")  # noqa: S108 - the files below it are made by tempfile and pytest
+_MEMORY_BYTES = 4 << 30
+
+
+def _use_memory() -> None:
+    """Have temporary files in memory, if there is enough, unless ``TMPDIR`` says where.
+
+    What a crash of the machine would lose here is no loss. Databases and trees that are forced to
+    a disk take the tests twice the time.
+    """
+    try:
+        found = os.statvfs(MEMORY)
+    except OSError:
+        return
+    is_large = found.f_bavail * found.f_frsize >= _MEMORY_BYTES
+    if is_large and os.access(MEMORY, os.W_OK) and not found.f_flag & os.ST_NOEXEC:
+        # For the programs that tests start, too.
+        tempfile.tempdir = os.environ["TMPDIR"] = str(MEMORY)
+
+
+if "TMPDIR" not in os.environ:
+    _use_memory()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -35,6 +58,16 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in [name for name in os.environ if name.startswith("VPOPSQL_")]:
         if not name.startswith("VPOPSQL_TEST_"):
             del os.environ[name]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long and what one worker has to do alone; the rest fills the gaps."""
+    items.sort(key=_is_short)
+
+
+def _is_short(item: pytest.Item) -> bool:
+    return not any(item.iter_markers("slow")) and not any(item.iter_markers("xdist_group"))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -117,20 +150,8 @@ def database(database_url: str) -> Iterator[Database]:
 
 
 def unpack_tree(name: str, directory: Path) -> Path:
-    """Unpack trees/NAME.tar.gz below ``directory`` and return the root it would have on a site.
-
-    Below the root are home/vpopmail and var/qmail, with the times and modes of the original and,
-    where the tests run as root, its owners.
-    """
-    root = directory / name
-    with tarfile.open(TREES / f"{name}.tar.gz") as archive:
-        # Not every Python 3.11 knows extraction filters yet; the others want one named.
-        archive.extraction_filter = getattr(tarfile, "fully_trusted_filter", None)
-        archive.extractall(root)  # noqa: S202 - the archive is our own
-    for made, place in (("vpopmail", "home"), ("qmail", "var")):
-        (root / place).mkdir()
-        (root / made).rename(root / place / made)
-    return root
+    """Unpack trees/NAME.tar.gz below ``directory`` and return the root it would have on a site."""
+    return archives.unpack(name, directory / name)
 
 
 @pytest.fixture

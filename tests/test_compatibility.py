@@ -22,6 +22,8 @@ DOMAINS = "daemon/test_domain_commands.py"
 DOTQMAILS = "services/test_dotqmail_changes.py"
 FILES = "daemon/test_file_commands.py"
 HOLES = "daemon/test_holes.py"
+RIGHTS = "daemon/test_rights.py"
+PATHS = "daemon/test_holes_in_paths.py"
 CLIENTS = "daemon/test_clients.py"
 NAMES = "test_names.py"
 PROTOCOL = "test_protocol.py"
@@ -29,7 +31,7 @@ REPLAY = "daemon/test_replay.py"
 SERVER = "daemon/test_server.py"
 
 PROOFS: dict[int, tuple[str, ...]] = {
-    1: (f"{HOLES}::test_only_the_system_administrator_sets_a_hash",),
+    1: (f"{RIGHTS}::test_only_the_system_administrator_sets_a_hash",),
     2: (
         f"{ACCOUNTS}::test_each_level_sets_its_own_flags",
         f"{ACCOUNTS}::test_a_user_changes_what_everybody_may_and_nothing_else",
@@ -39,26 +41,26 @@ PROOFS: dict[int, tuple[str, ...]] = {
         f"{ACCOUNTS}::test_a_domain_can_forbid_its_users_to_change_passwords",
         f"{ACCOUNTS}::test_writing_back_the_present_password_is_no_change",
     ),
-    4: (f"{HOLES}::test_a_domain_administrator_cannot_become_the_system_administrator",),
+    4: (f"{RIGHTS}::test_a_domain_administrator_cannot_become_the_system_administrator",),
     5: (
         f"{CONVERSATION}::test_users_and_administrators_read_what_the_documentation_grants_them",
         f"{CONVERSATION}::test_a_user_is_refused_the_rest",
     ),
     6: (f"{ACCOUNTS}::test_what_cannot_be_is_refused",),
     7: (
-        f"{HOLES}::test_each_limit_holds_for_domain_administrators",
-        f"{HOLES}::test_no_limit_holds_for_those_above_limits",
-        f"{HOLES}::test_the_quotas_of_a_domain_share_what_it_has",
+        f"{RIGHTS}::test_each_limit_holds_for_domain_administrators",
+        f"{RIGHTS}::test_no_limit_holds_for_those_above_limits",
+        f"{RIGHTS}::test_the_quotas_of_a_domain_share_what_it_has",
         f"{ACCOUNTS}::test_a_permission_that_is_denied_binds_all_but_postmaster",
     ),
     8: (f"{HOLES}::test_nobody_learns_from_a_failed_login_who_exists",),
     9: ("test_compatibility.py::test_without_leave_no_password_is_stored_and_its_line_is_empty",),
     10: (
-        f"{HOLES}::test_a_path_that_only_begins_like_the_own_one_leads_nowhere",
-        f"{HOLES}::test_no_file_command_follows_a_link",
-        f"{HOLES}::test_no_file_command_follows_a_link_that_is_swapped_in_meanwhile",
+        f"{PATHS}::test_a_path_that_only_begins_like_the_own_one_leads_nowhere",
+        f"{PATHS}::test_no_file_command_follows_a_link",
+        f"{PATHS}::test_no_file_command_follows_a_link_that_is_swapped_in_meanwhile",
     ),
-    11: (f"{HOLES}::test_no_file_command_reaches_what_the_database_owns",),
+    11: (f"{PATHS}::test_no_file_command_reaches_what_the_database_owns",),
     12: (
         f"{FILES}::test_a_dot_qmail_file_is_rows_and_file_at_once",
         f"{HOLES}::test_nobody_writes_a_line_that_runs_a_program_or_leaves_his_place",
@@ -69,7 +71,7 @@ PROOFS: dict[int, tuple[str, ...]] = {
         f"{FILES}::test_a_new_file_is_the_owners_alone_and_an_old_one_keeps_its_mode",
         f"{FILES}::test_a_removed_directory_is_still_somewhere",
         f"{HOLES}::test_the_lines_of_a_refused_file_are_no_commands",
-        "test_tree.py::test_a_write_that_fails_leaves_the_old_content_and_nothing_else",
+        "test_tree_writing.py::test_a_write_that_fails_leaves_the_old_content_and_nothing_else",
     ),
     14: (
         f"{PROTOCOL}::test_every_line_of_a_file_makes_the_round_trip",

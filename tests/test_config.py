@@ -1,5 +1,6 @@
 import tomllib
 from dataclasses import FrozenInstanceError
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,19 @@ def test_hooks_are_a_list_of_commands(tmp_path: Path) -> None:
     assert 'commands = [["/bin/a", "b c"], ["/bin/d"]]' in explain(from_file)
 
 
+def test_deadlines_are_dates_by_scheme(tmp_path: Path) -> None:
+    path = write(tmp_path, "[passwords]\ndeadlines = {md5-crypt = 2027-12-31, des = 2027-06-30}\n")
+    in_environment = {"VPOPSQL_PASSWORDS_DEADLINES": "des=2027-06-30 md5-crypt=2027-12-31"}
+
+    from_file, from_environment = load(path, {}), load(environ=in_environment)
+
+    deadlines = from_file.passwords.deadlines
+    assert from_environment.passwords.deadlines == deadlines
+    assert deadlines.last_day_of("des") == date(2027, 6, 30)
+    assert deadlines.last_day_of("bcrypt") is None
+    assert "deadlines = { des = 2027-06-30, md5-crypt = 2027-12-31 }" in explain(from_file)
+
+
 def test_paths_derive_from_the_homes_and_are_real_below_the_root() -> None:
     paths = load(environ={"VPOPSQL_PATHS_ROOT": "/srv", "VPOPSQL_PATHS_QMAIL": "/q/"}).paths
 
@@ -186,6 +200,13 @@ def test_all_mistakes_are_reported_at_once_with_place_key_and_what_is_allowed(
         ("export.reload_command", '["true"]'),
         ("export.reload_command", '["/bin/true", 1]'),
         ("hooks.commands", '["/bin/true"]'),
+        ("passwords.deadlines", "{rot13 = 2027-06-30}"),
+        ("passwords.deadlines", '{des = "2027-06-30"}'),
+        ("passwords.deadlines", "{des = 2027-06-30T00:00:00}"),
+        ("passwords.deadlines", "[]"),
+        ("daemon.auth_socket", '"run/auth"'),
+        ("daemon.auth_socket", f'"/{"x" * 107}"'),
+        ("daemon.auth_socket_mode", '"0777"'),
         ("hooks.commands", "[[]]"),
         ("hooks.commands", '[["true"]]'),
         ("hooks.commands", '[["/bin/true"], ["/bin/true"]]'),

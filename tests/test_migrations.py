@@ -352,7 +352,7 @@ def test_a_missing_foreign_key_is_named(database_url: str) -> None:
 @pytest.mark.parametrize("_backend", ["sqlite"], indirect=True)
 def test_a_check_does_not_wait_for_a_writer(database: Database, database_url: str) -> None:
     with database.writer():
-        assert db.current(database_url) == db._head_revision()
+        assert db.current(database_url) == db.revisions()[-1]
         assert db.check(database_url) == []
 
 

@@ -216,12 +216,14 @@ def test_kinds_and_costs_that_may_not_be_made_are_refused(scheme: str, rounds: i
         (KNOWN_TO_LIBCRYPT_ONLY["bcrypt"][1], "bcrypt", 4, False),
         (KNOWN_TO_LIBCRYPT_ONLY["bcrypt"][1], "bcrypt", None, True),
         (KNOWN_TO_LIBCRYPT_ONLY["yescrypt"][1], "yescrypt", None, True),
+        (KNOWN_TO_LIBCRYPT_ONLY["bcrypt"][1], "sha512-crypt", None, False),
+        (ARGON2, "yescrypt", None, False),
         ("*", "sha512-crypt", None, False),
         ("", "sha512-crypt", None, False),
         ("what", "sha512-crypt", None, False),
     ],
 )
-def test_a_hash_is_made_anew_for_another_scheme_or_a_higher_cost(
+def test_a_hash_is_made_anew_for_a_stronger_scheme_or_a_higher_cost(
     stored: str, scheme: str, rounds: int | None, expected: bool
 ) -> None:
     assert needs_rehash(stored, scheme, rounds) is expected

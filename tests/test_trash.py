@@ -3,9 +3,6 @@
 import errno
 import json
 import os
-import subprocess
-import sys
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ import pytest
 from sqlalchemy import delete, func, select, update
 
 from tests import factories
+from tests.commands import Command, run
 from vpopsql import homes, trash
 from vpopsql.db import Database
 from vpopsql.errors import (
@@ -445,28 +443,15 @@ def test_a_large_domain_comes_back(site: Database, tree: Tree) -> None:
 
 # --- the command --------------------------------------------------------------------------------
 
-Command = Callable[..., "subprocess.CompletedProcess[str]"]
-
 
 @pytest.fixture
-def vpopsql(site: Database, database_url: str, tmp_path: Path) -> Command:
-    def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [sys.executable, "-c", "from vpopsql.cli import main; main()", "trash", *arguments],
-            env={
-                "PYTHONPATH": ".",
-                "PATH": os.environ["PATH"],
-                "VPOPSQL_DATABASE_URL": database_url,
-                "VPOPSQL_PATHS_ROOT": str(tmp_path),
-                **environment,
-            },
-            capture_output=True,
-            text=True,
-            input="n\n",
-            check=False,
-        )
-
-    return run
+def vpopsql(
+    site: Database, database_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> Command:
+    where = {"VPOPSQL_DATABASE_URL": database_url, "VPOPSQL_PATHS_ROOT": str(tmp_path)}
+    return lambda *arguments, **environment: run(
+        capsys, "trash", *arguments, stdin="n\n", **where, **environment
+    )
 
 
 @pytest.fixture

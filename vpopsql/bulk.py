@@ -30,6 +30,15 @@ def take_ids(session: Session, table: Table, number: int) -> Iterator[int]:
     return iter(range(last + 1, last + 1 + number))
 
 
+def continue_ids(session: Session, table: Table) -> None:
+    """Let the database choose keys above those that the table has; they were not its choice."""
+    connection = session.connection()
+    if connection.dialect.name == "postgresql":
+        last = connection.scalar(select(func.max(table.c.id)))
+        set_ = text("SELECT setval(pg_get_serial_sequence(:name, 'id'), :last)")
+        connection.execute(set_, {"name": table.name, "last": last})
+
+
 def insert_rows(
     session: Session, table: Table, columns: Sequence[str], rows: Iterable[Row]
 ) -> None:

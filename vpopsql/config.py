@@ -16,18 +16,23 @@ import inspect
 import itertools
 import json
 import os
-import posixpath
 import re
-import shlex
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
+from vpopsql import kinds
 from vpopsql import passwords as hashing
 from vpopsql.errors import ConfigError
+
+# Others take them from here.
+from vpopsql.kinds import Address as Address  # noqa: PLC0414
+from vpopsql.kinds import Deadlines as Deadlines  # noqa: PLC0414
+from vpopsql.kinds import Kind
+from vpopsql.kinds import listen_address as listen_address  # noqa: PLC0414
 
 T = TypeVar("T")
 
@@ -35,187 +40,6 @@ _PREFIX = "VPOPSQL_"
 
 # Variables that are no keys: where the file is, and what the test suite is told.
 _OTHER_VARIABLES = re.compile(r"VPOPSQL_(CONFIG|TEST_.*)")
-
-
-class Address(NamedTuple):
-    """Where to listen; a tuple as sockets take it."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        """Return ``host:port``, an IPv6 address in brackets."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-# --- what a value may be ----------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """What a value may be: in words, and as the function that takes a TOML value or refuses it.
-
-    ``from_text`` makes a TOML value of an environment variable's text. Both may raise ValueError.
-    """
-
-    allowed: str
-    accept: Callable[[object], object]
-    from_text: Callable[[str], object] = str
-
-
-def _integer(low: int, high: int) -> _Kind:
-    def accept(value: object) -> int:
-        if type(value) is int and low <= value <= high:
-            return value
-        raise ValueError
-
-    return _Kind(f"a whole number, {low} to {high}", accept, int)
-
-
-def _seconds(low: float, high: float) -> _Kind:
-    def accept(value: object) -> float:
-        # A bool is an int to Python, but not to TOML.
-        if isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high:
-            return float(value)
-        raise ValueError
-
-    return _Kind(f"seconds, {low:g} to {high:g}", accept, float)
-
-
-def _boolean() -> _Kind:
-    def accept(value: object) -> bool:
-        if isinstance(value, bool):
-            return value
-        raise ValueError
-
-    return _Kind(
-        "true or false", accept, lambda text: {"true": True, "false": False}.get(text, text)
-    )
-
-
-def _one_of(*choices: str) -> _Kind:
-    def accept(value: object) -> str:
-        if isinstance(value, str) and value in choices:
-            return value
-        raise ValueError
-
-    return _Kind(f"one of {', '.join(choices)}", accept)
-
-
-def _directory(*, may_be_empty: bool = False) -> _Kind:
-    def accept(value: object) -> str:
-        if value == "" and may_be_empty:
-            return ""
-        # A colon would end the path in users/assign, `..` would leave the root.
-        if (
-            isinstance(value, str)
-            and re.fullmatch(r"/+[^:]*[^:/]/*", value)
-            and value.isprintable()
-            and ".." not in value.split("/")
-        ):
-            return "/" + posixpath.normpath(value).lstrip("/")
-        raise ValueError
-
-    empty = ', or ""' if may_be_empty else ""
-    return _Kind(f"an absolute directory without `..` and colons{empty}", accept)
-
-
-def listen_address(value: object) -> Address:
-    """Return the address that a text stands for. :raises ValueError: for none."""
-    if isinstance(value, str):
-        found = re.fullmatch(r"(?:\[([\w:.%]+)\]|([\w.-]+)):(\d{1,5})", value, re.ASCII)
-        if found and int(found[3]) < 2**16:
-            return Address(found[1] or found[2], int(found[3]))
-    raise ValueError
-
-
-def _listen_address() -> _Kind:
-    return _Kind("host:port or [IPv6 address]:port; port 0 takes a free one", listen_address)
-
-
-def _command() -> _Kind:
-    def accept(value: object) -> tuple[str, ...]:
-        if isinstance(value, list) and all(isinstance(word, str) for word in value):
-            command = tuple(map(str, value))
-            if not command or command[0].startswith("/"):
-                return command
-        raise ValueError
-
-    allowed = (
-        "a list of words, the first an absolute path; in the environment, words as in a shell"
-    )
-    return _Kind(allowed, accept, shlex.split)
-
-
-def _commands() -> _Kind:
-    def accept(value: object) -> tuple[tuple[str, ...], ...]:
-        if not isinstance(value, list):
-            raise ValueError  # noqa: TRY004 - what all kinds raise
-        commands = tuple(_command().accept(each) for each in value)
-        if not all(commands) or len(set(commands)) < len(commands):
-            raise ValueError
-        return commands  # type: ignore[return-value]
-
-    def from_text(text: str) -> list[list[str]]:
-        return [words for line in text.splitlines() if (words := shlex.split(line))]
-
-    allowed = (
-        "a list of commands, each a list of words, the first an absolute path; in the"
-        " environment, a command a line, words as in a shell"
-    )
-    return _Kind(allowed, accept, from_text)
-
-
-_PROGRAM = re.compile(r"(/[\w+.-]+)+", re.ASCII)
-
-
-def _is_program(value: object) -> bool:
-    return (
-        isinstance(value, str)
-        and _PROGRAM.fullmatch(value) is not None
-        and {".", ".."}.isdisjoint(value.split("/"))
-    )
-
-
-def _program() -> _Kind:
-    def accept(value: object) -> str:
-        if value == "" or _is_program(value):
-            return str(value)
-        raise ValueError
-
-    return _Kind('the absolute path of a program, or ""', accept)
-
-
-def _programs() -> _Kind:
-    def accept(value: object) -> tuple[str, ...]:
-        if isinstance(value, list) and all(
-            isinstance(each, str) and _is_program(each.removesuffix("*")) for each in value
-        ):
-            return tuple(map(str, value))
-        raise ValueError
-
-    allowed = "a list of absolute paths, each may end in `*`; in the environment, blanks between"
-    return _Kind(allowed, accept, str.split)
-
-
-def _database_url() -> _Kind:
-    def accept(value: object) -> str:
-        from sqlalchemy import make_url  # noqa: PLC0415 - slow import
-        from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
-
-        if isinstance(value, str):
-            try:
-                url = make_url(value)
-            except ArgumentError:
-                # Its text would show the password.
-                raise ValueError from None
-            # A relative path would name another database in every directory.
-            is_file = url.drivername == "sqlite" and (url.database or "").startswith("/")
-            if is_file or url.drivername == "postgresql":
-                return value
-        raise ValueError
-
-    return _Kind("sqlite:////absolute/path or postgresql://user:password@host:port/name", accept)
 
 
 # --- the keys ---------------------------------------------------------------------------------
@@ -230,7 +54,7 @@ class Key:
     default: object
     allowed: str
     purpose: str
-    kind: _Kind = field(repr=False)
+    kind: Kind = field(repr=False)
     is_secret: bool = False
 
     @property
@@ -244,7 +68,7 @@ class Key:
         return f"{_PREFIX}{self.section}_{self.name}".upper()
 
 
-def _key(default: T, kind: _Kind, purpose: str, *, secret: bool = False) -> T:
+def _key(default: T, kind: Kind, purpose: str, *, secret: bool = False) -> T:
     return field(default=default, repr=not secret, metadata={"kind": kind, "purpose": purpose})
 
 
@@ -253,13 +77,13 @@ class Database:
     """Which database, and how it is held."""
 
     url: str = _key(
-        "sqlite:////var/lib/vpopsql/vpopsql.db", _database_url(), "The database.", secret=True
+        "sqlite:////var/lib/vpopsql/vpopsql.db", kinds.database_url(), "The database.", secret=True
     )
     pool_size: int = _key(
-        10, _integer(1, 200), "Connections kept open; twice as many may be open for a moment."
+        10, kinds.integer(1, 200), "Connections kept open; twice as many may be open for a moment."
     )
     busy_timeout_s: float = _key(
-        30.0, _seconds(0.1, 3600), "How long a writer waits for another one, on SQLite."
+        30.0, kinds.seconds(0.1, 3600), "How long a writer waits for another one, on SQLite."
     )
 
 
@@ -269,14 +93,14 @@ class Paths:
 
     root: str = _key(
         "",
-        _directory(may_be_empty=True),
+        kinds.directory(may_be_empty=True),
         "Put before every path when a file is touched: a site's tree may lie anywhere while its"
         " paths stay as they are. Empty in production.",
     )
     vpopmail: str = _key(
-        "/home/vpopmail", _directory(), "vpopmail's home: `domains/` and `etc/` are in it."
+        "/home/vpopmail", kinds.directory(), "vpopmail's home: `domains/` and `etc/` are in it."
     )
-    qmail: str = _key("/var/qmail", _directory(), "qmail's home.")
+    qmail: str = _key("/var/qmail", kinds.directory(), "qmail's home.")
 
     @property
     def places(self) -> tuple[str, ...]:
@@ -304,24 +128,38 @@ class Daemon:
     """How vpopmaild serves."""
 
     listen: Address = _key(  # noqa: RUF009 - declares a field as dataclasses.field does
-        Address("127.0.0.1", 89), _listen_address(), "Where the standalone daemon listens."
+        Address("127.0.0.1", 89), kinds.address(), "Where the standalone daemon listens."
     )
     idle_timeout_s: float = _key(
-        60.0, _seconds(0.1, 86_400), "A client silent for so long is let go."
+        60.0, kinds.seconds(0.1, 86_400), "A client silent for so long is let go."
     )
     max_connections: int = _key(
-        200, _integer(1, 10_000), "Clients served at once; more are told so and let go."
+        200, kinds.integer(1, 10_000), "Clients served at once; more are told so and let go."
     )
     drain_timeout_s: float = _key(
-        10.0, _seconds(0, 3600), "How long clients may finish after SIGTERM."
+        10.0, kinds.seconds(0, 3600), "How long clients may finish after SIGTERM."
     )
     max_file_bytes: int = _key(
         16 * 1024 * 1024,
-        _integer(1024, 2**30),
+        kinds.integer(1024, 2**30),
         "Bytes of a file that read_file sends and write_file takes.",
     )
+    auth_socket: str = _key(
+        "",
+        kinds.socket_path(),
+        "The UNIX socket on which `vpopsql serve` checks logins for vpopsql-checkpassword, which"
+        " looks for it at `/run/vpopsql/auth`; empty: there is none.",
+    )
+    auth_socket_mode: str = _key(
+        "0600",
+        kinds.one_of("0600", "0660", "0666"),
+        "Who may ask there: the daemon's own user and root, also its group, or everybody who may"
+        " enter the directory.",
+    )
     login_attempts: int = _key(
-        4, _integer(1, 100), "Failed logins, or lines before a good one, that end a connection."
+        4,
+        kinds.integer(1, 100),
+        "Failed logins, or lines before a good one, that end a connection.",
     )
 
 
@@ -331,17 +169,35 @@ class Passwords:
 
     store_clear_text: bool = _key(
         default=False,
-        kind=_boolean(),
+        kind=kinds.boolean(),
         purpose="Keep a readable copy of every new password, for APOP and CRAM-MD5.",
     )
     scheme: str = _key(
         hashing.DEFAULT_SCHEME,
-        _one_of(*hashing.ROUNDS),
+        kinds.one_of(*hashing.ROUNDS),
         "How new passwords are hashed; each mail program of the site must know it.",
+    )
+    strength_file: str | None = _key(
+        None,
+        kinds.file(),
+        "The rules that a new password must keep; unset, vpopmail's etc/password_strength.conf, if"
+        ' there is one; "": there are none.',
+    )
+    rehash: bool = _key(
+        default=True,
+        kind=kinds.boolean(),
+        purpose="After a good login, put a new hash in the place of one that is of a weaker"
+        " scheme, or of a lower cost, than new ones are.",
+    )
+    deadlines: Deadlines = _key(  # noqa: RUF009 - declares a field as dataclasses.field does
+        Deadlines(),
+        kinds.deadlines(),
+        "The last day, in UTC, on which a hash of a scheme is good; from the next day on nobody"
+        " can log in with one.",
     )
     rounds: int | None = _key(
         None,
-        _integer(1, 5_000_000),
+        kinds.integer(1, 5_000_000),
         "The cost of a new hash; unset, the scheme's usual one. "
         + "; ".join(f"{name} {ok.start} to {ok.stop - 1}" for name, ok in hashing.ROUNDS.items())
         + ".",
@@ -354,7 +210,7 @@ class Domains:
 
     catchall: str = _key(
         "bounce",
-        _one_of("bounce", "delete"),
+        kinds.one_of("bounce", "delete"),
         "What happens to mail for names that a new domain does not have.",
     )
 
@@ -363,36 +219,36 @@ class Domains:
 class Export:
     """How the files of qmail and vpopmail are written."""
 
-    uid: int = _key(89, _integer(0, 2**32 - 2), "The numeric owner of vpopmail's files.")
-    gid: int = _key(89, _integer(0, 2**32 - 2), "The numeric group of vpopmail's files.")
+    uid: int = _key(89, kinds.integer(0, 2**32 - 2), "The numeric owner of vpopmail's files.")
+    gid: int = _key(89, kinds.integer(0, 2**32 - 2), "The numeric group of vpopmail's files.")
     reload_command: tuple[str, ...] = _key(
-        (), _command(), "Run, without a shell, after an export that changed a file."
+        (), kinds.command(), "Run, without a shell, after an export that changed a file."
     )
     delivery: str = _key(
         "vdelivermail",
-        _one_of("vdelivermail", "exact"),
+        kinds.one_of("vdelivermail", "exact"),
         "`exact`: qmail delivers into a mailbox's Maildir itself, by a line of users/assign,"
         " wherever that comes to the same.",
     )
     exact_despite_quota: bool = _key(
         default=False,
-        kind=_boolean(),
+        kind=kinds.boolean(),
         purpose="With `exact`, also for mailboxes with a quota, which nobody enforces then.",
     )
     assign_cdb: str = _key(
         "cdb",
-        _one_of("cdb", "assign.cdb"),
+        kinds.one_of("cdb", "assign.cdb"),
         "The name of users/assign's cdb, which is assign.cdb for s/qmail.",
     )
     newu_command: tuple[str, ...] = _key(
-        (), _command(), "qmail-newu, to compile users/assign; empty: vpopsql compiles it."
+        (), kinds.command(), "qmail-newu, to compile users/assign; empty: vpopsql compiles it."
     )
     newmrh_command: tuple[str, ...] = _key(
-        (), _command(), "qmail-newmrh, to compile morercpthosts; empty: vpopsql compiles it."
+        (), kinds.command(), "qmail-newmrh, to compile morercpthosts; empty: vpopsql compiles it."
     )
     generations: int = _key(
         10,
-        _integer(1, 1000),
+        kinds.integer(1, 1000),
         "How many applies can be taken back. What they replaced lies in qmail's users directory.",
     )
 
@@ -402,16 +258,18 @@ class Follow:
     """How `vpopsql export follow` keeps a host's files in step."""
 
     quiet_s: float = _key(
-        0.2, _seconds(0, 60), "How long nothing may have changed before files are written."
+        0.2, kinds.seconds(0, 60), "How long nothing may have changed before files are written."
     )
     wait_s: float = _key(
-        2.0, _seconds(0, 3600), "How long changes wait at most while more keep coming."
+        2.0, kinds.seconds(0, 3600), "How long changes wait at most while more keep coming."
     )
     poll_s: float = _key(
-        1.0, _seconds(0.05, 3600), "How often a SQLite database is looked at; PostgreSQL tells."
+        1.0,
+        kinds.seconds(0.05, 3600),
+        "How often a SQLite database is looked at; PostgreSQL tells.",
     )
     report_s: float = _key(
-        20.0, _seconds(1, 3600), "How often a host says where it stands if nothing happens."
+        20.0, kinds.seconds(1, 3600), "How often a host says where it stands if nothing happens."
     )
 
 
@@ -420,14 +278,16 @@ class Hooks:
     """What runs on a host after its files have changed."""
 
     commands: tuple[tuple[str, ...], ...] = _key(
-        (), _commands(), "Run, without a shell, with what has changed on standard input, as JSON."
+        (),
+        kinds.commands(),
+        "Run, without a shell, with what has changed on standard input, as JSON.",
     )
     timeout_s: float = _key(
-        60.0, _seconds(0.1, 3600), "How long one may take before it is ended, and has failed."
+        60.0, kinds.seconds(0.1, 3600), "How long one may take before it is ended, and has failed."
     )
     retries: int = _key(
         3,
-        _integer(0, 100),
+        kinds.integer(0, 100),
         "How often a command that ends by itself tries a failed hook again; `follow` does so"
         " for ever.",
     )
@@ -448,7 +308,7 @@ class DotQmail:
             "/usr/bin/ezmlm/ezmlm-*",
             "/usr/local/bin/ezmlm/ezmlm-*",
         ),
-        _programs(),
+        kinds.programs(),
         "Programs that anybody may have his mail given to, with files of his own only. `ezmlm-*`"
         " stands for those that handle a message, not for those that make lists.",
     )
@@ -459,7 +319,9 @@ class Lists:
     """Mailing lists, which are ezmlm-idx's."""
 
     ezmlm_make: str = _key(
-        "", _program(), "ezmlm-make, for add_list and mod_list; empty: there are no list commands."
+        "",
+        kinds.program(),
+        "ezmlm-make, for add_list and mod_list; empty: there are no list commands.",
     )
 
 
@@ -469,7 +331,7 @@ class Trash:
 
     retention_days: int = _key(
         30,
-        _integer(0, 36_500),
+        kinds.integer(0, 36_500),
         "How long `vpopsql trash purge` leaves them; 0: for ever.",
     )
 
@@ -479,12 +341,12 @@ class Usage:
     """Which snapshots `vpopsql usage prune` leaves; the newest of each mailbox stays always."""
 
     keep_all_days: int = _key(
-        35, _integer(1, 36_500), "So long all of them; after that the last of each week."
+        35, kinds.integer(1, 36_500), "So long all of them; after that the last of each week."
     )
     keep_weekly_days: int = _key(
-        365, _integer(1, 36_500), "So long one a week; after that the last of each month."
+        365, kinds.integer(1, 36_500), "So long one a week; after that the last of each month."
     )
-    keep_days: int = _key(1095, _integer(0, 36_500), "So long one a month; 0: for ever.")
+    keep_days: int = _key(1095, kinds.integer(0, 36_500), "So long one a month; 0: for ever.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -492,10 +354,10 @@ class Log:
     """What is logged, and how."""
 
     level: str = _key(
-        "info", _one_of("debug", "info", "warning", "error"), "The least urgent level logged."
+        "info", kinds.one_of("debug", "info", "warning", "error"), "The least urgent level logged."
     )
     format: str = _key(
-        "json", _one_of("json", "console"), "One JSON object a line, or text for people."
+        "json", kinds.one_of("json", "console"), "One JSON object a line, or text for people."
     )
 
 
@@ -709,6 +571,9 @@ def _toml(value: object) -> str:
             return _toml(str(value))
         case str():
             return json.dumps(mask_url(value), ensure_ascii=False)
+        case Deadlines():
+            pairs = ", ".join(f"{scheme} = {last_day}" for scheme, last_day in value)
+            return f"{{ {pairs} }}" if value else "{}"
         case tuple():
             return f"[{', '.join(map(_toml, value))}]"
         case float():

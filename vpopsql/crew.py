@@ -25,6 +25,8 @@ _TASKS_AT_ONCE = 8
 # the usual size take as long as one of the largest, which nobody should wait for idly.
 _AHEAD = 12
 
+_USUAL = gc.get_threshold()
+
 
 class Worker(Protocol[T_contra, R_co]):
     """Does tasks, one after the other."""
@@ -95,12 +97,12 @@ def collecting_seldom() -> Iterator[None]:
     Records of a site have none and there are millions of them: looking through them again and
     again took a third of the time of writing them.
     """
-    usual = gc.get_threshold()
     _collect_seldom()
     try:
         yield
     finally:
-        gc.set_threshold(*usual)
+        # Also if another thread is not done yet: what it found may be what this one had set.
+        gc.set_threshold(*_USUAL)
         gc.unfreeze()
 
 

@@ -422,6 +422,12 @@ def current(url: str) -> str | None:
         return MigrationContext.configure(connection).get_current_revision()
 
 
+def exists(url: str) -> bool:
+    """Say whether there is something to connect to: False for a SQLite file that is missing."""
+    path = _sqlite_path(make_url(url))
+    return path is None or path.exists()
+
+
 def check(url: str) -> list[str]:
     """Say how the database's schema differs from what this code expects; empty: not at all."""
     from alembic.autogenerate import compare_metadata  # noqa: PLC0415 - slow import
@@ -453,6 +459,13 @@ def type_differs(
         or inspected.collation != meant.collation
         or inspected.length != meant.length
     )
+
+
+def revisions() -> list[str]:
+    """Return all revisions of the schema that this code knows, the newest last."""
+    # Read from the files' names, as importing Alembic is slow.
+    names = (path.name for path in (migrations_directory() / "versions").glob("[0-9]*_*.py"))
+    return sorted(match[1] for name in names if (match := re.match(r"(\d{4})_", name)))
 
 
 def _migrate(url: str, direction: str, revision: str) -> None:
@@ -547,16 +560,9 @@ def _require_schema(connection: Connection) -> None:
     if not connection.dialect.has_table(connection, "alembic_version"):
         raise SchemaError("the database has no vpopsql schema: run `vpopsql db upgrade`")
     found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-    head = _head_revision()
+    head = revisions()[-1]
     if found != head:
         raise SchemaError(
             f"the database's schema is at {found or 'nothing'}, this code needs {head}:"
             " run `vpopsql db upgrade`"
         )
-
-
-def _head_revision() -> str:
-    """Return the newest revision; read from the files' names, as importing Alembic is slow."""
-    names = (path.name for path in (migrations_directory() / "versions").glob("[0-9]*_*.py"))
-    numbers = (match[1] for name in names if (match := re.match(r"(\d{4})_", name)))
-    return max(numbers)

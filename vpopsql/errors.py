@@ -4,6 +4,8 @@ An error says what is the case, with the value concerned; it knows nothing of th
 daemon maps classes to reply codes in one table, the command line prints the text.
 """
 
+from datetime import date
+
 
 class VpopsqlError(Exception):
     """Something that vpopsql refuses or cannot do; its text is fit to be shown to a person."""
@@ -23,6 +25,10 @@ class ImportFailed(VpopsqlError):
 
 class ExportFailed(VpopsqlError):
     """Files could not be written, or not all of them; those that were not are as they were."""
+
+
+class BackupFailed(VpopsqlError):
+    """A database could not be saved in a file, or a file cannot fill a database."""
 
 
 class ProcessKilled(VpopsqlError):
@@ -71,6 +77,14 @@ class InvalidAddress(VpopsqlError):
 
 class InvalidLogin(VpopsqlError):
     """Unknown user or wrong password; never says which."""
+
+
+class HashExpired(InvalidLogin):
+    """The password is right, but its hash is of a scheme that is not good any more."""
+
+    def __init__(self, scheme: str, last_day: date) -> None:
+        super().__init__(f"hashes of {scheme} have not been good since {last_day}")
+        self.scheme = scheme
 
 
 class MissingParameter(VpopsqlError):

@@ -37,35 +37,10 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from vpopsql.flags import Flag as Flag  # noqa: PLC0414 - others take it from here
+
 SCHEMA_VERSION = 1
 """The newest schema generation that this code understands; see `SchemaGuard`."""
-
-
-class Flag(enum.IntFlag):
-    """The bits of ``pw_gid``.
-
-    Source: vpopmail's flag word, 16 documented bits and three later ones.
-    """
-
-    NO_PASSWD_CHNG = 0x1
-    NO_POP = 0x2
-    NO_WEBMAIL = 0x4
-    NO_IMAP = 0x8
-    BOUNCE_MAIL = 0x10
-    NO_RELAY = 0x20
-    NO_DIALUP = 0x40
-    V_USER0 = 0x80
-    V_USER1 = 0x100
-    V_USER2 = 0x200
-    V_USER3 = 0x400
-    NO_SMTP = 0x800
-    QA_ADMIN = 0x1000
-    V_OVERRIDE = 0x2000
-    NO_SPAMASSASSIN = 0x4000
-    DELETE_SPAM = 0x8000
-    SA_ADMIN = 0x10000
-    SA_EXPERT = 0x20000
-    NO_MAILDROP = 0x40000
 
 
 class CatchAll(enum.StrEnum):

@@ -15,6 +15,7 @@ Passwords are ``str`` decoded with ``surrogateescape``: any bytes but NUL make t
 
 import ctypes
 import functools
+import hashlib
 import hmac
 import re
 import secrets
@@ -68,10 +69,15 @@ _FORMS = {
     "yescrypt": r"\$y\$(?P<cost>B+)\$B{0,86}\$B{43}",
     "argon2": r"\$argon2(id|i|d)\$v=\d+\$m=\d{1,6},t=\d{1,3},p=\d{1,3}(\$[+/0-9A-Za-z]+){2}",
 }
+SCHEMES = tuple(_FORMS)
+"""Every kind of hash that can be verified, the weakest first."""
+
 _PATTERNS = {
     scheme: re.compile(form.replace("B", "[./0-9A-Za-z]").replace("S", "[!-#%-9;-~]"), re.ASCII)
     for scheme, form in _FORMS.items()
 }
+_CHALLENGE = re.compile(r"<[!-~]{1,500}>", re.ASCII)
+_MD5_DIGEST = re.compile(r"[0-9A-Fa-f]{32}", re.ASCII)
 _PREFIX = re.compile(r"\{[A-Za-z0-9.-]+\}")
 
 
@@ -126,6 +132,28 @@ def verify(password: str, stored: str | None) -> bool:
     return False
 
 
+def verify_challenge(stored: str | None, first: str, second: str) -> bool:
+    """Return whether one of two texts answers the other as APOP or CRAM-MD5 has it; never raise.
+
+    Which of them is the challenge, ``<...>``, is seen from its form: of programs that ask, those
+    for POP3 and those for SMTP have them in another order.
+
+    :param stored: the password itself; None or empty: it is not stored.
+    """
+    challenge, digest = (second, first) if _CHALLENGE.fullmatch(second) else (first, second)
+    is_asked = _CHALLENGE.fullmatch(challenge) and _MD5_DIGEST.fullmatch(digest)
+    if not stored or not is_asked:
+        return False
+    secret = stored.encode("utf-8", "surrogateescape")
+    text = challenge.encode("utf-8", "surrogateescape")
+    expected = (
+        hashlib.md5(text + secret, usedforsecurity=False).hexdigest(),
+        hmac.new(secret, text, "md5").hexdigest(),
+    )
+    # Both are compared, whichever it is.
+    return sum(hmac.compare_digest(each, digest.lower()) for each in expected) > 0
+
+
 def burn(password: str) -> None:
     """Spend the time of one failing verification; for a login whose user does not exist."""
     _verifies(DEFAULT_SCHEME, _secret(password) or b"", _VECTORS[DEFAULT_SCHEME])
@@ -134,14 +162,14 @@ def burn(password: str) -> None:
 def needs_rehash(stored: str, scheme: str, rounds: int | None = None) -> bool:
     """Return whether a password just verified against ``stored`` should be hashed anew.
 
-    That is so when it was made by another scheme or at a lower cost than is configured now. What
-    nobody can log in with, a locked or empty hash, stays as it is.
+    That is so when it was made by a weaker scheme, or at a lower cost, than is configured now.
+    What nobody can log in with, a locked or empty hash, stays as it is.
     """
     found = scheme_of(stored)
     if found not in _PATTERNS:
         return False
     if found != scheme:
-        return True
+        return SCHEMES.index(found) < SCHEMES.index(scheme)
     return _cost(scheme, _PREFIX.sub("", stored, count=1)) < (rounds or _DEFAULT_ROUNDS[scheme])
 
 

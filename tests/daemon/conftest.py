@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.sites import import_tree
+from tests.daemon.accounts import SYSTEM
+from tests.sites import import_sample, import_tree
 from tests.transcripts import Client
 from vpopsql import config
 from vpopsql.daemon.conversation import Service
@@ -69,10 +70,13 @@ def serve(
 ) -> Callable[..., Running]:
     """A function that imports a sample tree and serves it."""
 
-    def serve_tree(name: str, prepare: Callable[[Path], object] = bool) -> Running:
+    def serve_tree(name: str, prepare: Callable[[Path], object] | None = None) -> Running:
         root = unpack(name)
-        prepare(root)
-        import_tree(database, root)
+        if prepare:
+            prepare(root)
+            import_tree(database, root)
+        else:
+            import_sample(database, name, root)
         return start(root)
 
     return serve_tree
@@ -124,3 +128,29 @@ def talk_to() -> Iterator[Callable[..., Talk]]:
     yield connect
     for talk in opened:
         talk.client.close()
+
+
+@pytest.fixture
+def daemon(serve: Callable[..., Running]) -> Running:
+    """The tree base, served."""
+    return serve("base")
+
+
+@pytest.fixture
+def root(daemon: Running) -> Path:
+    """Where its files are."""
+    return Path(daemon.config.paths.root)
+
+
+@pytest.fixture
+def system(daemon: Running, talk_to: Callable[..., Talk]) -> Talk:
+    """What the system administrator says to it."""
+    return talk_to(daemon, *SYSTEM)
+
+
+@pytest.fixture
+def with_root(daemon: Running, system: Talk) -> Running:
+    """A daemon with a system administrator in a domain of others."""
+    assert system.ask("add_user root@example.com rootpw") == ["+OK "]
+    assert system.change("mod_user root@example.com", "system_admin_privileges 1") == "+OK "
+    return daemon

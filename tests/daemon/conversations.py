@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from tests.daemon.conftest import settings
-from tests.sites import import_tree
+from tests.sites import import_sample
 from vpopsql.config import Config
 from vpopsql.daemon.conversation import Conversation, Peer, Service
 from vpopsql.db import Database
@@ -99,5 +99,5 @@ def make_site(
     :param sections: sections of the configuration, in place of the usual ones.
     """
     root = unpack("base")
-    import_tree(database, root)
+    import_sample(database, "base", root)
     return Site(database, replace(settings(url, root), **sections), root)

@@ -13,23 +13,12 @@ import pytest
 from tests.daemon.conftest import Running
 from tests.transcripts import Client
 
-Serve = Callable[..., Running]
 Connect = Callable[[], Client]
 
 DOMAINS = "/home/vpopmail/domains"
 EXAMPLE = f"{DOMAINS}/example.com"
 HOME = f"{EXAMPLE}/alice"
 GOOD = b"+OK \r\n"
-
-
-@pytest.fixture
-def daemon(serve: Serve) -> Running:
-    return serve("base")
-
-
-@pytest.fixture
-def root(daemon: Running) -> Path:
-    return Path(daemon.config.paths.root)
 
 
 @pytest.fixture

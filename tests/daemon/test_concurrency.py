@@ -10,14 +10,18 @@ import pytest
 from sqlalchemy import select
 
 from tests import factories
-from tests.daemon.conftest import Running, Talk, settings
+from tests.daemon.conftest import Running, settings
+from vpopsql.client import Refused, commands, connect
+from vpopsql.client.commands import Command
 from vpopsql.db import Database
 from vpopsql.exporter.apply import apply
 from vpopsql.model import DirCounter, Domain, DomainLimits, Flag, Mailbox
 
 MANY = 64
 HOME = "root.example"
-LOGIN = f"slogin postmaster@{HOME} {factories.PASSWORD}"
+SYSTEM = (f"postmaster@{HOME}", factories.PASSWORD)
+
+AskAtOnce = Callable[..., list[str]]
 
 
 @pytest.fixture
@@ -40,22 +44,27 @@ def daemon(site: Database, database_url: str, tmp_path: Path) -> Iterator[Runnin
 
 
 @pytest.fixture
-def ask_at_once(daemon: Running) -> Callable[[Sequence[str]], list[str]]:
-    """A function that sends each command on a connection of its own, all at one moment."""
+def ask_at_once(daemon: Running) -> AskAtOnce:
+    """A function that sends each command on a connection of its own, all at one moment.
 
-    def ask_all(commands: Sequence[str]) -> list[str]:
-        together = threading.Barrier(len(commands))
+    It returns what each was refused for; empty: it was carried out.
+    """
 
-        def ask(command: str) -> str:
-            talk = Talk(daemon.address)
-            assert talk.ask(LOGIN) == ["+OK "]
-            together.wait()
-            (answer,) = talk.ask(command)
-            talk.client.close()
-            return answer
+    def ask_all(asked: Sequence[Command[None]], account: tuple[str, str] = SYSTEM) -> list[str]:
+        together = threading.Barrier(len(asked))
 
-        with ThreadPoolExecutor(len(commands)) as threads:
-            return list(threads.map(ask, commands))
+        def ask(command: Command[None]) -> str:
+            with connect(*daemon.address) as client:
+                client.login(*account)
+                together.wait()
+                try:
+                    client.run(command)
+                except Refused as refused:
+                    return str(refused)
+                return ""
+
+        with ThreadPoolExecutor(len(asked)) as threads:
+            return list(threads.map(ask, asked))
 
     return ask_all
 
@@ -67,14 +76,14 @@ def counters(site: Database) -> dict[int | None, int]:
 
 
 def test_many_new_users_of_one_domain_are_all_there(
-    site: Database, ask_at_once: Callable[[Sequence[str]], list[str]], tmp_path: Path
+    site: Database, ask_at_once: AskAtOnce, tmp_path: Path
 ) -> None:
     names = [f"user{number}" for number in range(MANY)]
-    (setup,) = ask_at_once(["add_domain crowd.example pw"])
+    (setup,) = ask_at_once([commands.add_domain("crowd.example", "pw")])
 
-    answers = ask_at_once([f"add_user {name}@crowd.example pw" for name in names])
+    answers = ask_at_once([commands.add_user(f"{name}@crowd.example", "pw") for name in names])
 
-    assert [setup, *answers] == ["+OK "] * (MANY + 1)
+    assert [setup, *answers] == [""] * (MANY + 1)
     with site.reader() as session:
         domain = session.scalars(select(Domain).where(Domain.directory.endswith("crowd.example")))
         domain_id = domain.one().id
@@ -92,13 +101,13 @@ def test_many_new_users_of_one_domain_are_all_there(
 
 
 def test_many_new_domains_are_all_there(
-    site: Database, ask_at_once: Callable[[Sequence[str]], list[str]], tmp_path: Path
+    site: Database, ask_at_once: AskAtOnce, tmp_path: Path
 ) -> None:
     names = [f"d{number}.example" for number in range(MANY)]
 
-    answers = ask_at_once([f"add_domain {name} pw" for name in names])
+    answers = ask_at_once([commands.add_domain(name, "pw") for name in names])
 
-    assert answers == ["+OK "] * MANY
+    assert answers == [""] * MANY
     domains, qmail = tmp_path / "home/vpopmail/domains", tmp_path / "var/qmail"
     control = qmail / "control"
     accepted = [
@@ -120,24 +129,15 @@ def test_many_new_domains_are_all_there(
     assert set(counters(site).values()) == {MANY, 1}
 
 
-def test_many_at_once_do_not_pass_a_limit(
-    site: Database, ask_at_once: Callable[[Sequence[str]], list[str]], daemon: Running
-) -> None:
-    ask_at_once(["add_domain full.example pw"])
+def test_many_at_once_do_not_pass_a_limit(site: Database, ask_at_once: AskAtOnce) -> None:
+    ask_at_once([commands.add_domain("full.example", "pw")])
     with site.writer() as session:
         domain = session.scalars(select(Domain).where(Domain.directory.endswith("full.example")))
         session.add(DomainLimits(domain_id=domain.one().id, max_popaccounts=4))
-    together = threading.Barrier(16)
 
-    def add(number: int) -> str:
-        talk = Talk(daemon.address)
-        assert talk.ask("slogin postmaster@full.example pw") == ["+OK "]
-        together.wait()
-        (answer,) = talk.ask(f"add_user u{number}@full.example pw")
-        talk.client.close()
-        return answer
+    answers = ask_at_once(
+        [commands.add_user(f"u{number}@full.example", "pw") for number in range(16)],
+        ("postmaster@full.example", "pw"),
+    )
 
-    with ThreadPoolExecutor(16) as threads:
-        answers = list(threads.map(add, range(16)))
-
-    assert sorted(answers) == ["+OK "] * 3 + ["-ERR 0.305 Limit reached"] * 13
+    assert sorted(answers) == [""] * 3 + ["0.305 Limit reached"] * 13

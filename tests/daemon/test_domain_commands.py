@@ -7,24 +7,7 @@ import pytest
 
 from tests.daemon.conftest import Running, Talk
 
-Serve = Callable[..., Running]
 TalkTo = Callable[..., Talk]
-SYSTEM = ("postmaster@test.com", "password")
-
-
-@pytest.fixture
-def daemon(serve: Serve) -> Running:
-    return serve("base")
-
-
-@pytest.fixture
-def root(daemon: Running) -> Path:
-    return Path(daemon.config.paths.root)
-
-
-@pytest.fixture
-def system(daemon: Running, talk_to: TalkTo) -> Talk:
-    return talk_to(daemon, *SYSTEM)
 
 
 def lines(path: Path) -> list[str]:

@@ -118,7 +118,7 @@ ACTIONS: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("name", [n for n in names() if n not in NOT_YET | ELSEWHERE])
 def test_a_recorded_conversation_goes_as_it_went(name: str, serve: Callable[..., Running]) -> None:
-    daemon = serve("base", SETUPS.get(name, bool))
+    daemon = serve("base", SETUPS.get(name))
 
     compare(
         transcripts.read(transcripts.RECORDINGS / f"{name}.txt"),

@@ -1,6 +1,8 @@
 """A site in a database, and an empty place to export it to."""
 
-from collections.abc import Callable
+import os
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,8 @@ from vpopsql.exporter.apply import Applied, apply
 from vpopsql.exporter.generations import DIRECTORY
 from vpopsql.importer.backend import Choices
 
+_NOBODY = 65534
+
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
@@ -19,6 +23,20 @@ def root(tmp_path: Path) -> Path:
     made = tmp_path / "exported"
     made.mkdir()
     return made
+
+
+@pytest.fixture
+def nobody(database_url: str, root: Path, tmp_path: Path) -> Iterator[None]:
+    """Let the test be a user who can use the database and look at the place, no more."""
+    places = Path(tempfile.gettempdir())
+    for directory in (root, *(each for each in root.parents if places in each.parents)):
+        directory.chmod(0o755)
+    tmp_path.chmod(0o777)
+    for file in tmp_path.glob("*.db*"):
+        file.chmod(0o666)
+    os.seteuid(_NOBODY)
+    yield
+    os.seteuid(0)
 
 
 @pytest.fixture

@@ -9,12 +9,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+from sqlalchemy import Executable
+
 from tests.exporter.conftest import files_below
 from vpopsql.config import Config, Paths
 from vpopsql.db import Database
 from vpopsql.exporter import hosts
 from vpopsql.exporter.apply import apply
+from vpopsql.exporter.follower import Follower
 from vpopsql.exporter.outbox import OURS
+from vpopsql.model import HostRole
 
 RUN = "from vpopsql.cli import main; main()"
 PATIENCE_S = 60.0
@@ -27,6 +32,23 @@ ACCEPTED = (
     "/var/qmail/control/rcpthosts",
 )
 """The files of relays."""
+
+
+Follow = Callable[..., Follower]
+
+on_sqlite = pytest.mark.parametrize("_backend", ["sqlite"], indirect=True)
+"""For what has nothing to do with the database."""
+
+on_postgresql = pytest.mark.parametrize("_backend", ["postgresql"], indirect=True)
+
+
+def followers(database: Database, config: Config) -> Follow:
+    """Return a function that makes a follower of a host."""
+
+    def make(role: HostRole = HostRole.MAIL, *, adopts: bool = False) -> Follower:
+        return Follower(database, config, "mx1.example", role, adopts=adopts)
+
+    return make
 
 
 def at(root: Path, config: Config) -> Config:
@@ -53,6 +75,19 @@ def wanted(database: Database, config: Config, place: Path) -> dict[str, bytes]:
 def only(names: tuple[str, ...], of: Mapping[str, bytes]) -> dict[str, bytes]:
     """Return some files of a host."""
     return {name: data for name, data in of.items() if name in names}
+
+
+def standing(database: Database) -> hosts.Standing:
+    """Return what is known of the one host."""
+    with database.reader() as session:
+        (found,) = hosts.standings(session)
+    return found
+
+
+def pretend(database: Database, statement: Executable) -> None:
+    """Do something to the rows that leaves no trace."""
+    with database.writer() as session:
+        session.execute(statement)
 
 
 def eventually(holds: Callable[[], object], what: str) -> None:

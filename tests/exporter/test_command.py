@@ -2,48 +2,24 @@
 
 import json
 import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests import factories
-from vpopsql.cli import main
+from tests.commands import Command, run
 from vpopsql.db import Database
-
-RUN = "from vpopsql.cli import main; main()"
-NOBODY = 65534
 
 
 @pytest.fixture
 def vpopsql(
-    database: Database, database_url: str, root: Path
-) -> Callable[..., "subprocess.CompletedProcess[str]"]:
-    """A function that runs the command in a process of its own, over a site with one domain."""
+    database: Database, database_url: str, root: Path, capsys: pytest.CaptureFixture[str]
+) -> Command:
+    """A function that runs the command over a site with one domain."""
     with database.writer() as session:
         factories.domain(session, "example.com")
-
-    def run(*arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [sys.executable, "-c", RUN, *arguments],
-            env={
-                "PYTHONPATH": ".",
-                "PATH": os.environ["PATH"],
-                "VPOPSQL_DATABASE_URL": database_url,
-                "VPOPSQL_PATHS_ROOT": str(root),
-                **settings,
-            },
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    return run
-
-
-Command = Callable[..., "subprocess.CompletedProcess[str]"]
+    site = {"VPOPSQL_DATABASE_URL": database_url, "VPOPSQL_PATHS_ROOT": str(root)}
+    return lambda *arguments, **settings: run(capsys, *arguments, **site, **settings)
 
 
 def test_an_export_lists_what_changed_and_sums_up(vpopsql: Command) -> None:
@@ -171,7 +147,25 @@ def test_a_plan_as_json_has_a_line_for_each_change(vpopsql: Command, root: Path)
         "reasons": [],
         "note": "the file was removed, or its directory is not the one that was written",
     }
-    assert last == {"changes": 1, "plan": last["plan"], "extra": [], "warnings": []}
+    assert last == {
+        "changes": 1,
+        "plan": last["plan"],
+        "extra": [],
+        "warnings": [],
+        "reload_pending": False,
+    }
+
+
+def test_a_plan_tells_of_a_reload_that_failed(vpopsql: Command) -> None:
+    failed = vpopsql("export", "apply", VPOPSQL_EXPORT_RELOAD_COMMAND="/bin/false")
+    planned = vpopsql("export", "plan", VPOPSQL_EXPORT_RELOAD_COMMAND="/bin/true")
+    applied = vpopsql("export", "apply", VPOPSQL_EXPORT_RELOAD_COMMAND="/bin/true")
+    after = vpopsql("export", "plan", VPOPSQL_EXPORT_RELOAD_COMMAND="/bin/true")
+
+    assert (failed.returncode, applied.returncode) == (3, 0)
+    assert planned.returncode == 1
+    assert "the reload command is still to be run: `vpopsql export apply`\n" in planned.stdout
+    assert (after.returncode, "reload" in after.stdout) == (0, False)
 
 
 def test_a_plan_warns_of_what_exact_delivery_cannot_do(
@@ -224,34 +218,10 @@ def test_going_back_to_what_is_not_kept_says_what_is(vpopsql: Command) -> None:
     assert "generation 7 is none that can be gone back to (0 to 0)" in done.stderr
 
 
-@pytest.fixture
-def nobody(database_url: str, root: Path, tmp_path: Path) -> Iterator[None]:
-    """Let the test be a user who can use the database and look at the place, no more."""
-    for directory in (root, *root.parents[:-2]):
-        directory.chmod(0o755)
-    tmp_path.chmod(0o777)
-    for file in tmp_path.glob("*.db*"):
-        file.chmod(0o666)
-    os.seteuid(NOBODY)
-    yield
-    os.seteuid(0)
-
-
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 @pytest.mark.parametrize("_backend", ["sqlite"], indirect=True)
-def test_who_may_not_write_is_told_where(
-    database_url: str,
-    root: Path,
-    nobody: None,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setenv("VPOPSQL_DATABASE_URL", database_url)
-    monkeypatch.setenv("VPOPSQL_PATHS_ROOT", str(root))
-    monkeypatch.setattr("sys.argv", ["vpopsql", "export", "apply"])
+def test_who_may_not_write_is_told_where(vpopsql: Command, root: Path, nobody: None) -> None:
+    done = vpopsql("export", "apply")
 
-    with pytest.raises(SystemExit) as caught:
-        main()
-
-    assert caught.value.code == 3
-    assert capsys.readouterr().err == f"vpopsql: {root}/var/qmail/users: Permission denied\n"
+    assert done.returncode == 3
+    assert done.stderr == f"vpopsql: {root}/var/qmail/users: Permission denied\n"

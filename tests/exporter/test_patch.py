@@ -49,13 +49,14 @@ def foreign_lines(draw: st.DrawFn, grammar: Grammar) -> list[Foreign]:
 def rendered(state: States, foreign: list[Foreign], grammar: Grammar) -> bytes:
     """Return a file as it is rendered anew."""
     file = FILES[grammar]
+    ids = {each: id_ for id_, each in enumerate(state, 1)}
     snapshot = replace(
         EMPTY,
-        names=[name(each) for each in sorted(state, key=names.sort_key)],
+        names=[name(each, age=ids[each]) for each in sorted(state, key=names.sort_key)],
         foreign={file: foreign},
         export=Export(delivery="exact"),
         direct={
-            each: "\n".join(f"{box}:/home/{each}/{box}" for box in sorted(boxes))
+            ids[each]: [f"{box}:/home/{each}/{box}" for box in sorted(boxes)]
             for each, boxes in state.items()
         },
     )

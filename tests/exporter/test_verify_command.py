@@ -4,32 +4,18 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests import factories
+from tests.commands import Command, run
 from tests.exporter import verifying as v
-from vpopsql.cli import main
 from vpopsql.db import Database
 
 RUN = "from vpopsql.cli import main; main()"
 
 pytestmark = pytest.mark.parametrize("_backend", ["sqlite"], indirect=True)
-
-
-@dataclass(frozen=True)
-class Done:
-    """What a command left behind."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-Command = Callable[..., Done]
 
 
 @pytest.fixture
@@ -44,15 +30,7 @@ def vpopsql(
     v.make_site(database, root)
     monkeypatch.setenv("VPOPSQL_DATABASE_URL", database_url)
     monkeypatch.setenv("VPOPSQL_PATHS_ROOT", str(root))
-
-    def run(*arguments: str) -> Done:
-        monkeypatch.setattr("sys.argv", ["vpopsql", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        assert isinstance(ended.value.code, int)
-        return Done(ended.value.code, *capsys.readouterr())
-
-    return run
+    return lambda *arguments: run(capsys, *arguments)
 
 
 def test_a_clean_site_is_said_to_be_and_quiet_says_nothing(vpopsql: Command, root: Path) -> None:

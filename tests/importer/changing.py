@@ -182,6 +182,13 @@ class Changing:
             return prove(session, origin, config, scanned, name=self.origin.name)
 
 
+def import_base(database: Database, unpack: Callable[[str], Path]) -> Changing:
+    """Return the sample site `base`, imported."""
+    site = Changing(database, unpack("base"))
+    site.update()
+    return site
+
+
 RULES = make_rules(HOME, ())
 
 

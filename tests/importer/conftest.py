@@ -2,7 +2,6 @@
 
 import importlib.util
 import subprocess
-import tarfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -14,8 +13,8 @@ import pytest
 from sqlalchemy import create_engine, make_url
 from sqlalchemy.pool import NullPool
 
-from tests import databases
-from tests.conftest import SHARED, TREES
+from tests import archives, databases
+from tests.conftest import SHARED
 from tests.importer import sqlsites, support
 from tests.importer.sqlschemas import Schema
 from tests.importer.sqlsites import Sample
@@ -33,13 +32,7 @@ class SampleSite(NamedTuple):
 
 def _unpacked(root: Path, comment: bytes) -> Path:
     """Unpack the sample tree without its mail, with a comment that is not ASCII."""
-    with tarfile.open(TREES / "small.tar.gz") as archive:
-        archive.extraction_filter = getattr(tarfile, "fully_trusted_filter", None)
-        members = [member for member in archive if "/Maildir" not in member.name]
-        archive.extractall(root, members)  # noqa: S202 - the archive is our own
-    for made, place in (("vpopmail", "home"), ("qmail", "var")):
-        (root / place).mkdir()
-        (root / made).rename(root / place / made)
+    archives.unpack("small", root, lambda path: "/Maildir" not in path)
     vpasswd = root / "home/vpopmail/domains/catch.example/vpasswd"
     text = vpasswd.read_bytes()
     assert text.count(b":On Holiday:") == 1

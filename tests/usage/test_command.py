@@ -3,22 +3,18 @@
 import json
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from click.testing import Result
 
-from tests import factories
+from tests import commands, factories
 from vpopsql.db import Database
 from vpopsql.model import MailboxUsage, UsageSource
 
 Run = Callable[..., Result]
 
 on_sqlite = pytest.mark.parametrize("_backend", ["sqlite"], indirect=True)
-RUN = "from vpopsql.cli import main; main()"
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
@@ -81,14 +77,10 @@ def test_what_is_no_time_is_refused(site: Database, run: Run, span: str) -> None
 
 
 @on_sqlite
-def test_an_unknown_domain_ends_with_3(site: Database, database_url: str, root: Path) -> None:
-    scanned = subprocess.run(
-        [sys.executable, "-c", RUN, "usage", "scan", "--domain", "no.example"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"VPOPSQL_DATABASE_URL": database_url, "VPOPSQL_PATHS_ROOT": str(root)},
-    )
+def test_an_unknown_domain_ends_with_3(
+    site: Database, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scanned = commands.run(capsys, "usage", "scan", "--domain", "no.example")
 
     assert (scanned.returncode, scanned.stderr) == (3, "vpopsql: no.example: no such domain\n")
 

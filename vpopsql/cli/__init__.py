@@ -25,6 +25,9 @@ from vpopsql.shown import printable
 COULD_NOT_RUN = 3
 
 _COMMANDS = {
+    "backup": ("vpopsql.cli.backup", "backup"),
+    "checkpassword": ("vpopsql.cli.checkpassword", "checkpassword"),
+    "compat": ("vpopsql.cli.compat", "compat"),
     "config": ("vpopsql.cli.config", "show_config"),
     "db": ("vpopsql.cli.db", "db"),
     "explain": ("vpopsql.cli.explain", "explain"),
@@ -34,7 +37,9 @@ _COMMANDS = {
     "import": ("vpopsql.cli.import_", "import_"),
     "metrics": ("vpopsql.cli.metrics", "metrics"),
     "report": ("vpopsql.cli.report", "report"),
+    "restore": ("vpopsql.cli.backup", "restore"),
     "serve": ("vpopsql.cli.serve", "serve"),
+    "systemd": ("vpopsql.cli.systemd", "systemd"),
     "trash": ("vpopsql.cli.trash", "trash"),
     "usage": ("vpopsql.cli.usage", "usage"),
     "verify": ("vpopsql.cli.verify", "verify"),

@@ -198,13 +198,15 @@ def _plan_as_text(comparison: "Comparison", reasons: "Reasons", *, summary: bool
                 f" and {len(addresses) - len(shown)} more" if len(addresses) > len(shown) else ""
             )
             click.echo(printable(f"  {', '.join(shown)}{more}"))
+    if pending := comparison.reload_is_pending:
+        click.echo("the reload command is still to be run: `vpopsql export apply`")
     at = f"at revision {comparison.snapshot.revision}"
     click.echo(
         f"{_files(number)} would change, {at}: `vpopsql export apply --plan {comparison.digest}`"
         if number
         else f"the files are as the database says, {at}"
     )
-    return number
+    return number + pending
 
 
 def _plan_as_json(comparison: "Comparison", reasons: "Reasons", *, summary: bool) -> int:
@@ -225,9 +227,10 @@ def _plan_as_json(comparison: "Comparison", reasons: "Reasons", *, summary: bool
         "plan": comparison.digest,
         "extra": comparison.extra,
         "warnings": [warned._asdict() for warned in comparison.warnings()],
+        "reload_pending": comparison.reload_is_pending,
     }
     click.echo(json.dumps(end))
-    return number
+    return number + comparison.reload_is_pending
 
 
 def _grouped(warnings: Iterable["Warned"]) -> dict[tuple[str, str], list[str]]:

@@ -10,12 +10,16 @@ from vpopsql import logs
 from vpopsql.cli import load_config
 from vpopsql.config import Address, Config, listen_address
 from vpopsql.daemon import scraping
+from vpopsql.daemon.auth_server import answering
+from vpopsql.daemon.authentication import Authenticator
 from vpopsql.daemon.conversation import Service
+from vpopsql.daemon.rehash import Rehasher, rehashing
 from vpopsql.daemon.server import serve_stdio, serve_tcp
 from vpopsql.db import Database
 from vpopsql.errors import ExportFailed, VpopsqlError
 from vpopsql.exporter.hooks import Courier, hooks_in_background
 from vpopsql.exporter.projector import Projector
+from vpopsql.systemd import take_listener
 
 
 class _MetricsAddress(click.ParamType[Address]):
@@ -78,6 +82,7 @@ def run(config: Config, *, stdio: bool, metrics: Address | None = None) -> None:
     :raises SchemaError: the database is not one that this code may serve.
     """
     logs.configure(config.log)
+    listener = None if stdio else take_listener()
     settings = config.database
     database = Database(
         settings.url,
@@ -91,16 +96,34 @@ def run(config: Config, *, stdio: bool, metrics: Address | None = None) -> None:
         database.require_schema()
         courier = Courier(for_files, config)
         if stdio:
-            serve_stdio(Service(database, config, Projector(for_files, config)))
+            files = Projector(for_files, config)
+            rehasher = Rehasher(database, config, files)
+            serve_stdio(Service(database, config, files, after_login=rehasher.take))
+            rehasher.finish()
             # The client has gone: nobody waits for them.
             _tell_once(courier)
             return
         with hooks_in_background(courier) as wake:
             files = Projector(for_files, config, wake)
             _catch_up(files)
-            service = Service(database, config, files)
-            with _metrics_of(service, metrics):
-                serve_tcp(service)
+            with rehashing(database, config, files) as after_login:
+                service = Service(database, config, files, after_login=after_login)
+                with _metrics_of(service, metrics), _authentication_of(service):
+                    serve_tcp(service, listener)
+
+
+@contextlib.contextmanager
+def _authentication_of(service: Service) -> Iterator[None]:
+    settings = service.config.daemon
+    if not settings.auth_socket:
+        yield
+        return
+    authenticator = Authenticator(service.database, service.config, service.after_login)
+    mode = int(settings.auth_socket_mode, 8)
+    with answering(settings.auth_socket, mode, authenticator, settings.max_connections):
+        log = structlog.get_logger("vpopsql.logins")
+        log.info("checking logins", path=settings.auth_socket)
+        yield
 
 
 @contextlib.contextmanager

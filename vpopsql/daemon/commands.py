@@ -118,7 +118,7 @@ _EVERYWHERE: Mapping[type[Exception], str] = {
 }
 """What is the same whichever command met it."""
 
-_RULES: Mapping[type[Exception], str] = {
+RULES: Mapping[type[Exception], str] = {
     errors.NoSuchDomain: "Domain does not exist",
     errors.NoSuchUser: "User does not exist",
     errors.UserExists: "Username exists",
@@ -282,8 +282,8 @@ def refusal(error: Exception, command: Command, level: Level) -> Reply | None:
         code = command.refusals.get(kind) or _EVERYWHERE.get(kind)
         if code:
             return refuse(code)
-        if command.code and kind in _RULES:
-            return failure(command.code, _RULES[kind])
+        if command.code and kind in RULES:
+            return failure(command.code, RULES[kind])
     if command.code and isinstance(error, errors.InvalidValue):
         return failure(command.code, str(error))
     return None

@@ -12,6 +12,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
 import structlog
@@ -46,7 +47,7 @@ from vpopsql.protocol import (
     ok,
     parse_command,
 )
-from vpopsql.services import accounts
+from vpopsql.services import accounts, logins
 from vpopsql.services.accounts import Login
 from vpopsql.services.rights import Actor, Level
 from vpopsql.touched import Touched
@@ -81,6 +82,8 @@ class Service:
     config: Config
     files: Files
     metrics: Metrics = field(default_factory=Metrics)
+    after_login: Callable[[Login, str], object] = lambda _login, _password: None
+    """Told of every good login with its password; must take no time, and not raise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,16 +273,24 @@ class Conversation:
             return refuse("7.204")
         try:
             login = accounts.verify_login(self._find_login(address), password)
+            logins.require_good_hash(
+                login.account.password_hash,
+                self._service.config.passwords.deadlines,
+                datetime.now(UTC).date(),
+            )
         except errors.InvalidAddress:
             self._fail_login()
             return refuse("8.205")
-        except errors.InvalidLogin:
+        except errors.InvalidLogin as error:
             self._fail_login()
             # A word that is no address may be a password in the wrong place.
-            self._log.warning("login failed", account=address[:320] if "@" in address else None)
+            account = address[:320] if "@" in address else None
+            self._log.warning("login failed", account=account, reason=str(error) or None)
             return refuse("8.207")
         self._service.metrics.login(is_good=True)
         self._actor = replace(login.actor, remote_ip=self._peer.remote_ip)
+        asking = replace(self._actor, request_id=self._request)
+        self._service.after_login(replace(login, actor=asking), password)
         self._compact = verb != "login"
         return ok() if verb == "slogin" else login_reply(login, compact=self._compact)
 

@@ -7,6 +7,7 @@ clients expect.
 import re
 from collections.abc import Iterable, Iterator
 
+from vpopsql import flags
 from vpopsql.errors import InvalidValue
 from vpopsql.model import LIMIT_SETTINGS, Flag
 from vpopsql.protocol import decode
@@ -15,30 +16,7 @@ from vpopsql.services import rights
 from vpopsql.services.account_changes import Wishes, check_comment, check_hash, check_password
 from vpopsql.services.rights import Actor, Level
 
-FLAGS = {
-    "no_password_change": Flag.NO_PASSWD_CHNG,
-    "no_pop": Flag.NO_POP,
-    "no_webmail": Flag.NO_WEBMAIL,
-    "no_imap": Flag.NO_IMAP,
-    "bounce_mail": Flag.BOUNCE_MAIL,
-    "no_relay": Flag.NO_RELAY,
-    "no_dialup": Flag.NO_DIALUP,
-    "user_flag_0": Flag.V_USER0,
-    "user_flag_1": Flag.V_USER1,
-    "user_flag_2": Flag.V_USER2,
-    "user_flag_3": Flag.V_USER3,
-    "no_smtp": Flag.NO_SMTP,
-    "domain_admin_privileges": Flag.QA_ADMIN,
-    "override_domain_limits": Flag.V_OVERRIDE,
-    "no_spamassassin": Flag.NO_SPAMASSASSIN,
-    "delete_spam": Flag.DELETE_SPAM,
-    "no_maildrop": Flag.NO_MAILDROP,
-    "system_admin_privileges": Flag.SA_ADMIN,
-    "system_expert_privileges": Flag.SA_EXPERT,
-}
-"""Option -> flag, in the order in which the expanded form shows them."""
-
-_ALL = Flag(sum(FLAGS.values()))
+_ALL = Flag(sum(flags.OPTIONS.values()))
 _NUMBER = re.compile(r"[+-]?[0-9]{1,19}")
 _QUOTA_PART = "(?:[0-9]+[KkMm]?[Bb]?[Ss]?|[0-9]+C)"
 _QUOTA = re.compile(f"{_QUOTA_PART}(?:,{_QUOTA_PART})*")
@@ -56,7 +34,7 @@ def user_wishes(lines: Iterable[bytes], actor: Actor) -> Wishes:
     quota: Quota | None = None
     to_set = to_clear = Flag(0)
     for name, value in _options(lines):
-        if flag := FLAGS.get(name):
+        if flag := flags.OPTIONS.get(name):
             if not flag & settable:
                 continue
             to_set, to_clear = to_set & ~flag, to_clear & ~flag

@@ -7,7 +7,7 @@ import functools
 import stat
 from collections.abc import Iterable, Iterator
 
-from vpopsql import errors, maildir
+from vpopsql import errors, flags, maildir
 from vpopsql.daemon.call import Afterwards, Call, parse_address
 from vpopsql.model import LIMIT_SETTINGS, Flag
 from vpopsql.names import lower
@@ -18,25 +18,8 @@ from vpopsql.services.accounts import Account, Login
 from vpopsql.services.rights import Actor, Level
 from vpopsql.tree import EntryType, LinkInPath, Tree, UnsafePath
 
-_FLAG_NAMES = (
-    ("no_password_change", Flag.NO_PASSWD_CHNG),
-    ("no_pop", Flag.NO_POP),
-    ("no_webmail", Flag.NO_WEBMAIL),
-    ("no_imap", Flag.NO_IMAP),
-    ("bounce_mail", Flag.BOUNCE_MAIL),
-    ("no_relay", Flag.NO_RELAY),
-    ("no_dialup", Flag.NO_DIALUP),
-    ("user_flag_0", Flag.V_USER0),
-    ("user_flag_1", Flag.V_USER1),
-    ("user_flag_2", Flag.V_USER2),
-    ("user_flag_3", Flag.V_USER3),
-    ("no_smtp", Flag.NO_SMTP),
-    ("domain_admin_privileges", Flag.QA_ADMIN),
-    ("override_domain_limits", Flag.V_OVERRIDE),
-    ("no_spamassassin", Flag.NO_SPAMASSASSIN),
-    ("delete_spam", Flag.DELETE_SPAM),
-    ("no_maildrop", Flag.NO_MAILDROP),
-    ("system_admin_privileges", Flag.SA_ADMIN),
+_FLAG_NAMES = tuple(
+    (name, flag) for name, flag in flags.OPTIONS.items() if flag is not Flag.SA_EXPERT
 )
 """What the expanded form shows, in its order. Quirk: not SA_EXPERT, which can be set."""
 
@@ -44,10 +27,10 @@ _FLAG_NAMES = (
 
 
 @functools.lru_cache(maxsize=1024)
-def _flag_lines(flags: int, compact: bool) -> tuple[str, ...]:  # noqa: FBT001 - a cache key
+def _flag_lines(bits: int, compact: bool) -> tuple[str, ...]:  # noqa: FBT001 - a cache key
     if compact:
-        return (f"gidflags {flags}",)
-    return tuple(f"{name} {int(bool(flags & bit))}" for name, bit in _FLAG_NAMES)
+        return (f"gidflags {bits}",)
+    return tuple(f"{name} {int(bool(bits & bit))}" for name, bit in _FLAG_NAMES)
 
 
 def _user_lines(account: Account, viewer: Actor, *, compact: bool) -> list[str]:

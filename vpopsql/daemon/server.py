@@ -17,6 +17,7 @@ from typing import Protocol, cast
 
 import structlog
 
+from vpopsql import systemd
 from vpopsql.daemon.conversation import (
     TOO_MANY_CONNECTIONS,
     Conversation,
@@ -141,18 +142,27 @@ class _Handler(socketserver.BaseRequestHandler):
 
 
 class Server(socketserver.ThreadingTCPServer):
-    """The TCP daemon: serves until `stop`, which lets running commands finish."""
+    """The TCP daemon: serves until `stop`, which lets running commands finish.
+
+    :param listener: what to accept connections from; None: from the configured address.
+    """
 
     allow_reuse_address = True
     daemon_threads = True
     block_on_close = False
     request_queue_size = 128
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, listener: socket.socket | None = None) -> None:
         self.service = service
         self._log = structlog.get_logger("vpopsql.daemon")
         self._open: set[socket.socket] = set()
         self._changed = threading.Condition()
+        if listener:
+            super().__init__(listener.getsockname()[:2], _Handler, bind_and_activate=False)
+            self.socket.close()
+            self.socket = listener
+            self.server_address = listener.getsockname()
+            return
         address = service.config.daemon.listen
         self.address_family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
         try:
@@ -215,18 +225,20 @@ class Server(socketserver.ThreadingTCPServer):
                 self._log.warning("connections cut off", count=len(self._open))
 
 
-def serve_tcp(service: Service) -> None:
-    """Serve on the configured address until SIGTERM or SIGINT."""
+def serve_tcp(service: Service, listener: socket.socket | None = None) -> None:
+    """Serve until SIGTERM or SIGINT, on ``listener`` or else on the configured address."""
     log = structlog.get_logger("vpopsql.daemon")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    server = Server(service)
+    server = Server(service, listener)
     thread = threading.Thread(target=server.serve_forever, args=(0.1,), name="accept", daemon=True)
     thread.start()
     log.info("listening", address=server.server_address[0], port=server.port)
+    systemd.notify("READY=1")
     stop.wait()
     log.info("stopping")
+    systemd.notify("STOPPING=1")
     server.stop()
     log.info("stopped")
 

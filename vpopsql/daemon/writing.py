@@ -10,7 +10,7 @@ from functools import partial
 
 from sqlalchemy.orm import Session
 
-from vpopsql import errors, homes, passwords, trash
+from vpopsql import errors, homes, passwords, strength, trash
 from vpopsql.daemon import options
 from vpopsql.daemon.call import Body, Call, Effects, Write
 from vpopsql.model import CatchAll
@@ -27,7 +27,15 @@ def _secret(call: Call, password: str) -> Secret:
     account_changes.check_password(password)
     settings = call.config.passwords
     hashed = passwords.hash_password(password, settings.scheme, settings.rounds)
-    return Secret(hashed, password if settings.store_clear_text else None)
+    clear_text = password if settings.store_clear_text else None
+    return Secret(hashed, clear_text, strength.weakness(call.config, password))
+
+
+def _new_secret(call: Call) -> Secret:
+    """Take all that is left as the password of a new account."""
+    password = call.rest(errors.PasswordRequired)
+    strength.require_strength(call.config, password)
+    return _secret(call, password)
 
 
 # --- users --------------------------------------------------------------------------------------
@@ -39,7 +47,7 @@ def add_user(call: Call) -> Write:
     rights.require_domain(call.actor, domain)
     if not domain:
         raise errors.InvalidDomainName(name)
-    secret = _secret(call, call.rest(errors.PasswordRequired))
+    secret = _new_secret(call)
     return Write(partial(_add_user, call, name, domain, secret))
 
 
@@ -95,7 +103,7 @@ def _mod_user(
 def add_domain(call: Call) -> Write:
     """Add a domain with its postmaster."""
     name = call.domain()
-    secret = _secret(call, call.rest(errors.PasswordRequired))
+    secret = _new_secret(call)
     return Write(partial(_add_domain, call, name, secret))
 
 

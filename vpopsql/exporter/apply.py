@@ -75,9 +75,6 @@ from vpopsql.qmail.lines import encode, join_lines, split_lines
 from vpopsql.touched import Touched
 from vpopsql.tree import TEMP_PREFIX, Owner, Tree, Write
 
-RELOAD_MARKER = "control/.vpopsql-reload"
-"""Below qmail's directory while qmail-send may not have read what was written for it."""
-
 LOCK_TIMEOUT_S = 600.0
 """How long an apply waits for another one."""
 
@@ -457,7 +454,7 @@ class _Apply:
             self._note([path])
 
     def _reroute(self) -> bool:
-        marker = f"{self._paths.qmail}/{RELOAD_MARKER}"
+        marker = f"{self._paths.qmail}/{render.RELOAD_MARKER}"
         if not self._reload_command:
             self._put(render.VIRTUALDOMAINS, render.LOCALS)
             return False

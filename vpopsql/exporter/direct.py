@@ -29,8 +29,8 @@ BY_VDELIVERMAIL = (CatchAll.BOUNCE, CatchAll.DELETE, CatchAll.ADDRESS, CatchAll.
 
 _HAS_USABLE_DIRECTORY = re.compile(r"[^:]*:/[^:\0]*").fullmatch
 
-Direct = dict[int, str]
-"""By domain id, the direct mailboxes of a domain: a line ``name:directory`` each, sorted."""
+Direct = dict[int, list[str]]
+"""By domain id, the direct mailboxes of a domain: ``name:directory`` each, sorted."""
 
 
 def find(session: Session, export: Export, domain_ids: Collection[int] | None = None) -> Direct:
@@ -70,7 +70,7 @@ def find(session: Session, export: Export, domain_ids: Collection[int] | None = 
         if begins := wildcards.get(domain_id):
             items = [item for item in items if not _is_served_by(item, begins)]
         if items:
-            found[domain_id] = "\n".join(items)
+            found[domain_id] = items
     return found
 
 

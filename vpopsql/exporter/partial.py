@@ -26,7 +26,7 @@ def assigned(old: bytes | None, changed: Reassigned) -> bytes | None:
     routes = delivery.Routes(changed.alike, changed.foreign)
 
     def lines_of(name: Name) -> str:
-        return delivery.lines_of(name, changed.direct.get(name.real, ""), routes)
+        return delivery.lines_of(name, changed.direct.get(name.age, ()), routes)
 
     return _patched(old, changed, render.ASSIGN, Grammar.ASSIGN, lines_of, changed.number)
 

@@ -91,6 +91,12 @@ class Comparison:
         """What two plans share only if they change the same files from and to the same."""
         return self._digest.hexdigest()[:16]
 
+    @property
+    def reload_is_pending(self) -> bool:
+        """Whether an apply runs the reload command, because an earlier one came not so far."""
+        marker = f"{self.snapshot.paths.qmail}/{render.RELOAD_MARKER}"
+        return bool(self.snapshot.export.reload_command) and self.tree.exists(marker)
+
     def _noted(self, changes: Iterator[Change]) -> Iterator[Change]:
         for change in changes:
             for part in (change.path, _hashed(change.before), _hashed(change.after), change.owner):

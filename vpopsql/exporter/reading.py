@@ -5,6 +5,7 @@ from collections.abc import Collection, Container
 from sqlalchemy import select
 
 from vpopsql.config import Config
+from vpopsql.crew import collecting_seldom
 from vpopsql.db import Database
 from vpopsql.errors import ExportFailed
 from vpopsql.exporter.snapshot import Snapshot, take
@@ -39,7 +40,7 @@ def read(
 
     :raises ExportFailed: an import has not come to its end.
     """
-    with database.snapshot() as session:
+    with database.snapshot() as session, collecting_seldom():
         if session.get(SiteSetting, UNFINISHED_IMPORT):
             raise ExportFailed(
                 "an import has begun and not come to its end, so the database holds a part of a"

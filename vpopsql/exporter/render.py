@@ -5,10 +5,11 @@ stands before ours of the same key. Texts that came from a file are written back
 while they still mean what the columns say.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from operator import itemgetter
+from operator import attrgetter
 
 from vpopsql import names
 from vpopsql.config import Export
@@ -41,9 +42,14 @@ ASSIGN_CDB = "users/cdb"
 COMPILE_MARKER = "users/.vpopsql-newu"
 """Below qmail's directory while the cdb of users/assign may be older than the text."""
 
+RELOAD_MARKER = "control/.vpopsql-reload"
+"""Below qmail's directory while qmail-send may not have read what was written for it."""
+
 DIR_CONTROL = ".dir-control"
 FREE_BUCKETS = ".dir_control_free"
 LIMITS = ".qmailadmin-limits"
+
+_SORT_KEY = attrgetter("sort_key")
 
 _CATCHALLS = {
     CatchAll.BOUNCE: dotqmail.CatchAllKind.BOUNCE,
@@ -86,7 +92,7 @@ def site_files(snapshot: Snapshot) -> SiteFiles:
     qmail = snapshot.paths.qmail
     files: SiteFiles = {}
 
-    def lines_of(file: str, own: Iterable[Name], line_of: Callable[[Name], str]) -> list[str]:
+    def lines_of(file: str, own: Sequence[Name], line_of: Callable[[Name], str]) -> list[str]:
         return _merge(snapshot.foreign.get(file, ()), own, line_of)
 
     few, more = _placed(snapshot)
@@ -212,16 +218,21 @@ def _placed(snapshot: Snapshot) -> tuple[list[Name], list[Name]]:
 
 
 def _sorted(of_us: list[Name]) -> list[Name]:
-    return sorted(of_us, key=lambda name: name.sort_key)
+    return sorted(of_us, key=_SORT_KEY)
 
 
 def _merge(
-    foreign: Iterable[Foreign], own: Iterable[Name], line_of: Callable[[Name], str]
+    foreign: Iterable[Foreign], own: Sequence[Name], line_of: Callable[[Name], str]
 ) -> list[str]:
-    keyed = [(line.sort_key, line.line) for line in foreign]
-    keyed += [(name.sort_key, line_of(name)) for name in own]
-    keyed.sort(key=itemgetter(0))
-    return [line for _, line in keyed]
+    lines: list[str] = []
+    at = 0
+    for line in foreign:
+        end = bisect_left(own, line.sort_key, lo=at, key=_SORT_KEY)
+        lines += map(line_of, own[at:end])
+        lines.append(line.line)
+        at = end
+    lines += map(line_of, own[at:])
+    return lines
 
 
 def _host_line(name: Name) -> str:
@@ -235,7 +246,7 @@ def _virtual_line(name: Name) -> str:
 def _assigning(snapshot: Snapshot) -> Callable[[Name], str]:
     """Return what makes the lines of a name in users/assign, joined by newlines."""
     routes = delivery.Routes((name.name for name in snapshot.names), snapshot.foreign)
-    return lambda name: delivery.lines_of(name, snapshot.direct.get(name.real, ""), routes)
+    return lambda name: delivery.lines_of(name, snapshot.direct.get(name.age, ()), routes)
 
 
 def _ip_map(mappings: Sequence[tuple[str, str]]) -> bytes | None:

@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Row, Text, and_, func, or_, select, true, 
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from vpopsql.config import Export, Paths
-from vpopsql.exporter import direct
+from vpopsql.exporter.direct import Direct, find
 from vpopsql.model import (
     LIMIT_SETTINGS,
     CatchAll,
@@ -169,7 +169,7 @@ class Reassigned:
     """Names that the site has not."""
     foreign: dict[str, Sequence[Foreign]]
     """As `Snapshot` has it."""
-    direct: Mapping[str, str]
+    direct: Direct
     """As `Snapshot` has it."""
     alike: Sequence[str]
     """The site's names that begin with one of these and a dash; themselves as well."""
@@ -201,8 +201,8 @@ class Snapshot:
     """The parts read of each directory, if files are to be removed: of domains and mailboxes."""
     export: Export = field(default_factory=Export)
     """How the files are to be written."""
-    direct: Mapping[str, str] = field(default_factory=dict)
-    """With exact delivery: by domain, a line ``name:directory`` for each mailbox that gets one."""
+    direct: Direct = field(default_factory=dict)
+    """With exact delivery: the mailboxes that get an exact line each."""
     reassigned: Reassigned | None = None
     """Without the whole site's files: the lines that are needed of them."""
 
@@ -258,7 +258,7 @@ def take(
         counter=_site_counter(session) if settings else None,
         looked_up=_looked_up(session, touched, scope),
         export=export,
-        direct=_direct(session, export, names) if site and is_exact else {},
+        direct=find(session, export) if site and is_exact else {},
         reassigned=_reassigned(session, export, touched, scope, rcpthosts),
     )
 
@@ -298,7 +298,7 @@ def _reassigned(
         names=names,
         gone=frozenset(wanted.difference(name.name for name in names)),
         foreign=foreign,
-        direct=_direct(session, export, names, ids) if is_exact else {},
+        direct=find(session, export, ids) if is_exact else {},
         alike=_alike(session, names) if is_exact else (),
         number=_count(session),
         placed=placed,
@@ -346,17 +346,6 @@ def _alike(session: Session, names: Iterable[Name]) -> list[str]:
 def _own_locals(session: Session, lines: Iterable[Foreign]) -> frozenset[str]:
     lowered = {lower(line.line.strip()) for line in lines}
     return frozenset(session.scalars(select(DomainName.name).where(DomainName.name.in_(lowered))))
-
-
-def _direct(
-    session: Session,
-    export: Export,
-    names: Iterable[Name],
-    domain_ids: Collection[int] | None = None,
-) -> dict[str, str]:
-    found = direct.find(session, export, domain_ids)
-    ids = {name.real: name.age for name in names}
-    return {name: found[id_] for name, id_ in ids.items() if id_ in found}
 
 
 def _scope(session: Session, touched: Touched, new: Iterable[Name]) -> _Scope:

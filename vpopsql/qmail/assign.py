@@ -141,7 +141,7 @@ def render_line(assignment: Assignment) -> str:
 
 def render(lines: Iterable[str]) -> bytes:
     """Return a whole file of rendered lines, the final ``.`` included."""
-    return encode("".join([f"{line}\n" for line in lines]) + f"{END}\n")
+    return encode("\n".join([*lines, END, ""]))
 
 
 def compile_cdb(lines: Iterable[str]) -> bytes:
@@ -262,7 +262,8 @@ def _parse_line(number: int, text: str) -> Assignment | Malformed:
 
 
 def _checked(line: str) -> str:
-    check_field(line, "")
+    if "\n" in line or "\0" in line:
+        check_field(line, "")
     if line.count(":") != _COLONS:
         raise ValueError(f"a field has a colon: {line!r}")
     return line

@@ -58,6 +58,8 @@ class Secret:
     hashed: str
     clear_text: str | None = field(default=None, repr=False)
     """None: not stored."""
+    weakness: str | None = None
+    """Why an account may have it only if it has it already; None: it may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +257,7 @@ def modify_account(
 
     :raises NotAuthorized: the account is somebody else's, or a limit denies it.
     :raises PasswordChangeForbidden: the account may not change its own password.
+    :raises InvalidValue: the password is too weak, and not the one that it has.
     :raises NoSuchUser: there is none.
     :raises LimitReached: the domain has no such quota left.
     """
@@ -301,6 +304,10 @@ def _changed_password(
         if _is_forbidden(session, actor, domain, mailbox):
             if not passwords.verify(wishes.password, mailbox.password_hash):
                 raise PasswordChangeForbidden(mailbox.name)
+        elif wishes.hashed.weakness and not passwords.verify(
+            wishes.password, mailbox.password_hash
+        ):
+            raise InvalidValue(wishes.hashed.weakness)
         else:
             columns["password_hash"] = wishes.hashed.hashed
             columns["clear_text"] = wishes.hashed.clear_text

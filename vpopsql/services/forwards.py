@@ -33,6 +33,20 @@ def list_aliases(
     return [(alias, line) for alias, line in session.execute(query)]
 
 
+def list_alias_names(session: Session, domain_id: int) -> Sequence[str]:
+    """Return the names that `list_aliases` shows, in order, and those of files without a line."""
+    query = (
+        select(DotQmailFile.name)
+        .where(
+            DotQmailFile.domain_id == domain_id,
+            DotQmailFile.mailbox_id.is_(None),
+            DotQmailFile.name.not_in(("", "default")),
+        )
+        .order_by(DotQmailFile.name)
+    )
+    return session.scalars(query).all()
+
+
 def list_mailing_lists(session: Session, domain_id: int) -> list[str]:
     """Return the names of the dot-qmail files whose first line runs a program of ezmlm."""
     query = _OF_DOMAIN.where(

@@ -68,6 +68,30 @@ def delete_limits(session: Session, actor: Actor, domain: str) -> FoundDomain:
     return found
 
 
+def get_default_limits(session: Session) -> Mapping[str, int | bool]:
+    """Return the settings that hold for domains without limits of their own."""
+    row = session.execute(_DEFAULT).first()
+    return BUILT_IN if row is None else dict(zip(LIMIT_SETTINGS, row, strict=True))
+
+
+def set_default_limits(session: Session, actor: Actor, settings: Mapping[str, int | bool]) -> None:
+    """Change the named settings of the site's default limits.
+
+    :raises NotAuthorized: ``actor`` is no system administrator.
+    """
+    require_system(actor)
+    before = get_default_limits(session)
+    values = {**before, **settings}
+    if session.scalar(select(DefaultLimits.id)) is None:
+        session.execute(insert(DefaultLimits).values(id=1, **values))
+    else:
+        session.execute(update(DefaultLimits).values(**values))
+    changes = {
+        name: (before[name], value) for name, value in settings.items() if before[name] != value
+    }
+    record(session, actor, "set_default_limits", ("site", "limits"), changes, domain=None)
+
+
 def _locked(session: Session, actor: Actor, domain: str) -> FoundDomain:
     require_system(actor)
     return lock_domain(session, domain)

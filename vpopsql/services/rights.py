@@ -47,8 +47,8 @@ class Actor:
 
     @property
     def address(self) -> str:
-        """Return ``name@domain``."""
-        return f"{self.name}@{self.domain}"
+        """Return ``name@domain``, or the name of an `operator`, who has no domain."""
+        return f"{self.name}@{self.domain}" if self.domain else self.name
 
     @property
     def level(self) -> Level:
@@ -56,6 +56,26 @@ class Actor:
         if self.is_gone:
             return Level.USER
         return level_of(self.name, self.flags)
+
+
+def operator(name: str, site_directory: str, channel: str = "cli") -> Actor:
+    """Return who works on the host itself, and may do everything there.
+
+    :param name: what the audit log calls him.
+    :param site_directory: vpopmail's home, as a site path.
+    """
+    nobody = 0
+    return Actor(
+        mailbox_id=nobody,
+        name=name,
+        domain_id=nobody,
+        domain="",
+        domain_directory="",
+        directory="",
+        flags=_SYSTEM_ONLY,
+        site_directory=site_directory,
+        channel=channel,
+    )
 
 
 def level_of(name: str, flags: int) -> Level:

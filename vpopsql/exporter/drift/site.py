@@ -7,7 +7,6 @@ from vpopsql.config import Paths
 from vpopsql.directory import Directory, name_of
 from vpopsql.exporter import render
 from vpopsql.exporter.accepted import with_locals_of_the_host
-from vpopsql.exporter.apply import RELOAD_MARKER
 from vpopsql.exporter.drift import kinds
 from vpopsql.exporter.drift.codes import Code
 from vpopsql.exporter.drift.content import concerns
@@ -133,7 +132,7 @@ class _Site:
         for entry in directory.entries():
             if entry.name.startswith(TEMP_PREFIX):
                 look.check_leftover(directory, place, name_of(entry))
-            elif f"{place}/{entry.name}" == f"{self._paths.qmail}/{RELOAD_MARKER}":
+            elif f"{place}/{entry.name}" == f"{self._paths.qmail}/{render.RELOAD_MARKER}":
                 look.find(Code.RELOAD_PENDING, f"{place}/{entry.name}")
 
 

@@ -1,0 +1,23 @@
+"""A small tree of files, and what is in it."""
+
+import stat
+from pathlib import Path
+
+
+def make_root(tmp_path: Path) -> Path:
+    """Make a directory with /file, /dir/inner and, outside of it, /outside/secret."""
+    root = tmp_path / "root"
+    (root / "dir").mkdir(parents=True)
+    (root / "file").write_bytes(b"old")
+    (root / "dir" / "inner").write_bytes(b"inner")
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "secret").write_bytes(b"secret")
+    return root
+
+
+def names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.lstat().st_mode)

@@ -1,0 +1,293 @@
+"""Files that are written: whose they are, when they are on disk, and what failures leave."""
+
+import errno
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.rooted import make_root, mode_of, names
+from vpopsql.tree import TEMP_PREFIX, Tree, Write
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return make_root(tmp_path)
+
+
+@pytest.fixture
+def tree(root: Path) -> Tree:
+    return Tree(root)
+
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+
+
+def test_a_new_file_is_private(tree: Tree, root: Path) -> None:
+    assert tree.write("/dir/new", b"content") is True
+
+    assert (root / "dir" / "new").read_bytes() == b"content"
+    assert mode_of(root / "dir" / "new") == 0o600
+    assert names(root / "dir") == ["inner", "new"]
+
+
+def test_a_new_mode_is_exact(tree: Tree, root: Path) -> None:
+    old = os.umask(0o077)
+    try:
+        tree.write("/new", b"", mode=0o644)
+        tree.make_dir("/newdir", 0o755)
+    finally:
+        os.umask(old)
+
+    assert (mode_of(root / "new"), mode_of(root / "newdir")) == (0o644, 0o755)
+
+
+def test_an_existing_file_keeps_its_mode(tree: Tree, root: Path) -> None:
+    (root / "file").chmod(0o640)
+
+    assert tree.write("/file", b"new") is True
+
+    assert ((root / "file").read_bytes(), mode_of(root / "file")) == (b"new", 0o640)
+
+
+def test_the_same_content_is_not_written_again(tree: Tree, root: Path) -> None:
+    before = (root / "file").stat()
+
+    assert tree.write("/file", b"old") is False
+
+    assert (root / "file").stat() == before
+
+
+def test_the_same_content_gets_a_mode_that_is_asked_for(tree: Tree, root: Path) -> None:
+    assert tree.write("/file", b"old", mode=0o444) is True
+    assert tree.write("/file", b"old", mode=0o444) is False
+
+    assert mode_of(root / "file") == 0o444
+
+
+@as_root
+def test_an_existing_file_keeps_its_owner(tree: Tree, root: Path) -> None:
+    os.chown(root / "file", 89, 90)
+
+    tree.write("/file", b"new")
+
+    assert ((root / "file").stat().st_uid, (root / "file").stat().st_gid) == (89, 90)
+
+
+@as_root
+def test_what_is_new_belongs_to_the_owner_of_its_directory(tree: Tree, root: Path) -> None:
+    os.chown(root / "dir", 89, 90)
+
+    tree.write("/dir/new", b"new")
+    tree.make_dir("/dir/newdir")
+    tree.symlink("/dir/link", "x")
+    with tree.lock("/dir/new"):
+        pass
+
+    made = [(root / "dir" / name).lstat() for name in ("new", "newdir", "link", "new.lock")]
+    assert {(status.st_uid, status.st_gid) for status in made} == {(89, 90)}
+
+
+@as_root
+def test_an_owner_can_be_asked_for(tree: Tree, root: Path) -> None:
+    assert tree.write("/file", b"old", owner=(89, 90)) is True
+    assert tree.write("/file", b"old", owner=(89, 90)) is False
+    tree.make_dir("/a/b", owner=(89, 90), parents=True)
+
+    made = [(root / name).lstat() for name in ("file", "a", "a/b")]
+    assert {(status.st_uid, status.st_gid) for status in made} == {(89, 90)}
+
+
+def test_without_rights_owners_are_left_as_they_come(
+    tree: Tree, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vpopsql.tree.os.geteuid", lambda: 1000)
+
+    assert tree.write("/file", b"old", owner=(89, 90)) is False
+    assert tree.write("/file", b"new", owner=(89, 90)) is True
+    assert (root / "file").stat().st_uid == os.getuid()
+
+
+def test_a_batch_is_written_in_order_and_each_directory_synced_once(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    rename, fsync = os.rename, os.fsync
+
+    def recorded_rename(old: bytes, new: bytes, **keywords: int) -> None:
+        events.append(f"rename {new.decode()}")
+        rename(old, new, **keywords)
+
+    def recorded_fsync(fd: int) -> None:
+        kind = "directory" if stat.S_ISDIR(os.fstat(fd).st_mode) else "file"
+        events.append(f"sync {kind}")
+        fsync(fd)
+
+    monkeypatch.setattr("vpopsql.tree.os.rename", recorded_rename)
+    monkeypatch.setattr("vpopsql.tree.os.fsync", recorded_fsync)
+
+    changed = tree.write_many(
+        [
+            Write("/z", b"1"),
+            Write("/file", b"old"),
+            Write("/dir/inner", b"2"),
+            Write("/a", b"3"),
+        ]
+    )
+
+    assert changed == ("/z", "/dir/inner", "/a")
+    assert events == [
+        *["sync file"] * 3,
+        "rename z",
+        "rename inner",
+        "rename a",
+        *["sync directory"] * 2,
+    ]
+
+
+def test_a_path_is_written_once_in_a_batch(tree: Tree) -> None:
+    with pytest.raises(ValueError, match="twice"):
+        tree.write_many([Write("/a", b""), Write("/a", b"x")])
+
+
+def test_nothing_is_synced_that_need_not_last(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vpopsql.tree.os.fsync", lambda _fd: pytest.fail("synced"))
+
+    assert tree.write("/file", b"new", durable=False)
+    assert tree.make_dir("/newdir", durable=False)
+
+
+@contextmanager
+def failing(name: str, number: int, *, after: int = 0) -> Iterator[None]:
+    """Let a call of the system fail, once ``after`` of them went well."""
+    real = getattr(os, name)
+    calls = iter(range(10_000))
+
+    def fail(*arguments: object, **keywords: object) -> object:
+        if next(calls) >= after:
+            raise OSError(number, os.strerror(number))
+        return real(*arguments, **keywords)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(f"vpopsql.tree.os.{name}", fail)
+        yield
+
+
+@pytest.mark.parametrize(
+    "name, number",
+    [
+        ("write", errno.ENOSPC),
+        ("write", errno.EDQUOT),
+        ("fsync", errno.EIO),
+        ("rename", errno.EIO),
+        ("fchmod", errno.EPERM),
+    ],
+)
+def test_a_write_that_fails_leaves_the_old_content_and_nothing_else(
+    tree: Tree, root: Path, name: str, number: int
+) -> None:
+    with failing(name, number), pytest.raises(OSError, match=r".") as error:
+        tree.write("/file", b"new")
+
+    assert (error.value.errno, error.value.filename) == (number, "/file")
+    assert (root / "file").read_bytes() == b"old"
+    assert names(root) == ["dir", "file"]
+
+
+def test_a_file_in_pieces_that_fails_is_named_and_leaves_nothing(tree: Tree, root: Path) -> None:
+    with (
+        failing("fsync", errno.ENOSPC),
+        pytest.raises(OSError, match=r".") as error,
+        tree.create("/new") as file,
+    ):
+        file.write(b"new")
+
+    assert (error.value.errno, error.value.filename) == (errno.ENOSPC, "/new")
+    assert names(root) == ["dir", "file"]
+
+
+@pytest.mark.parametrize(
+    "name, number", [("write", errno.ENOSPC), ("fsync", errno.EIO), ("rename", errno.EIO)]
+)
+def test_a_batch_that_fails_before_its_first_rename_changes_nothing(
+    tree: Tree, root: Path, name: str, number: int
+) -> None:
+    after = {"write": 1, "fsync": 1, "rename": 0}[name]
+
+    with failing(name, number, after=after), pytest.raises(OSError, match=r"."):
+        tree.write_many([Write("/file", b"new"), Write("/dir/inner", b"new")])
+
+    assert (root / "file").read_bytes() == b"old"
+    assert (root / "dir" / "inner").read_bytes() == b"inner"
+    assert names(root) == ["dir", "file"]
+    assert names(root / "dir") == ["inner"]
+
+
+def test_a_batch_that_fails_between_renames_has_whole_files_only(tree: Tree, root: Path) -> None:
+    with failing("rename", errno.EIO, after=1), pytest.raises(OSError, match="Input/output"):
+        tree.write_many([Write("/file", b"new"), Write("/dir/inner", b"new")])
+
+    assert (root / "file").read_bytes() == b"new"
+    assert (root / "dir" / "inner").read_bytes() == b"inner"
+    assert names(root / "dir") == ["inner"]
+
+
+def test_a_batch_with_an_impossible_path_changes_nothing(tree: Tree, root: Path) -> None:
+    with pytest.raises(IsADirectoryError):
+        tree.write_many([Write("/file", b"new"), Write("/dir", b"new")])
+
+    assert (root / "file").read_bytes() == b"old"
+    assert names(root) == ["dir", "file"]
+
+
+def test_short_writes_are_continued(
+    tree: Tree, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.write
+    monkeypatch.setattr("vpopsql.tree.os.write", lambda fd, data: write(fd, data[:7]))
+
+    tree.write("/file", b"0123456789" * 100)
+
+    assert (root / "file").read_bytes() == b"0123456789" * 100
+
+
+def test_a_directory_that_cannot_be_given_its_mode_is_not_left(tree: Tree, root: Path) -> None:
+    with failing("fchmod", errno.EPERM), pytest.raises(PermissionError):
+        tree.make_dir("/newdir")
+
+    assert names(root) == ["dir", "file"]
+
+
+WRITER = """
+import sys
+from vpopsql.tree import Tree, Write
+tree = Tree(sys.argv[1])
+print("ready", flush=True)
+while True:
+    for letter in b"ab":
+        data = bytes([letter]) * 300_000
+        tree.write_many([Write("/file", data), Write("/dir/inner", data)], durable=False)
+"""
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.003, 0.01, 0.03, 0.1])
+def test_a_killed_writer_leaves_whole_files(tree: Tree, root: Path, delay_s: float) -> None:
+    command = [sys.executable, "-c", WRITER, str(root)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        time.sleep(delay_s)
+        writer.send_signal(signal.SIGKILL)
+
+    whole = {b"a" * 300_000, b"b" * 300_000}
+    others = [name for name in names(root) + names(root / "dir") if TEMP_PREFIX not in name]
+    assert tree.read("/file") in whole | {b"old"}
+    assert tree.read("/dir/inner") in whole | {b"inner"}
+    assert others == ["dir", "file", "inner"]

@@ -1,0 +1,60 @@
+"""``vpopsql systemd``: the units that run vpopsql."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import click
+
+from vpopsql.cli import load_config
+from vpopsql.errors import VpopsqlError
+
+
+@click.command()
+@click.argument("directory", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--user", default="root", show_default=True, help="Who vpopsql runs as.")
+@click.option("--force", is_flag=True, help="Replace units that are there and differ.")
+@click.pass_context
+def systemd(ctx: click.Context, directory: Path, user: str, *, force: bool) -> None:
+    """Write the units of this installation to DIRECTORY, such as /etc/systemd/system.
+
+    The daemon with its socket, the follower, and timers that verify the files every hour and
+    measure the mailboxes every night. Nothing is enabled or started.
+
+    Exit codes: 0 done, 2 wrong usage, 3 could not run.
+    """
+    from vpopsql.systemd import units
+
+    config = load_config(ctx)
+    given = ctx.find_root().params["config_file"] or os.environ.get("VPOPSQL_CONFIG")
+    texts = units(config, _program(), Path(given).resolve() if given else None, user)
+    different = [
+        name
+        for name, text in texts.items()
+        if (path := directory / name).exists() and path.read_text() != text
+    ]
+    if different and not force:
+        raise VpopsqlError(
+            f"{directory}: there are others already: {', '.join(different)}; see --force"
+        )
+    for name, text in texts.items():
+        (directory / name).write_text(text)
+        click.echo(directory / name)
+    if ignored := sorted(
+        name for name in os.environ if name.startswith("VPOPSQL_") and name != "VPOPSQL_CONFIG"
+    ):
+        click.echo(
+            f"vpopsql: units do not see these variables, put the settings into a file:"
+            f" {', '.join(ignored)}",
+            err=True,
+        )
+    click.echo("next: systemctl daemon-reload; systemctl enable --now vpopsql.service")
+
+
+def _program() -> Path:
+    beside = Path(sys.executable).with_name("vpopsql")
+    found = beside if beside.exists() else shutil.which("vpopsql")
+    if not found:
+        raise VpopsqlError("no program vpopsql is installed beside this Python or in PATH")
+    return Path(found).absolute()
