@@ -3,7 +3,7 @@
 No port is opened and no driver is needed. Chromium is the system's; where it is not installed the
 tests that need it are skipped, unless ``VPOPSQL_TEST_REQUIRE_CHROMIUM`` is 1. axe-core, which
 finds what keeps people from using a page, comes from npm; where it cannot be had its tests are
-skipped.
+skipped, unless ``VPOPSQL_TEST_REQUIRE_AXE`` is 1.
 """
 
 import contextlib
@@ -45,15 +45,15 @@ def is_installed() -> bool:
     return shutil.which(PROGRAM) is not None
 
 
-def install_axe(directory: Path) -> str | None:
-    """Return axe-core's program, or None where it cannot be had."""
+def install_axe(directory: Path) -> str:
+    """Return axe-core's program; nothing where it cannot be had."""
     if shutil.which("npm") is None:
-        return None
+        return ""
     command = ("npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix")
     with contextlib.suppress(subprocess.SubprocessError):
         subprocess.run([*command, directory, AXE], check=True, capture_output=True, timeout=60)
         return (directory / "node_modules/axe-core/axe.min.js").read_text(encoding="utf-8")
-    return None
+    return ""
 
 
 class Browser:

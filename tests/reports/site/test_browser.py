@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.browser import Browser, install_axe, is_installed, opened
-from tests.conftest import CHROMIUM_REQUIRED
+from tests.conftest import AXE_REQUIRED, CHROMIUM_REQUIRED
 from tests.reports.site.conftest import EVIL_DOMAIN, all_pages
 from vpopsql.reports.site.paths import domain_path, report_path
 
@@ -39,8 +39,9 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     """axe-core; the test is skipped where npm does not bring it."""
     program = install_axe(tmp_path_factory.mktemp("axe"))
-    if program is None:
-        pytest.skip("no axe-core from npm: accessibility is not tested")
+    if not program:
+        say = pytest.fail if AXE_REQUIRED else pytest.skip
+        say("no axe-core from npm: accessibility is not tested")
     return program
 
 
