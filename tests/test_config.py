@@ -4,8 +4,11 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+from sqlalchemy import make_url
 
-from vpopsql import passwords
+from vpopsql import db, passwords
+from vpopsql.cli import cli
 from vpopsql.config import Address, Config, Database, explain, keys, load, mask_url, reference
 from vpopsql.errors import ConfigError
 
@@ -360,3 +363,100 @@ def test_the_example_in_the_manual_is_valid(tmp_path: Path) -> None:
 
     assert tomllib.loads(example)
     assert load(write(tmp_path, example), {}).daemon.listen == Address("::1", 89)
+
+
+# --- the password's file, and what is asked of the host ---------------------------------------
+
+
+def test_the_password_comes_from_its_file(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("se@ret/\n# a comment\n", encoding="utf-8")
+
+    config = load(
+        environ={
+            "VPOPSQL_DATABASE_URL": "postgresql://joe@h/db",
+            "VPOPSQL_DATABASE_PASSWORD_FILE": f"{tmp_path}/password",
+        }
+    )
+
+    assert make_url(config.database.url).password == "se@ret/"
+    assert "se@ret" not in repr(config) + explain(config)
+    assert "se%40ret" not in repr(config) + explain(config)
+
+
+@pytest.mark.parametrize(
+    "url, file, said",
+    [
+        ("postgresql://joe@h/db", "/nowhere/p", "/nowhere/p: cannot be read: No such file"),
+        ("postgresql://joe:x@h/db", "/nowhere/p", "database.url has a password: leave it out"),
+        ("sqlite:////x/y.db", "/nowhere/p", "database.url names no PostgreSQL"),
+    ],
+)
+def test_a_password_that_cannot_be_had_is_a_mistake(url: str, file: str, said: str) -> None:
+    (found,) = mistakes(VPOPSQL_DATABASE_URL=url, VPOPSQL_DATABASE_PASSWORD_FILE=file)
+
+    assert found.startswith("environment VPOPSQL_DATABASE_PASSWORD_FILE: database.password_file")
+    assert said in found
+
+
+def checked(**environ: str) -> tuple[int, list[str]]:
+    result = CliRunner(env=environ).invoke(cli, ["config", "check"])
+    return result.exit_code, result.output.splitlines()
+
+
+def test_a_host_that_fits_has_no_mistakes(root: Path) -> None:
+    db.upgrade(f"sqlite:///{root}/site.db")
+
+    found = checked(VPOPSQL_DATABASE_URL=f"sqlite:///{root}/site.db", VPOPSQL_PATHS_ROOT=str(root))
+
+    assert found == (0, ["no mistakes"])
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Where the directories of a site are."""
+    for path in ("home/vpopmail/domains", "var/qmail/control", "var/qmail/users"):
+        (tmp_path / path).mkdir(parents=True)
+    return tmp_path
+
+
+def test_all_mistakes_of_the_host_are_reported_at_once(root: Path) -> None:
+    (root / "var/qmail/users").rmdir()
+    password, program = root / "password", root / "program"
+    for path in (password, program):
+        path.write_text("x", encoding="utf-8")
+    password.chmod(0o644)
+
+    code, found = checked(
+        VPOPSQL_DATABASE_URL=f"postgresql://joe@h/db?host={root}",
+        VPOPSQL_DATABASE_PASSWORD_FILE=str(password),
+        VPOPSQL_PATHS_ROOT=str(root),
+        VPOPSQL_EXPORT_RELOAD_COMMAND=str(program),
+        VPOPSQL_HOOKS_COMMANDS="/nowhere/hook x",
+    )
+
+    assert code == 1
+    assert found[0] == f"{password}: everybody can read it, and there are secrets in it: chmod o-r"
+    assert found[1].startswith("database.url: postgresql://joe:***@h/db")
+    assert found[2:] == [
+        f"{root}/var/qmail/users: no such directory: see [paths]",
+        f"export.reload_command: {program}: no such program, or not for this user",
+        "hooks.commands: /nowhere/hook: no such program, or not for this user",
+    ]
+
+
+def test_mistakes_of_the_settings_come_first(tmp_path: Path) -> None:
+    path = write(tmp_path, "[demon]\n[daemon]\nlisten = 3\n")
+
+    code, found = checked(VPOPSQL_CONFIG=str(path))
+
+    assert (code, len(found)) == (1, 2)
+    assert found[0] == f"{path}: unknown section demon; did you mean daemon?"
+
+
+def test_a_file_with_a_password_is_not_for_everybody(root: Path) -> None:
+    path = write(root, f'[database]\nurl = "postgresql://joe:x@h/db?host={root}"\n')
+    path.chmod(0o644)
+
+    _, found = checked(VPOPSQL_CONFIG=str(path), VPOPSQL_PATHS_ROOT=str(root))
+
+    assert found[0] == f"{path}: everybody can read it, and there are secrets in it: chmod o-r"

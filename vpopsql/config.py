@@ -7,8 +7,8 @@ message and no ``repr`` shows a password.
 
 Each key is declared once, as a field of its section: name, default, what it may be, what it is
 for. `explain`, `reference` and docs/configuration.md follow from that. This module opens no file
-but the configuration and checks no value against the machine it runs on, except that password
-hashes of the configured scheme can be made here.
+but the configuration and the database's password, and checks no value against the machine it runs
+on, except that password hashes of the configured scheme can be made here.
 """
 
 import difflib
@@ -37,6 +37,10 @@ from vpopsql.kinds import listen_address as listen_address  # noqa: PLC0414
 T = TypeVar("T")
 
 _PREFIX = "VPOPSQL_"
+
+_PASSWORD_MAX = 4096  # characters
+
+_USUAL_DATABASE = "sqlite:////var/lib/vpopsql/vpopsql.db"
 
 # Variables that are no keys: where the file is, and what the test suite is told.
 _OTHER_VARIABLES = re.compile(r"VPOPSQL_(CONFIG|TEST_.*)")
@@ -76,8 +80,11 @@ def _key(default: T, kind: Kind, purpose: str, *, secret: bool = False) -> T:
 class Database:
     """Which database, and how it is held."""
 
-    url: str = _key(
-        "sqlite:////var/lib/vpopsql/vpopsql.db", kinds.database_url(), "The database.", secret=True
+    url: str = _key(_USUAL_DATABASE, kinds.database_url(), "The database.", secret=True)
+    password_file: str = _key(
+        "",
+        kinds.file(),
+        "The file whose first line is the password of `url`, for PostgreSQL; `url` has none then.",
     )
     pool_size: int = _key(
         10, kinds.integer(1, 200), "Connections kept open; twice as many may be open for a moment."
@@ -427,6 +434,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> C
     if path is not None:
         draft.read_file(path)
     draft.read_environment(environ)
+    draft.read_password()
     draft.find_contradictions()
     if draft.mistakes:
         raise ConfigError("\n".join(draft.mistakes))
@@ -485,6 +493,39 @@ class _Draft:
             self.mistakes.append(f"{origin}: {key.path} {what}; allowed: {key.allowed}")
         else:
             self.origins[key.path] = origin
+
+    def read_password(self) -> None:
+        """Put the password of the database into its URL."""
+        path = self.values.get("database.password_file")
+        if not isinstance(path, str) or not path or "database.url" in self.refused:
+            return
+        from sqlalchemy import make_url  # noqa: PLC0415 - slow import
+
+        where = self.origins["database.password_file"]
+        url = make_url(str(self.values.get("database.url", _USUAL_DATABASE)))
+        if url.drivername != "postgresql":
+            self.mistakes.append(
+                f"{where}: database.password_file is set, and database.url names no PostgreSQL"
+            )
+            return
+        if url.password is not None:
+            self.mistakes.append(
+                f"{where}: database.password_file is set, and database.url has a password:"
+                " leave it out there"
+            )
+            return
+        try:
+            with Path(path).open(encoding="utf-8") as file:
+                password = file.readline(_PASSWORD_MAX).rstrip("\r\n")
+        except (OSError, ValueError) as error:
+            said = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            self.mistakes.append(
+                f"{where}: database.password_file: {path}: cannot be read: {said}"
+            )
+            return
+        self.values["database.url"] = url.set(password=password).render_as_string(
+            hide_password=False
+        )
 
     def find_contradictions(self) -> None:
         if self.refused & {"passwords.scheme", "passwords.rounds"}:

@@ -92,6 +92,34 @@ def test_passwords_come_from_a_file_from_input_or_from_nowhere(site: Site, tmp_p
 
 
 @on_sqlite
+def test_a_password_that_is_too_weak_is_refused(site: Site, tmp_path: Path) -> None:
+    rules = site.root / "home/vpopmail/etc/password_strength.conf"
+    rules.parent.mkdir(parents=True, exist_ok=True)
+    rules.write_text("Length >= 8\n")
+    lines = tmp_path / "new.csv"
+    lines.write_text("address,password\na@example.com,longer than that\nb@example.com,short\n")
+    before = hash_of(site, "alice")
+
+    added = site.run("user", "add", "new@example.com", "--password-stdin", stdin="short")
+    modified = site.run("user", "modify", "alice@example.com", "--password-stdin", stdin="short")
+    several = site.run("user", "add", "--from", str(lines))
+    changed = tmp_path / "changed.csv"
+    changed.write_text(
+        "address,comment,password\nalice@example.com,A,\nalice@example.com,,short\n"
+    )
+    again = site.run("user", "modify", "--from", str(changed))
+
+    assert [each.code for each in (added, modified, several, again)] == [1, 1, 1, 1]
+    assert "password too weak" in added.err
+    assert "password too weak" in modified.err
+    assert f"{lines}:3: password too weak" in several.err
+    assert f"{changed}:3: password too weak" in again.err
+    assert hash_of(site, "alice") == before
+    listed = site.ok("user", "list", "example.com").out
+    assert ("alice@" in listed, " a@" in listed, "new@" in listed) == (True, False, False)
+
+
+@on_sqlite
 def test_a_password_is_changed_and_never_shown(site: Site) -> None:
     done = site.ok(
         "user", "modify", "alice@example.com", "--password-stdin", "--format=json", stdin="new one"

@@ -120,7 +120,7 @@ def load_config(ctx: click.Context) -> Config:
 def main() -> None:
     """Run the command line; print a refusal as one clear message instead of a traceback."""
     with refusals_as_messages("vpopsql"):
-        cli()
+        cli(prog_name="vpopsql")
 
 
 @contextlib.contextmanager

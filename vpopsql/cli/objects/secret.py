@@ -14,8 +14,9 @@ import click
 
 from vpopsql import passwords
 from vpopsql.config import Config
-from vpopsql.errors import InvalidValue
+from vpopsql.errors import InvalidValue, SeveralRefused, VpopsqlError
 from vpopsql.services.account_changes import Secret, check_hash, check_password
+from vpopsql.strength import weakness
 
 _GENERATED = 16
 # What is read out or typed off is not to be mistaken for another letter.
@@ -97,7 +98,18 @@ def stored(config: Config, what: Sequence[Given]) -> list[Secret]:
     """Return passwords as they are stored; many are hashed on all processors.
 
     :raises UnusablePassword: one cannot be hashed.
+    :raises SeveralRefused: some are too weak, by their places in ``what``; what was made up never
+        is.
     """
+    refused: dict[int, VpopsqlError] = {
+        place: InvalidValue(problem)
+        for place, each in enumerate(what)
+        if each.clear is not None
+        and each.generated is None
+        and (problem := weakness(config, each.clear))
+    }
+    if refused:
+        raise SeveralRefused(refused)
     settings = config.passwords
 
     def secret(each: Given) -> Secret:

@@ -341,10 +341,15 @@ def _modify_job(
 ) -> "Callable[[Session, Effects], object]":
     from vpopsql.cli.objects import secret
     from vpopsql.cli.objects.batch import one_by_one
+    from vpopsql.errors import SeveralRefused
 
-    having = [each for each in wanted if each.password is not None]
-    hashed = secret.stored(site.config, [each.password for each in having if each.password])
-    secrets = dict(zip(map(id, having), hashed, strict=True))
+    given = {place: each.password for place, each in enumerate(wanted) if each.password}
+    try:
+        hashed = secret.stored(site.config, [*given.values()])
+    except SeveralRefused as error:
+        places = [*given]
+        raise SeveralRefused({places[at]: why for at, why in error.refused.items()}) from error
+    secrets = dict(zip((id(wanted[place]) for place in given), hashed, strict=True))
 
     def wishes_of(each: _Changed) -> "Wishes":
         from vpopsql.services.account_changes import Wishes
