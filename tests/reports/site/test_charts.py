@@ -123,6 +123,13 @@ def test_sizes_have_units() -> None:
     assert texts(svg, "tick") == ["0 B", "1 GiB", "2 GiB", "3 GiB"]
 
 
+def test_large_numbers_find_room_at_the_axis() -> None:
+    svg = columns(COUNTED, [Bar("a", 1_600_000)])
+
+    assert texts(svg, "tick")[:5] == ["0", "500,000", "1 M", "1.5 M", "2 M"]
+    assert drawn(svg).find(".//g/title").text == "a: 1,600,000"  # type: ignore[union-attr]
+
+
 def test_what_is_special_is_not_told_by_colour_alone() -> None:
     svg = bars(COUNTED, [Bar("des", 7, is_special=True, note="weak"), Bar("bcrypt", 9)])
 

@@ -21,6 +21,7 @@ _HEIGHT = 210
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 14, 26, 26
 _TICKS = 4
 _KIBI = 1024
+_MILLION = 1_000_000
 _ROW = 34
 _LABEL_MAX = 36
 """Characters of a bar's label."""
@@ -69,7 +70,9 @@ class About:
         return "in use" if self.are_bytes else "mailboxes"
 
     def mark(self, value: int) -> str:
-        """Return a value as it stands at an axis: those are round."""
+        """Return a value as it stands at an axis, where it is round and has little room."""
+        if value >= _MILLION and not self.are_bytes:
+            return f"{value / _MILLION:,g} M"
         return self.text(value).replace(".0 ", " ")
 
 
