@@ -12,6 +12,8 @@ from tests.databases import locked
 
 VERSION = "3.1.6"
 CERTIFICATE = Path(__file__).parent / "client/localhost.pem"
+DH_PARAMETERS = CERTIFICATE.with_name("ffdhe2048.pem")
+"""A group of RFC 7919."""
 
 _INSTALL_S = 180
 _START_S = 60
@@ -70,6 +72,8 @@ def serving(program: Path, directory: Path, daemon: tuple[str, int]) -> Iterator
         "smtp.ini": f"listen=127.0.0.1:{port}\nnodes=0\n",
         "tls.ini": "key=key.pem\ncert=key.pem\n",
         "key.pem": CERTIFICATE.read_text(),
+        # Else it looks for some of its own, which takes a processor for minutes.
+        "dhparams.pem": DH_PARAMETERS.read_text(),
         # Haraka's own file, under this one, has a section for the domain of the example.
         "auth_vpopmaild.ini": f"[main]\n{asked}\n[example.com]\n{asked}\n",
     }
