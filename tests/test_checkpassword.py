@@ -60,7 +60,7 @@ def place(request: pytest.FixtureRequest) -> Iterator[Path]:
         factories.mailbox(session, ours)
     home = directory / HOME[1:]
     home.mkdir(parents=True)
-    for each in (home, *home.parents[:6]):
+    for each in (home, *home.parents[:4]):
         each.chmod(0o755)
     (directory / "vpopsql.toml").write_text(
         f'[database]\nurl = "{url}"\n[paths]\nroot = "{directory}"\n[log]\nlevel = "error"\n'
