@@ -5,6 +5,7 @@ from sqlalchemy import Connection, create_engine
 
 from vpopsql.db import type_differs
 from vpopsql.model import Base
+from vpopsql.schema_check import is_compared
 
 
 def run(connection: Connection) -> None:
@@ -14,6 +15,7 @@ def run(connection: Connection) -> None:
         target_metadata=Base.metadata,
         render_as_batch=connection.dialect.name == "sqlite",
         compare_type=type_differs,
+        include_object=is_compared,
         # One transaction for all: a failed upgrade leaves the old schema whole.
         transactional_ddl=True,
     )

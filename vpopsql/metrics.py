@@ -18,12 +18,12 @@ from vpopsql.model import (
     DotQmailFile,
     DotQmailLine,
     Export,
+    LatestUsage,
     LineKind,
     Mailbox,
     MailboxUsage,
     Revision,
 )
-from vpopsql.usage.snapshots import newest_of_mailbox
 
 NEARLY_FULL = 0.9
 """The part of a quota that vpopmail warns at."""
@@ -133,7 +133,7 @@ def _scheme() -> ColumnElement[str]:
 
 
 def _usage(session: Session) -> Iterator[Family]:
-    size, messages = MailboxUsage.bytes, MailboxUsage.messages
+    size, messages = LatestUsage.bytes, LatestUsage.messages
     fills = or_(
         cast(size, Float) >= NEARLY_FULL * Mailbox.quota_bytes,
         cast(messages, Float) >= NEARLY_FULL * Mailbox.quota_messages,
@@ -146,7 +146,7 @@ def _usage(session: Session) -> Iterator[Family]:
             func.sum(messages),
             func.sum(case((fills, 1), else_=0)),
             func.sum(case((over, 1), else_=0)),
-        ).join_from(Mailbox, MailboxUsage, MailboxUsage.id == newest_of_mailbox())
+        ).join_from(LatestUsage, Mailbox, Mailbox.id == LatestUsage.mailbox_id)
     ).one()
     newest = session.scalar(
         select(MailboxUsage.measured_at).order_by(MailboxUsage.id.desc()).limit(1)

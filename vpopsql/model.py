@@ -17,6 +17,7 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     CheckConstraint,
+    ColumnElement,
     DateTime,
     Enum,
     ForeignKey,
@@ -35,7 +36,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.visitors import InternalTraversal
 
 from vpopsql.flags import Flag as Flag  # noqa: PLC0414 - others take it from here
 
@@ -128,6 +132,23 @@ class ExactText(TypeDecorator[str]):
         return None if value is None else from_database_text(value)
 
 
+class ByBytes(ColumnElement[str]):
+    """A text to sort by, byte by byte on both databases, as an index on an `ExactText` has it."""
+
+    inherit_cache = True
+    _traverse_internals = [("value", InternalTraversal.dp_clauseelement)]  # noqa: RUF012 - SQLAlchemy's name
+    type = ExactText()
+
+    def __init__(self, value: ColumnElement[str]) -> None:
+        self.value = value
+
+
+@compiles(ByBytes)
+def _by_bytes(element: ByBytes, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ANN401
+    collation = 'COLLATE "C"' if compiler.dialect.name == "postgresql" else ""
+    return f"{compiler.process(element.value, **options)} {collation}".rstrip()
+
+
 class NameText(ExactText):
     """A name, compared and sorted by bytes.
 
@@ -174,6 +195,20 @@ class UtcDateTime(TypeDecorator[datetime]):
 def utc_now() -> datetime:
     """Return the present time as aware UTC."""
     return datetime.now(UTC)
+
+
+DERIVED = "derived"
+"""The key in a table's ``info`` that says that triggers write it, from other tables."""
+
+
+def _few(name: str, *columns: str, where: str, on_postgresql: str = "") -> Index:
+    """Return an index of some rows of a table only."""
+    return Index(
+        name,
+        *columns,
+        sqlite_where=text(where),
+        postgresql_where=text(on_postgresql or where),
+    )
 
 
 def _choice(kind: type[enum.StrEnum], name: str) -> Enum:
@@ -280,6 +315,20 @@ class Mailbox(Base):
         UniqueConstraint("domain_id", "name"),
         # Dovecot asks for a name in one domain or another one.
         Index("ix_mailboxes_name", "name"),
+        # The others are for reports: what there are few of, and what is to be sorted.
+        Index("ix_mailboxes_created_at", "created_at"),
+        _few(
+            "ix_mailboxes_admins", "domain_id", where="(flags & 69632) <> 0 OR name = 'postmaster'"
+        ),
+        _few("ix_mailboxes_clear_text", "domain_id", where="COALESCE(clear_text, '') <> ''"),
+        _few("ix_mailboxes_bouncing", "domain_id", "name", where="(flags & 16) <> 0"),
+        _few(
+            "ix_mailboxes_colons",
+            "domain_id",
+            "name",
+            where="instr(name, ':') > 0",
+            on_postgresql="strpos(name, ':') > 0",
+        ),
         CheckConstraint("quota_bytes > 0", name="quota_bytes"),
         CheckConstraint("quota_messages > 0", name="quota_messages"),
     )
@@ -328,6 +377,13 @@ class DotQmailFile(Base):
             sqlite_where=text("mailbox_id IS NULL AND substr(name, -8, 8) = '-default'"),
             postgresql_where=text("mailbox_id IS NULL AND right(name, 8) = '-default'"),
         ),
+        _few(
+            "ix_dotqmail_files_colons",
+            "domain_id",
+            "name",
+            where="mailbox_id IS NULL AND instr(name, ':') > 0",
+            on_postgresql="mailbox_id IS NULL AND strpos(name, ':') > 0",
+        ),
     )
 
     id: Mapped[serial_pk]
@@ -341,9 +397,14 @@ class DotQmailFile(Base):
 
 
 class DotQmailLine(Base):
-    """One line of a dot-qmail file."""
+    """One line of a dot-qmail file.
+
+    Its table has two more columns, ``to_user`` and ``to_host``: what a line that forwards leads
+    to. The database computes them, for the views of reports alone.
+    """
 
     __tablename__ = "dotqmail_lines"
+    __table_args__ = (_few("ix_dotqmail_lines_programs", "file_id", where="kind = 'program'"),)
 
     file_id: Mapped[int] = mapped_column(
         ForeignKey("dotqmail_files.id", ondelete="CASCADE"), primary_key=True
@@ -418,6 +479,7 @@ class LastAuth(Base):
     """When and from where an account last logged in, per service."""
 
     __tablename__ = "last_auths"
+    __table_args__ = (_few("ix_last_auths_at", "at", where="remote_ip <> '0.0.0.0'"),)
 
     mailbox_id: Mapped[int] = mapped_column(
         ForeignKey("mailboxes.id", ondelete="CASCADE"), primary_key=True
@@ -618,12 +680,29 @@ class MailboxUsage(Base):
     source: Mapped[UsageSource] = mapped_column(_choice(UsageSource, "source"))
 
 
+class LatestUsage(Base):
+    """The newest `MailboxUsage` of each mailbox that was ever measured; triggers keep it so."""
+
+    __tablename__ = "latest_usage"
+    __table_args__ = ({"info": {DERIVED: True}},)
+
+    mailbox_id: Mapped[int] = mapped_column(
+        ForeignKey("mailboxes.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    usage_id: Mapped[int] = mapped_column(BigInteger)
+    """Of the row that it was taken from."""
+    measured_at: Mapped[when]
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    messages: Mapped[int] = mapped_column(BigInteger)
+
+
 class DomainUsage(Base):
     """What a domain held at one time; the row outlives the domain."""
 
     __tablename__ = "domain_usage"
     __table_args__ = (
         Index("ix_domain_usage_domain_measured_at", "domain", "measured_at"),
+        Index("ix_domain_usage_measured_at", "measured_at"),
         CheckConstraint("measured >= 0 AND measured <= mailboxes", name="measured"),
     )
 

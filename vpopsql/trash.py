@@ -55,6 +55,7 @@ from vpopsql.errors import (
     UserExists,
 )
 from vpopsql.model import (
+    DERIVED,
     AuditEntry,
     Base,
     Domain,
@@ -524,7 +525,7 @@ def _rows_below(session: Session, of: type[Domain | Mailbox], row_id: int) -> _R
             for key in table.foreign_keys
             if key.ondelete == "CASCADE" and key.column.table in chosen
         ]
-        if hanging and table is not start:
+        if hanging and table is not start and DERIVED not in table.info:
             chosen[table] = or_(*hanging)
     return {
         table.name: [

@@ -17,16 +17,18 @@ from psycopg.sql import SQL, Composed, Identifier
 from sqlalchemy import make_url
 
 from vpopsql.db import Database
-from vpopsql.model import Base
+from vpopsql.model import DERIVED, Base
 
 _MADE_BY_MIGRATIONS = {"schema_guard"}
 _AT_ONCE = 50_000  # rows; more is no quicker
 _PIECE = 1 << 18
 
-TABLES = [
-    table.name for table in Base.metadata.sorted_tables if table.name not in _MADE_BY_MIGRATIONS
-]
-"""Those that have rows, referenced ones first."""
+TABLES = {
+    table.name: ", ".join(f'"{column.name}"' for column in table.columns)
+    for table in Base.metadata.sorted_tables
+    if table.name not in _MADE_BY_MIGRATIONS and DERIVED not in table.info
+}
+"""Those that have rows of their own, referenced ones first, with their columns."""
 
 
 class Rows(ABC):
@@ -56,8 +58,9 @@ class SQLiteRows(Rows):
         """Read them out of a database."""
         database = Database(url)
         with database.reader() as session:
-            for table in TABLES:
-                result = session.connection().exec_driver_sql(f"SELECT * FROM {table}")  # noqa: S608 - our own names
+            for table, columns in TABLES.items():
+                query = f"SELECT {columns} FROM {table}"  # noqa: S608 - our own names
+                result = session.connection().exec_driver_sql(query)
                 with self._file(table).open("wb") as file:
                     for rows in result.partitions(_AT_ONCE):
                         self.number += len(rows)
@@ -70,11 +73,12 @@ class SQLiteRows(Rows):
         database = Database(url)
         with database.writer() as session:
             connection: Any = session.connection().connection.driver_connection
-            for table in TABLES:
+            for table, columns in TABLES.items():
                 for rows in self._chunks(table):
                     marks = ", ".join("?" * len(rows[0]))
+                    insert = f"INSERT INTO {table} ({columns}) VALUES ({marks})"  # noqa: S608 - our own names
                     begin = time.perf_counter()
-                    connection.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)  # noqa: S608 - our own names
+                    connection.executemany(insert, rows)
                     seconds += time.perf_counter() - begin
             begin = time.perf_counter()
         seconds += time.perf_counter() - begin

@@ -14,13 +14,13 @@ pytestmark = pytest.mark.usefixtures("accounts")
 
 def test_inactive_mailboxes_are_those_without_a_login_for_long(ask: Ask) -> None:
     assert ask("inactive-mailboxes") == [
-        ("bob@example.com", "example.com", ago(200), None, None, None, 200, True, None, "",
-         True, False),
-        ("alice@example.com", "example.com", ago(300), ago(100), "imap", "192.0.2.7", 100, False,
-         950, "no_pop qa_admin", False, True),
-        ("carol@example.com", "example.com", None, None, None, None, None, True, 0, "",
+        ("bob@example.com", "example.com", ago(200), None, None, None, ago(200), 200, True, None,
+         "", True, False),
+        ("alice@example.com", "example.com", ago(300), ago(100), "imap", "192.0.2.7", ago(100),
+         100, False, 950, "no_pop qa_admin", False, True),
+        ("carol@example.com", "example.com", None, None, None, None, None, None, True, 0, "",
          False, False),
-        ("zoe@other.net", "other.net", None, None, None, None, None, True, None, "sa_admin",
+        ("zoe@other.net", "other.net", None, None, None, None, None, None, True, None, "sa_admin",
          False, True),
     ]  # fmt: skip
 
@@ -28,7 +28,7 @@ def test_inactive_mailboxes_are_those_without_a_login_for_long(ask: Ask) -> None
 def test_everybody_is_inactive_for_no_days_at_all(ask: Ask) -> None:
     found = ask("inactive-mailboxes", threshold=0, domain="alias.org", with_postmaster=True)
 
-    assert [(row[0], row[6]) for row in found] == [
+    assert [(row[0], row[7]) for row in found] == [
         ("postmaster@example.com", 400),
         ("bob@example.com", 200),
         ("alice@example.com", 100),

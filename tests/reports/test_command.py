@@ -84,6 +84,11 @@ def test_the_list_has_every_report(vpopsql: Command) -> None:
         (("admins", "--as-of", "2026-01-01"), "cannot be asked for the past"),
         (("admins", "--postmaster"), "does not leave postmasters out"),
         (("--list", "--format", "csv"), "a list is a table or json"),
+        (("admins", "--limit", "0"), "not in the range"),
+        (("admins", "--limit", str(2**63)), "not in the range"),
+        (("inactive-mailboxes", "--days", "1000000"), "not in the range"),
+        (("over-quota", "--percent", str(2**63)), "not in the range"),
+        (("changes", "--as-of", "yesterday"), "does not match the format"),
     ],
 )
 def test_what_makes_no_sense_is_wrong_usage(
@@ -99,7 +104,24 @@ def test_an_unknown_domain_is_refused(vpopsql: Command) -> None:
     code, out, errors = vpopsql("report", "admins", "--domain", "nowhere.net")
 
     assert (code, out) == (3, "")
-    assert "nowhere.net" in errors
+    assert "nowhere.net: no such domain" in errors
+
+
+@pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31"])
+def test_any_day_can_be_asked_for(vpopsql: Command, day: str) -> None:
+    assert vpopsql("report", "changes", "--as-of", day)[0] == 0
+
+
+@pytest.mark.parametrize(
+    "option, most", [("--days", "366000"), ("--percent", str(2**63 - 1)), ("--length", "2000000")]
+)
+def test_no_row_has_more_than_the_most(vpopsql: Command, option: str, most: str) -> None:
+    name = {"--days": "never-logged-in", "--percent": "over-quota", "--length": "long-lines"}
+
+    code, out, _ = vpopsql("report", name[option], option, most, "--format", "jsonl")
+
+    assert code == 0
+    assert all(json.loads(line).get("created_at") is None for line in out.splitlines())
 
 
 def test_a_domain_that_is_gone_may_have_a_past(vpopsql: Command) -> None:

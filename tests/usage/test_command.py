@@ -77,6 +77,15 @@ def test_what_is_no_time_is_refused(site: Database, run: Run, span: str) -> None
 
 
 @on_sqlite
+@pytest.mark.parametrize("rate", ["0", "-1", "nan", "inf", "quick"])
+def test_what_is_no_rate_is_refused(site: Database, run: Run, rate: str) -> None:
+    scanned = run("usage", "scan", "--rate", rate)
+
+    assert scanned.exit_code == 2
+    assert "--rate" in scanned.stderr
+
+
+@on_sqlite
 def test_an_unknown_domain_ends_with_3(
     site: Database, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:

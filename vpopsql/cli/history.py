@@ -16,7 +16,9 @@ from vpopsql.cli import load_config
     default="table",
     help="How the entries are printed.",
 )
-@click.option("--limit", type=click.IntRange(min=1), help="The newest entries only, so many.")
+@click.option(
+    "--limit", type=click.IntRange(1, 2**63 - 1), help="The newest entries only, so many."
+)
 @click.pass_context
 def history(ctx: click.Context, wanted: str, output: str, limit: int | None) -> None:
     """Tell what happened to OBJECT, the oldest first: an address, a domain or a file's path.

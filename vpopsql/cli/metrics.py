@@ -32,7 +32,7 @@ def metrics(ctx: click.Context, textfile: Path | None) -> None:
     database = Database(settings.url, busy_timeout_s=settings.busy_timeout_s)
     with contextlib.closing(database):
         database.require_schema()
-        with database.snapshot() as session:
+        with database.survey() as session:
             text = render(site_families(session))
     if textfile is None:
         click.echo(text, nl=False)

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from vpopsql.reports.query import Question
     from vpopsql.reports.report import Report
 
+_NUMBER_MAX = 2**63 - 1
+"""Of what both databases can compare."""
+_DAYS_MAX = 366 * 1000
 _EVERY = 1000
 """Rows after which progress is shown."""
 
@@ -49,11 +52,15 @@ class _Report(click.Command):
     help="How the rows are printed.",
 )
 @click.option("--domain", metavar="NAME", help="Rows of this domain only.")
-@click.option("--limit", type=click.IntRange(min=1), help="At most so many rows.")
+@click.option("--limit", type=click.IntRange(1, _NUMBER_MAX), help="At most so many rows.")
 @click.option("--sort", metavar="COLUMN[:desc]", help="By which column they are sorted first.")
-@click.option("--days", type=click.IntRange(min=0), help="At least so many days; 0: all.")
-@click.option("--percent", type=click.IntRange(min=0), help="At least so many percent; 0: all.")
-@click.option("--length", type=click.IntRange(min=0), help="At least so many bytes; 0: all.")
+@click.option("--days", type=click.IntRange(0, _DAYS_MAX), help="At least so many days; 0: all.")
+@click.option(
+    "--percent", type=click.IntRange(0, _NUMBER_MAX), help="At least so many percent; 0: all."
+)
+@click.option(
+    "--length", type=click.IntRange(0, _NUMBER_MAX), help="At least so many bytes; 0: all."
+)
 @click.option("--postmaster", is_flag=True, help="List postmasters, too, where they are left out.")
 @click.option(
     "--as-of",
@@ -131,7 +138,7 @@ def _rows(
     from vpopsql.reports.report import Source
 
     if asked.source is Source.VIEW:
-        with database.snapshot() as session:
+        with database.survey() as session:
             yield from query.rows(session, asked, question)
         return
     with closing(Progress()) as progress:

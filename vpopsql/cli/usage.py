@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from vpopsql.usage.snapshots import DomainFigures, MailboxFigures
 
 _JOBS_MAX = 64
+_RATE_MAX = 1_000_000
 _SHOWN = 20
 """Mailboxes that could not be measured and that people are shown."""
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -51,6 +53,15 @@ class _Span(click.ParamType[timedelta]):
             self.fail(f"{value!r} is no time such as 90m, 12h or 7d", param, ctx)
 
 
+def _require_number(
+    _ctx: click.Context, _parameter: click.Parameter, rate: float | None
+) -> float | None:
+    """Refuse ``nan``, which is in every range."""
+    if rate is not None and math.isnan(rate):
+        raise click.BadParameter("nan is no number")
+    return rate
+
+
 @click.group()
 def usage() -> None:
     """Measure what mailboxes hold, and show it."""
@@ -73,7 +84,8 @@ def usage() -> None:
 @click.option("--nice", type=click.IntRange(0, 19), default=0, help="As nice(1) has it.")
 @click.option(
     "--rate",
-    type=click.FloatRange(min=0, min_open=True),
+    type=click.FloatRange(0, _RATE_MAX, min_open=True),
+    callback=_require_number,
     metavar="N",
     help="At most so many mailboxes a second.",
 )

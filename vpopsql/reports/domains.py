@@ -6,6 +6,7 @@ from vpopsql.reports.report import (
     Column,
     Kind,
     Option,
+    Parts,
     Report,
     Threshold,
     number,
@@ -58,6 +59,7 @@ REPORTS = (
             LAST_AUTH_AT,
         ),
         ("domain",),
+        parts=Parts.DOMAINS,
     ),
     Report(
         "quota-overcommit",

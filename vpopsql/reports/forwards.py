@@ -1,6 +1,6 @@
 """Reports that follow aliases and forwards."""
 
-from vpopsql.reports.report import DOMAIN, Report, number, text, time, truth
+from vpopsql.reports.report import DOMAIN, Parts, Report, number, text, time, truth
 
 _KIND = text("kind", "alias, mailbox (its `.qmail`) or catchall")
 
@@ -63,6 +63,7 @@ REPORTS = (
             truth("owner_is_admin", "whether a mailbox of that name administers"),
         ),
         ("domain", "source", "kind", "destination"),
+        parts=Parts.DOMAINS,
     ),
     Report(
         "duplicate-forwards",

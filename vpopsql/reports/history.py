@@ -1,6 +1,6 @@
 """Reports on what happened."""
 
-from vpopsql.reports.report import DOMAIN, Report, date, number, size, text, time
+from vpopsql.reports.report import DOMAIN, Parts, Report, date, number, size, text, time
 
 REPORTS = (
     Report(
@@ -22,6 +22,8 @@ REPORTS = (
         ),
         ("-date", "domain"),
         as_of="date",
+        known=("date", "domain"),
+        parts=Parts.GROWTH_DAYS,
         notes="Imports and accounts that went with their domain are not in the audit log one by"
         " one.",
     ),
@@ -44,6 +46,7 @@ REPORTS = (
         ),
         ("-id", "field"),
         as_of="at",
+        known=("id",),
         notes="Changes of dot-qmail files have a path and no domain.",
     ),
     Report(
@@ -58,6 +61,8 @@ REPORTS = (
             time("last_at", "the last of these logins"),
         ),
         ("-date", "domain", "service", "ip"),
+        known=("date", "domain"),
+        parts=Parts.LOGIN_DAYS,
         notes="The database keeps the last login of each account and service only: earlier ones"
         " and failures are in the logs.",
     ),

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from vpopsql.reports.registry import REPORTS
-from vpopsql.reports.report import Report, Source
+from vpopsql.reports.report import Kind, Report, Source
 
 
 def reference() -> str:
@@ -24,9 +24,10 @@ def _lines(report: Report) -> Iterator[str]:
         least = report.threshold
         unknown = ", and those of which it is not known" if least.with_unknown else ""
         unless = f", and where `{least.or_if}` is yes" if least.or_if else ""
+        is_time = report.column(least.column).kind is Kind.TIME
         yield (
             f"`--{least.option} N` (default {least.default}): `{least.column}` at least N"
-            f"{unknown}{unless}; 0: all."
+            f"{' days ago' if is_time else ''}{unknown}{unless}; 0: all."
         )
     if report.without_postmaster:
         yield "`postmaster` is left out without `--postmaster`."

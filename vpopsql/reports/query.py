@@ -1,7 +1,7 @@
 """The rows of a report from its view: what is asked for, in which order, a few at a time."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from datetime import date as day
 from typing import Any
@@ -10,8 +10,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from vpopsql.errors import NoSuchDomain, VpopsqlError
-from vpopsql.model import ExactText, UtcDateTime
-from vpopsql.reports.report import Kind, Option, Report
+from vpopsql.model import ByBytes, ExactText, UtcDateTime, utc_now
+from vpopsql.reports.parts import Part, divide
+from vpopsql.reports.report import Kind, Option, Parts, Report
 from vpopsql.services.domains import find_domain
 
 Row = tuple[object, ...]
@@ -77,41 +78,26 @@ def threshold_option(report: Report) -> Option | None:
     return report.threshold.option if report.threshold else None
 
 
-def select(session: Session, report: Report, question: Question) -> sa.Select[*tuple[Any, ...]]:
-    """Return the query for the rows of a report. :raises NoSuchDomain: there is none."""
-    columns = {each.name: sa.column(each.name, _TYPES[each.kind]()) for each in report.columns}
-    query = sa.select(*columns.values()).select_from(sa.table(report.view, *columns.values()))
-    if question.domain is not None:
-        name = question.domain.lower()
-        found = find_domain(session, name)
-        # Of a domain that is gone there may still be a history.
-        if found is None and not report.as_of:
-            raise NoSuchDomain(name)
-        name = found.name if found else name
-        query = query.where(columns["domain"] == name)
-    if report.without_postmaster and not question.with_postmaster:
-        query = query.where(columns["address"].not_like("postmaster@%"))
-    if question.as_of is not None:
-        query = query.where(columns[report.as_of] < _end(report, question.as_of))
-    least = question.threshold
-    if report.threshold is not None:
-        least = report.threshold.default if least is None else least
-        if least > 0:
-            column = columns[report.threshold.column]
-            passes = column >= least
-            if report.threshold.with_unknown:
-                passes |= column.is_(None)
-            if report.threshold.or_if:
-                passes |= columns[report.threshold.or_if]
-            query = query.where(passes)
-    query = query.order_by(*_order(columns, report, question))
-    return query.limit(question.limit)
+def selects(
+    session: Session, report: Report, question: Question
+) -> Iterator[sa.Select[*tuple[Any, ...]]]:
+    """Give the queries whose rows, one after the other, are those of a report; without its limit.
+
+    :raises NoSuchDomain: there is none.
+    """
+    columns = _columns(report)
+    query = _narrowed(session, columns, report, question)
+    for part in _parts(session, columns, report, question):
+        yield query.where(*part.where).order_by(*_order(columns, report, question, part.known))
 
 
 def count(session: Session, report: Report, question: Question) -> int:
     """Return how many rows a report has, whatever the limit; errors as `rows`."""
     require_sense(report, question)
-    query = select(session, report, question).order_by(None).limit(None)
+    columns = _columns(report)
+    query = _narrowed(session, columns, report, question)
+    if passes := _passes(columns, report, question):
+        query = query.where(sa.or_(*passes))
     query = query.with_only_columns(sa.func.count(), maintain_column_froms=True)
     return int(session.execute(query).scalar_one())
 
@@ -125,31 +111,117 @@ def rows(session: Session, report: Report, question: Question) -> Iterator[Row]:
     :raises NoSuchDomain: there is none, and the report tells nothing of the past.
     """
     require_sense(report, question)
-    query = select(session, report, question)
-    found = session.execute(query, execution_options={"yield_per": _AT_ONCE})
     digits = [(place, _DIGITS.get(each.kind)) for place, each in enumerate(report.columns)]
     rounded = [(place, count) for place, count in digits if count is not None]
-    for row in found:
-        values: list[object] = list(row)
-        for place, count in rounded:
-            value = values[place]
-            if isinstance(value, float):
-                values[place] = round(value, count)
-        yield tuple(values)
+    left = question.limit
+    for of_part in selects(session, report, question):
+        found = session.execute(of_part.limit(left), execution_options={"yield_per": _AT_ONCE})
+        for row in found:
+            values: list[object] = list(row)
+            for place, count in rounded:
+                value = values[place]
+                if isinstance(value, float):
+                    values[place] = round(value, count)
+            if left is not None:
+                left -= 1
+            yield tuple(values)
+        if left == 0:
+            return
+
+
+def _columns(report: Report) -> dict[str, sa.ColumnClause[Any]]:
+    return {each.name: sa.column(each.name, _TYPES[each.kind]()) for each in report.columns}
+
+
+def _narrowed(
+    session: Session,
+    columns: dict[str, sa.ColumnClause[Any]],
+    report: Report,
+    question: Question,
+) -> sa.Select[*tuple[Any, ...]]:
+    query = sa.select(*columns.values()).select_from(sa.table(report.view, *columns.values()))
+    if question.domain is not None:
+        name = question.domain.lower()
+        found = find_domain(session, name)
+        # Of a domain that is gone there may still be a history.
+        if found is None and not report.as_of:
+            raise NoSuchDomain(f"{name}: no such domain")
+        name = found.name if found else name
+        query = query.where(columns["domain"] == name)
+    if report.without_postmaster and not question.with_postmaster:
+        query = query.where(columns["address"].not_like("postmaster@%"))
+    if question.as_of is not None:
+        query = query.where(columns[report.as_of] < _end(report, question.as_of))
+    return query
+
+
+def _least(report: Report, question: Question) -> int:
+    """Return the threshold; 0: all rows pass."""
+    if report.threshold is None:
+        return 0
+    return report.threshold.default if question.threshold is None else question.threshold
+
+
+def _passes(
+    columns: dict[str, sa.ColumnClause[Any]], report: Report, question: Question
+) -> list[sa.ColumnElement[bool]]:
+    """Return the conditions of which a row must meet one: of the value, and of the unknown."""
+    threshold, least = report.threshold, _least(report, question)
+    if threshold is None or least == 0:
+        return []
+    column = columns[threshold.column]
+    passes: sa.ColumnElement[bool] = column >= least
+    if report.column(threshold.column).kind is Kind.TIME:
+        passes = column <= utc_now() - timedelta(days=least)
+    if threshold.or_if:
+        passes |= columns[threshold.or_if]
+    return [passes, column.is_(None)] if threshold.with_unknown else [passes]
+
+
+def _parts(
+    session: Session,
+    columns: dict[str, sa.ColumnClause[Any]],
+    report: Report,
+    question: Question,
+) -> Iterator[Part]:
+    """Give the parts to ask for, one after the other."""
+    passes = _passes(columns, report, question)
+    if question.sort is not None:
+        yield Part((sa.or_(*passes),) if passes else (), report.known)
+    elif report.threshold is not None and report.threshold.with_unknown:
+        column = columns[report.threshold.column]
+        known, unknown = passes or [column.is_not(None), column.is_(None)]
+        whole = report if question.domain is None else replace(report, parts=Parts.WHOLE)
+        least = _least(report, question)
+        until = utc_now() - timedelta(days=least) if least else None
+        # What is unknown comes last: neither part makes an index useless for the other.
+        for part in divide(session, whole, columns, until):
+            yield Part((*part.where, known), (*part.known, column.name))
+        yield Part((unknown,), report.known)
+    else:
+        whole = report if question.domain is None else replace(report, parts=Parts.WHOLE)
+        for part in divide(session, whole, columns):
+            yield Part((*part.where, *passes), part.known)
 
 
 def _end(report: Report, as_of: day) -> object:
     """Return what comes after a day in the column that tells when."""
-    after = as_of + timedelta(days=1)
+    after = min(as_of, day.max - timedelta(days=1)) + timedelta(days=1)
     if report.column(report.as_of).kind is Kind.DATE:
         return after.isoformat()
     return datetime(after.year, after.month, after.day, tzinfo=UTC)
 
 
 def _order(
-    columns: dict[str, sa.ColumnClause[object]], report: Report, question: Question
+    columns: dict[str, sa.ColumnClause[Any]],
+    report: Report,
+    question: Question,
+    known: Collection[str] = (),
 ) -> Iterator[sa.ColumnElement[object]]:
-    """Give what to sort by; unknown values come last either way."""
+    """Give what to sort by; unknown values come last either way.
+
+    :param known: columns without any: where nothing is said of them, an index may sort.
+    """
     wanted: Sequence[tuple[str, bool]] = [
         *([question.sort] if question.sort else []),
         *((name.removeprefix("-"), name.startswith("-")) for name in report.sort),
@@ -159,11 +231,11 @@ def _order(
         if name in seen:
             continue
         seen.add(name)
-        column: sa.ColumnElement[object] = columns[name]
+        column: sa.ColumnElement[Any] = columns[name]
         if report.column(name).kind is Kind.TEXT:
-            # By bytes, on both databases.
-            column = sa.cast(column, ExactText)
-        yield (column.desc() if is_down else column.asc()).nulls_last()
+            column = ByBytes(column)
+        ordered = column.desc() if is_down else column.asc()
+        yield ordered if name in known else ordered.nulls_last()
 
 
 def arrange(report: Report, question: Question, found: Iterator[Row]) -> list[Row]:

@@ -42,7 +42,10 @@ class Option(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """The least value of a column that a row must have; 0 lets all rows through."""
+    """The least value of a column that a row must have; 0 lets all rows through.
+
+    Of a column of times it is the least that the time must be over, in days.
+    """
 
     option: Option
     column: str
@@ -51,6 +54,20 @@ class Threshold:
     """Whether rows pass of which the value is not known."""
     or_if: str = ""
     """A column of truths that lets a row pass, whatever its value."""
+
+
+class Parts(enum.Enum):
+    """How a report is asked for in parts, so that the first rows need not wait for the last."""
+
+    WHOLE = enum.auto()
+    DOMAINS = enum.auto()
+    """Some domains after the other; it is sorted by ``domain``."""
+    LOGIN_DAYS = enum.auto()
+    """Days on which somebody logged in last, from the newest; it is sorted by ``-date``."""
+    GROWTH_DAYS = enum.auto()
+    """Days on which something was measured or recorded, likewise."""
+    IDLE_TIMES = enum.auto()
+    """Those who are idle for the longest time first; it is sorted by ``idle_since``."""
 
 
 class Source(enum.StrEnum):
@@ -77,6 +94,9 @@ class Report:
     """The column that tells when a row became true; empty: the past cannot be asked for."""
     notes: str = ""
     """What to know before trusting it."""
+    known: Sequence[str] = ("domain",)
+    """Columns that always have a value, so that an index can sort by them."""
+    parts: Parts = Parts.WHOLE
     source: Source = Source.VIEW
 
     @property

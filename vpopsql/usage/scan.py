@@ -27,6 +27,7 @@ from vpopsql.model import (
     DomainName,
     DomainUsage,
     DotQmailFile,
+    LatestUsage,
     Mailbox,
     MailboxUsage,
     UsageSource,
@@ -35,7 +36,6 @@ from vpopsql.model import (
 from vpopsql.names import lower
 from vpopsql.quota import Quota
 from vpopsql.tree import Tree, UnsafePath
-from vpopsql.usage.snapshots import newest_of_mailbox
 
 _BATCH_MAX = 25
 """Mailboxes that a process measures at a time."""
@@ -291,9 +291,9 @@ def _mailboxes(since: datetime | None) -> Select[*tuple[Any, ...]]:
     order = (Mailbox.domain_id, Mailbox.name)
     if since is None:
         return select(Mailbox.id, Mailbox.domain_id, null(), null()).order_by(*order)
-    late = (MailboxUsage.id == newest_of_mailbox()) & (MailboxUsage.measured_at >= since)
-    columns = select(Mailbox.id, Mailbox.domain_id, MailboxUsage.bytes, MailboxUsage.messages)
-    return columns.outerjoin(MailboxUsage, late).order_by(*order)
+    late = (LatestUsage.mailbox_id == Mailbox.id) & (LatestUsage.measured_at >= since)
+    columns = select(Mailbox.id, Mailbox.domain_id, LatestUsage.bytes, LatestUsage.messages)
+    return columns.outerjoin_from(Mailbox, LatestUsage, late).order_by(*order)
 
 
 class _Ledger:

@@ -8,7 +8,14 @@ from sqlalchemy import ScalarSelect, select
 from sqlalchemy.orm import Session, aliased
 
 from vpopsql.errors import NoSuchDomain, NoSuchUser
-from vpopsql.model import DomainName, DomainUsage, Mailbox, MailboxUsage, UsageSource
+from vpopsql.model import (
+    DomainName,
+    DomainUsage,
+    LatestUsage,
+    Mailbox,
+    MailboxUsage,
+    UsageSource,
+)
 from vpopsql.names import lower, split_address
 
 _FETCH = 1000
@@ -39,19 +46,6 @@ class MailboxFigures:
     source: UsageSource | None
     quota_bytes: int | None
     quota_messages: int | None
-
-
-def newest_of_mailbox() -> ScalarSelect[int]:
-    """Return the key of the newest snapshot of the `Mailbox` of the statement around it."""
-    usage = aliased(MailboxUsage)
-    return (
-        select(usage.id)
-        .where(usage.mailbox_id == Mailbox.id)
-        .order_by(usage.measured_at.desc(), usage.id.desc())
-        .limit(1)
-        .correlate(Mailbox)
-        .scalar_subquery()
-    )
 
 
 def newest_of_domain() -> ScalarSelect[int]:
@@ -120,14 +114,15 @@ def _mailboxes(session: Session, domain: str, name: str | None) -> Iterator[Mail
     wanted = (
         select(
             Mailbox.name,
-            MailboxUsage.measured_at,
-            MailboxUsage.bytes,
-            MailboxUsage.messages,
+            LatestUsage.measured_at,
+            LatestUsage.bytes,
+            LatestUsage.messages,
             MailboxUsage.source,
             Mailbox.quota_bytes,
             Mailbox.quota_messages,
         )
-        .outerjoin(MailboxUsage, MailboxUsage.id == newest_of_mailbox())
+        .outerjoin_from(Mailbox, LatestUsage, LatestUsage.mailbox_id == Mailbox.id)
+        .outerjoin(MailboxUsage, MailboxUsage.id == LatestUsage.usage_id)
         .where(Mailbox.domain_id == real[0])
         .order_by(Mailbox.name)
     )

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 
 from vpopsql.reports.registry import REPORTS
-from vpopsql.reports.report import Report, Source
+from vpopsql.reports.report import Kind, Report, Source
 from vpopsql.reports.site.frame import Frame, escape
 from vpopsql.reports.site.paths import domain_path, list_path, report_path
 from vpopsql.reports.site.pieces import shown_of
@@ -106,8 +106,10 @@ def _about(report: Report) -> str:
         least = report.threshold
         unknown = ", and those of which it is not known" if least.with_unknown else ""
         unless = f", and where `{least.or_if}` is yes" if least.or_if else ""
+        is_time = report.column(least.column).kind is Kind.TIME
+        value = f"{least.default}{' days ago' if is_time else ''}"
         lines.append(
-            code(f"Rows with `{least.column}` of at least {least.default}{unknown}{unless}.")
+            code(f"Rows with `{least.column}` of at least {value}{unknown}{unless}.")
             if least.default
             else ""
         )

@@ -1,7 +1,7 @@
 """Views for Dovecot and Postfix, one lookup each, and the table that takes Dovecot's logins.
 
-Revision: 0010
-Follows: 0008
+Revision: 0012
+Follows: 0011
 
 * ``dovecot_users`` has a row for each name that somebody can log in by: an account under its own
   domain and under each alias domain. What the account's flags and its domain's limits forbid is
@@ -16,8 +16,8 @@ Follows: 0008
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0010"
-down_revision = "0008"
+revision = "0012"
+down_revision = "0011"
 branch_labels = None
 depends_on = None
 
