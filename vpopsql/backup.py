@@ -47,12 +47,15 @@ from vpopsql import __version__, db
 from vpopsql.bulk import continue_ids, insert_rows
 from vpopsql.db import Database
 from vpopsql.errors import BackupFailed
-from vpopsql.model import Base, Revision, SchemaGuard, UtcDateTime, utc_now
+from vpopsql.model import Base, DovecotLogin, Revision, SchemaGuard, UtcDateTime, utc_now
 
 FORMAT = 1
 """Of the archive; it changes when older code could not read it."""
 
 MANIFEST = "manifest.json"
+
+_NOT_SAVED = frozenset({SchemaGuard.__tablename__, DovecotLogin.__tablename__})
+"""Tables that migrations fill, or that never have a row."""
 
 _BATCH = 10_000  # rows that are in memory at once
 _MANIFEST_MAX_BYTES = 16 * 2**20
@@ -188,7 +191,7 @@ def restore(url: str, path: Path, shown: Shown) -> Manifest:
 
 
 def _save(database: Database, archive: zipfile.ZipFile, shown: Shown) -> Manifest:
-    tables = [t for t in Base.metadata.sorted_tables if t.name != SchemaGuard.__tablename__]
+    tables = [t for t in Base.metadata.sorted_tables if t.name not in _NOT_SAVED]
     stored: list[StoredTable] = []
     with database.snapshot() as session:
         done = 0
