@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Float, Select, and_, case, cast, func, or_, select
+from sqlalchemy import ColumnElement, Float, Select, and_, case, cast, func, or_, select, text
 from sqlalchemy.orm import Session
 
 from vpopsql.exporter import hosts
@@ -93,8 +93,9 @@ def _objects(session: Session) -> Iterator[Family]:
     aliases = select(func.count()).where(
         DotQmailFile.mailbox_id.is_(None), DotQmailFile.name.not_in(["", "default"])
     )
+    # As the indexes of these rows have it: a parameter might be anything.
     forwards = (
-        select(func.count()).select_from(DotQmailLine).where(DotQmailLine.kind == LineKind.FORWARD)
+        select(func.count()).select_from(DotQmailLine).where(text(f"kind = '{LineKind.FORWARD}'"))
     )
     figures: list[tuple[str, str, Select[*tuple[Any, ...]]]] = [
         ("domains", "Domains.", select(func.count()).where(~DomainName.is_alias)),
@@ -105,7 +106,9 @@ def _objects(session: Session) -> Iterator[Family]:
         (
             "mailboxes_with_clear_text",
             "Mailboxes with a readable copy of the password.",
-            select(func.count()).where(Mailbox.clear_text != ""),
+            select(func.count())
+            .select_from(Mailbox)
+            .where(text("COALESCE(clear_text, '') <> ''")),
         ),
     ]
     for name, help_, count in figures:

@@ -4,8 +4,8 @@ Revision: 0011
 Follows: 0010
 
 Nine of ten lines lead to one mailbox here, which has no file of its own, or out of the site.
-``report_onward_lines`` has the others, found by an index; the reports on loops, depth, dangling
-and duplicate forwards begin there.
+``report_onward_lines`` has the others, found by an index; the reports on loops, depth and
+duplicate forwards begin there.
 """
 
 import importlib.util
@@ -245,11 +245,15 @@ def of_forwards(sql: Any) -> dict[str, str]:  # noqa: ANN401
 def of_one_step(*, is_sqlite: bool) -> dict[str, str]:
     """Return the views that look at single lines."""
     old = walks.of_one_step(is_sqlite=is_sqlite)
-    # To nobody; to a mailbox that bounces; to a domain that was deleted here.
+    # To no mailbox; to a mailbox that bounces; to a domain that was deleted here.
     first = quick.in_order(is_sqlite=is_sqlite)
     bouncing = quick.indexed("ix_mailboxes_bouncing", is_sqlite=is_sqlite)
     chosen = f"""
-        SELECT file_id, line_no FROM report_onward_lines
+        SELECT t.file_id AS file_id, t.position AS line_no
+        FROM domain_names h
+        {first} JOIN dotqmail_lines t ON t.to_host = h.name AND t.kind = 'forward'
+        LEFT JOIN mailboxes m ON m.domain_id = h.domain_id AND m.name = t.to_user
+        WHERE m.id IS NULL
         UNION
         SELECT t.file_id, t.position FROM mailboxes m {bouncing}
         {first} JOIN domain_names h ON h.domain_id = m.domain_id
@@ -292,8 +296,8 @@ def of_one_step(*, is_sqlite: bool) -> dict[str, str]:
                     SELECT (m.flags & {ADMINS}) <> 0 OR m.name = 'postmaster' FROM mailboxes m
                     WHERE m.domain_id = d.id AND m.name = {of["name"]}
                 ), {false}) AS owner_is_admin
-            FROM domains d {accounts.REAL_NAME} {source}
-            WHERE {where} AND {of["to_host"]} IS NOT NULL AND NOT EXISTS (
+            FROM domain_names n {first} JOIN domains d ON d.id = n.domain_id {source}
+            WHERE NOT n.is_alias AND {where} AND {of["to_host"]} IS NOT NULL AND NOT EXISTS (
                 SELECT 1 FROM domain_names h WHERE h.name = {of["to_host"]}
             )
             """
@@ -301,12 +305,12 @@ def of_one_step(*, is_sqlite: bool) -> dict[str, str]:
     of_files = {each: OF_LINES[each] for each in ("kind", "name", "destination", "to_host")}
     of_files["keeps"] = keeps
     home = "rtrim({}.directory, '/') || "
-    with_lines = "JOIN dotqmail_lines t ON t.file_id = f.id AND t.kind = 'forward'"
+    with_lines = f"{first} JOIN dotqmail_lines t ON t.file_id = f.id AND t.kind = 'forward'"
     return {
         "report_external_forwards": " UNION ALL ".join(
             (
                 external(
-                    f"JOIN dotqmail_files f ON f.domain_id = d.id {with_lines}",
+                    f"{first} JOIN dotqmail_files f ON f.domain_id = d.id {with_lines}",
                     f"{IS_ALIAS}",
                     **of_files
                     | {
@@ -317,8 +321,9 @@ def of_one_step(*, is_sqlite: bool) -> dict[str, str]:
                 ),
                 external(
                     f"""
-                    JOIN mailboxes b ON b.domain_id = d.id
-                    JOIN dotqmail_files f ON f.mailbox_id = b.id AND f.name = '' {with_lines}
+                    {first} JOIN mailboxes b ON b.domain_id = d.id
+                    {first} JOIN dotqmail_files f ON f.mailbox_id = b.id AND f.name = ''
+                    {with_lines}
                     """,
                     "1 = 1",
                     **of_files
