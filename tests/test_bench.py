@@ -128,3 +128,23 @@ def test_exports_are_measured_beside_our_own_writer(tmp_path: Path) -> None:
     measured = [row["what"] for row in json.loads(file.read_text())]
     assert measured == ["export", "our writer", "one mailbox", "one domain"]
     assert done.stdout.endswith("bench_export: ok: 4 rows, each the median of 1\n")
+
+
+@pytest.mark.slow
+def test_reports_are_timed_on_a_site_with_a_past(tmp_path: Path) -> None:
+    size = ("--domains", "20", "--mailboxes", "200", "--repeat", "1", "--database", "sqlite")
+    wanted = ("--only", "over-quota", "--only", "changes", "--json", tmp_path / "reports.json")
+
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.benchmarks.reports", *size, *wanted],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "reports.json").read_text())
+    assert [row["report"] for row in results] == ["over-quota", "changes"]
+    assert all(0 < row["first_s"] <= row["all_s"] and row["rows"] > 0 for row in results)

@@ -97,6 +97,7 @@ def test_parts_make_the_whole(
 ) -> None:
     monkeypatch.setattr(parts, "_FEWEST", 7)
     monkeypatch.setattr(parts, "_FEWEST_TIMES", 5)
+    monkeypatch.setattr(parts, "_FEWEST_ENTRIES", 3)
 
     with large.survey() as session:
         in_parts = list(rows(session, report, Question()))

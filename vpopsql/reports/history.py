@@ -47,6 +47,7 @@ REPORTS = (
         ("-id", "field"),
         as_of="at",
         known=("id",),
+        parts=Parts.ENTRIES,
         notes="Changes of dot-qmail files have a path and no domain.",
     ),
     Report(

@@ -21,6 +21,8 @@ from vpopsql.reports.report import Parts, Report
 _FEWEST, _MOST = 100, 2000
 """Domains that are asked for at a time: few at first, so that something is there soon."""
 
+_FEWEST_ENTRIES, _MOST_ENTRIES = 1000, 32_000
+"""Entries of the audit log, likewise."""
 _MOST_DAYS = 64
 """Days that are asked for at a time, from one on."""
 _FEWEST_TIMES, _MOST_TIMES = 500, 16_000
@@ -50,27 +52,34 @@ def divide(
 
     :param until: of `Parts.IDLE_TIMES`, the last that is of interest; None: all are.
     """
-    match report.parts:
-        case Parts.WHOLE:
-            yield Part(known=report.known)
+    if report.parts is Parts.WHOLE:
+        yield Part(known=report.known)
+        return
+    if report.parts is Parts.IDLE_TIMES:
+        since = columns["idle_since"]
+        for begin, end in _idle_times(session, until):
+            where = [since >= begin] if end is None else [since >= begin, since < end]
+            yield Part(where, (*report.known, since.name))
+        return
+    column = columns[report.sort[0].removeprefix("-")]
+    for least, most in _bounds(session, report.parts):
+        yield Part((column >= least, column <= most), report.known)
+
+
+def _bounds(session: Session, parts: Parts) -> Iterator[tuple[object, object]]:
+    """Give for each part the least and the most of the column that the report is sorted by."""
+    match parts:
         case Parts.DOMAINS:
-            name = columns["domain"]
-            for first, last in _domains(session):
-                yield Part((name >= first, name <= last), report.known)
+            yield from _domains(session)
         case Parts.LOGIN_DAYS:
             logins = sa.select(sa.func.max(LastAuth.at)).where(_LOGGED_IN)
-            for last, first in _spans(_days(session, [(logins, LastAuth.at)])):
-                yield Part((columns["date"] >= first, columns["date"] <= last), report.known)
+            yield from _spans(_days(session, [(logins, LastAuth.at)]))
         case Parts.GROWTH_DAYS:
             happened = (DomainUsage.measured_at, AuditEntry.at)
             newest = [(sa.select(sa.func.max(at)), at) for at in happened]
-            for last, first in _spans(_days(session, newest)):
-                yield Part((columns["date"] >= first, columns["date"] <= last), report.known)
-        case Parts.IDLE_TIMES:
-            since = columns["idle_since"]
-            for begin, end in _idle_times(session, until):
-                where = [since >= begin] if end is None else [since >= begin, since < end]
-                yield Part(where, (*report.known, "idle_since"))
+            yield from _spans(_days(session, newest))
+        case Parts.ENTRIES:
+            yield from _entries(session)
 
 
 def _domains(session: Session) -> Iterator[tuple[str, str]]:
@@ -83,11 +92,22 @@ def _domains(session: Session) -> Iterator[tuple[str, str]]:
         size = min(2 * size, _MOST)
 
 
+def _entries(session: Session) -> Iterator[tuple[int, int]]:
+    """Give the first and the last number of some entries at a time, the newest first."""
+    eldest = session.scalar(sa.select(sa.func.min(AuditEntry.id)))
+    last = session.scalar(sa.select(sa.func.max(AuditEntry.id)))
+    size = _FEWEST_ENTRIES
+    while eldest is not None and last is not None and last >= eldest:
+        yield last - size + 1, last
+        last -= size
+        size = min(2 * size, _MOST_ENTRIES)
+
+
 def _spans(days: Iterator[str]) -> Iterator[tuple[str, str]]:
-    """Give the first and the last of some days at a time, in their order."""
+    """Give the first and the last day of some at a time, the newest first."""
     size = 1
     while some := list(islice(days, size)):
-        yield some[0], some[-1]
+        yield some[-1], some[0]
         size = min(2 * size, _MOST_DAYS)
 
 

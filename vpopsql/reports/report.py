@@ -66,6 +66,8 @@ class Parts(enum.Enum):
     """Days on which somebody logged in last, from the newest; it is sorted by ``-date``."""
     GROWTH_DAYS = enum.auto()
     """Days on which something was measured or recorded, likewise."""
+    ENTRIES = enum.auto()
+    """Some entries of the audit log at a time, from the newest; it is sorted by ``-id``."""
     IDLE_TIMES = enum.auto()
     """Those who are idle for the longest time first; it is sorted by ``idle_since``."""
 
