@@ -64,6 +64,7 @@ class Browser:
     """
 
     def __init__(self, profile: Path) -> None:
+        profile.mkdir()
         ours, theirs = os.pipe(), os.pipe()
         # The descriptors that Chromium expects may be ours of something else: move them first.
         actions = [
@@ -77,7 +78,8 @@ class Browser:
         self._pid = os.posix_spawn(
             program,
             [program, *_OPTIONS, f"--user-data-dir={profile}", "about:blank"],
-            os.environ,
+            # What it leaves behind when it is killed goes with its profile.
+            os.environ | {"TMPDIR": str(profile)},
             file_actions=actions,
             setsid=True,
         )
