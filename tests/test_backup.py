@@ -1,5 +1,6 @@
 """A site saved in a file and restored into another database, of its kind and of the other one."""
 
+import errno
 import json
 import os
 import random
@@ -187,9 +188,9 @@ def test_what_fails_leaves_no_file(database: Database, tmp_path: Path) -> None:
         factories.domain(session)
 
     def fail(*_: int) -> None:
-        raise OSError("no space")
+        raise OSError(errno.ENOSPC, "No space left")
 
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(BackupFailed, match=r"site\.backup: cannot be written: No space left"):
         backup.save(database, tmp_path / "site.backup", fail)
     assert not [*tmp_path.glob("*site.backup*")]
 

@@ -133,11 +133,18 @@ def save(database: Database, path: Path, shown: Shown, *, overwrite: bool = Fals
     The file appears when it is complete and on disk, for its owner alone: it has all password
     hashes.
 
-    :raises BackupFailed: there is a file of this name, and ``overwrite`` is false.
-    :raises OSError: it cannot be written.
+    :raises BackupFailed: it cannot be written, or there is a file of this name and ``overwrite``
+        is false; what was there stays.
     """
     if not overwrite and path.exists():
         raise BackupFailed(f"{path}: there is such a file already: name another, or use --force")
+    try:
+        return _write(database, path, shown, overwrite=overwrite)
+    except OSError as error:
+        raise BackupFailed(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def _write(database: Database, path: Path, shown: Shown, *, overwrite: bool) -> Manifest:
     temp = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:

@@ -207,3 +207,13 @@ def test_options_of_one_are_refused_for_many(site: Site) -> None:
     assert "--batch is for --from" in site.misused(
         *("user", "delete", "alice@example.com", "--batch", "5")
     )
+
+
+@on_sqlite
+def test_a_file_that_is_not_there_is_named_as_it_was_given(site: Site) -> None:
+    several = site.run("user", "add", "--from", "/nowhere/users.csv")
+    one = site.run("user", "add", "new@example.com", "--password-file", "/nowhere/secret")
+
+    assert (several.code, one.code) == (1, 1)
+    assert several.err == "vpopsql: /nowhere/users.csv: No such file or directory\n"
+    assert one.err == "vpopsql: /nowhere/secret: No such file or directory\n"

@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 import click
 
 from vpopsql.cli.objects.nouns import guessed
-from vpopsql.cli.objects.refusals import Refused, described
+from vpopsql.cli.objects.refusals import Refused, described, reading
 from vpopsql.cli.objects.site import Effects, Site
 from vpopsql.errors import DirectoryExists, SeveralRefused, VpopsqlError
 from vpopsql.shown import printable
@@ -254,5 +254,6 @@ def _json_lines(
 @contextlib.contextmanager
 def _open(source: str) -> Iterator[io.TextIOBase]:
     """Give a text that can be read twice."""
-    data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+    with reading(source):
+        data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
     yield io.StringIO(data.decode("utf-8", "surrogateescape"), newline="")

@@ -1,7 +1,8 @@
 """What a person is told of a refusal, with a guess at what was meant."""
 
+import contextlib
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import IO, Any
 
 import click
@@ -59,6 +60,18 @@ class Refused(click.ClickException):
         """Print it, in a form that a terminal does not obey."""
         del file
         click.echo("\n".join(map(printable, f"vpopsql: {self.message}".split("\n"))), err=True)
+
+
+@contextlib.contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Say of a file that a command was given, and that cannot be read, which and why.
+
+    Its path is one of this host, not one of the site.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise Refused(f"{name}: {error.strerror}") from error
 
 
 def as_refusal(error: VpopsqlError, database: Database) -> Exception:

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from vpopsql import passwords
+from vpopsql.cli.objects.refusals import reading
 from vpopsql.config import Config
 from vpopsql.errors import InvalidValue, SeveralRefused, VpopsqlError
 from vpopsql.services.account_changes import Secret, check_hash, check_password
@@ -129,7 +130,7 @@ def _first_line(name: str) -> str:
     if name == "-":
         data = sys.stdin.buffer.readline()
     else:
-        with Path(name).open("rb") as file:
+        with reading(name), Path(name).open("rb") as file:
             data = file.readline()
     line = data.decode("utf-8", "surrogateescape")
     return line.removesuffix("\n").removesuffix("\r")
