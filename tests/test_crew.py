@@ -1,13 +1,18 @@
 """Work that several processes share."""
 
+import json
 import os
 import select
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from vpopsql.crew import work_in_order, work_on_stream
+import pytest
+
+from vpopsql.crew import Pair, work_in_order, work_on_stream
 
 
 class Doubling:
@@ -82,3 +87,72 @@ def test_one_process_takes_nothing_ahead() -> None:
 
 def test_few_tasks_are_done_here() -> None:
     assert list(work_in_order(Doubling, range(64), 2)) == list(range(0, 128, 2))
+
+
+class Pid:
+    """Tells which process does a task; each takes a while, so that both get some."""
+
+    def __call__(self, task: int, /) -> tuple[int, int]:
+        time.sleep(0.02)
+        return task, os.getpid()
+
+    def close(self) -> None:
+        pass
+
+
+class Dying(Pid):
+    """Is killed by its first task."""
+
+    def __call__(self, task: int, /) -> tuple[int, int]:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return super().__call__(task)
+
+
+def refused(_: str) -> Pid:
+    raise ConnectionError
+
+
+PARENT = os.getpid()
+COPIES: dict[str, Callable[[str], Pid]] = {
+    "helps": lambda _: Pid(),
+    "is killed": lambda _: Dying(),
+    "fails": refused,
+}
+
+
+def be_two(kind: str, *, may_help: bool = True) -> None:
+    """Do tasks in two processes, and say which did which."""
+    with Pair(COPIES[kind], range(20)) as pair:
+        pair.start("a word", lambda: may_help)
+        time.sleep(0.1)
+        done = pair.do(Pid())
+    print(json.dumps([PARENT, sorted(done)]))  # noqa: T201 - the test reads it
+
+
+def told(call: str) -> tuple[list[int], set[bool]]:
+    """Return which tasks were done in a process of its own, and whether by itself."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"import tests.test_crew as it; it.{call}"],
+        cwd=Path(__file__).parents[1],
+        stdout=subprocess.PIPE,
+        timeout=60,
+        check=True,
+    )
+    parent, found = json.loads(done.stdout)
+    return [task for task, _ in found], {pid == parent for _, pid in found}
+
+
+def test_a_pair_shares_the_tasks() -> None:
+    assert told("be_two('helps')") == ([*range(20)], {True, False})
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "be_two('helps', may_help=False)",
+        "be_two('is killed')",
+        "be_two('fails')",
+    ],
+)
+def test_what_a_copy_has_not_done_is_done_here(call: str) -> None:
+    assert told(call) == ([*range(20)], {True})

@@ -11,7 +11,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import NullPool, QueuePool
 
 from vpopsql import schema_check, watch
 from vpopsql.errors import Conflict, DatabaseRefused, DatabaseUnavailable, SchemaError
@@ -59,6 +59,8 @@ _FOR_ALL_ROWS = {
     ),
 }
 
+_FIRST_READ = "SELECT 1 FROM sqlite_schema"
+
 _FOR_SURVEYS = {
     "sqlite": ("PRAGMA cache_size = -131072", "PRAGMA temp_store = MEMORY", _MAPPED),
     # Compiling takes longer than what it saves; the first rows are wanted before the last.
@@ -85,6 +87,17 @@ class Mark:
 
     PostgreSQL gives out numbers before the commit: a lower one may come to light after a higher.
     """
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A session that sees the database of one moment, and how others, processes too, join it."""
+
+    session: Session
+    name: str
+    """For `Database.joined`."""
+    is_shared: Callable[[], bool]
+    """Tells whether who has joined by now sees the same."""
 
 
 class Database:
@@ -187,36 +200,49 @@ class Database:
         :param wanted: so many, from 1; only one on SQLite if others write all the time.
         :raises DatabaseUnavailable: a connection failed or broke.
         """
-        with contextlib.ExitStack() as stack:
-            if self.is_sqlite:
-                sessions = self._same_moments(wanted, stack)
-            else:
-                sessions = [stack.enter_context(self.snapshot()) for _ in range(wanted)]
-                name = sessions[0].scalar(text("SELECT pg_export_snapshot()"))
-                for session in sessions[1:]:
-                    session.execute(text(f"SET TRANSACTION SNAPSHOT '{name}'"))
-            for session in sessions:
-                for setting in _FOR_ALL_ROWS["sqlite" if self.is_sqlite else "postgresql"]:
-                    session.execute(text(setting))
-            yield sessions
+        for _ in range(_MOMENTS if wanted > 1 else 0):
+            with self.moment() as moment, contextlib.ExitStack() as others:
+                more = [others.enter_context(self.joined(moment.name)) for _ in range(wanted - 1)]
+                if moment.is_shared():
+                    yield [moment.session, *more]
+                    return
+        with self.moment() as moment:
+            yield [moment.session]
 
-    def _same_moments(self, wanted: int, stack: contextlib.ExitStack) -> list[Session]:
-        """Begin transactions between which nobody has committed anything."""
-        if wanted == 1:
-            return [stack.enter_context(self.snapshot())]
+    @contextlib.contextmanager
+    def moment(self) -> Iterator["Moment"]:
+        """Give a session like those of `snapshots`, at a moment that others can join.
+
+        :raises DatabaseUnavailable: a connection failed or broke.
+        """
+        if not self.is_sqlite:
+            with self.snapshot() as session:
+                name = str(session.scalar(text("SELECT pg_export_snapshot()")))
+                yield Moment(_for_all_rows(session), name, lambda: True)
+            return
         with _outages(self.url), self._read_engine.connect() as connection:
             watch: Any = connection.connection.driver_connection
-            for _ in range(_MOMENTS):
-                with contextlib.ExitStack() as draft:
-                    before = watch.execute("PRAGMA data_version").fetchone()
-                    sessions = [draft.enter_context(self.snapshot()) for _ in range(wanted)]
-                    for session in sessions:
-                        # A transaction begins with what it reads first.
-                        session.execute(text("SELECT 1 FROM sqlite_schema")).close()
-                    if watch.execute("PRAGMA data_version").fetchone() == before:
-                        stack.push(draft.pop_all())
-                        return sessions
-        return [stack.enter_context(self.snapshot())]
+
+            def version() -> object:
+                return watch.execute("PRAGMA data_version").fetchone()
+
+            before = version()
+            with self.joined("") as session:
+                yield Moment(session, "", lambda: version() == before)
+
+    @contextlib.contextmanager
+    def joined(self, moment: str) -> Iterator[Session]:
+        """Give a session at the moment of that name, whose session is still open.
+
+        On SQLite it is at that moment only if `Moment.is_shared` says so once the block has begun.
+
+        :raises DatabaseUnavailable: a connection failed or broke.
+        """
+        with self.snapshot() as session:
+            # A transaction begins with what it reads first.
+            join = f"SET TRANSACTION SNAPSHOT '{moment}'" if moment else _FIRST_READ
+            session.execute(text(join)).close()
+            yield _for_all_rows(session)
 
     def mark(self, patience_s: float = 0.5) -> Mark:
         """Return how far the database has come.
@@ -259,10 +285,16 @@ class Database:
             held.invalidate()
             held.close()
 
-    def forget_connections(self) -> None:
-        """Close the pooled connections; new ones are made when they are needed."""
+    def forget_connections(self) -> bool:
+        """Close the pooled connections; new ones are made when they are needed.
+
+        :returns: whether no connection is open any more, as none was in use.
+        """
+        pools = [engine.pool for engine in (self._read_engine, self._write_engine)]
+        are_at_rest = all(isinstance(pool, QueuePool) and not pool.checkedout() for pool in pools)
         self._read_engine.dispose()
         self._write_engine.dispose()
+        return are_at_rest
 
     def require_schema(self) -> None:
         """Refuse a database that this code must not open.
@@ -279,6 +311,12 @@ class Database:
             self._watchdog.stop()
         self._read_engine.dispose()
         self._write_engine.dispose()
+
+
+def _for_all_rows(session: Session) -> Session:
+    for setting in _FOR_ALL_ROWS[session.connection().dialect.name]:
+        session.execute(text(setting))
+    return session
 
 
 def _sqlite_engine(

@@ -49,20 +49,20 @@ def foreign_lines(draw: st.DrawFn, grammar: Grammar) -> list[Foreign]:
 def rendered(state: States, foreign: list[Foreign], grammar: Grammar) -> bytes:
     """Return a file as it is rendered anew."""
     file = FILES[grammar]
-    ids = {each: id_ for id_, each in enumerate(state, 1)}
     snapshot = replace(
         EMPTY,
-        names=[name(each, age=ids[each]) for each in sorted(state, key=names.sort_key)],
+        names=[name(each) for each in sorted(state, key=names.sort_key)],
         foreign={file: foreign},
         export=Export(delivery="exact"),
-        direct={
-            ids[each]: [f"{box}:/home/{each}/{box}" for box in sorted(boxes)]
-            for each, boxes in state.items()
-        },
+        exact={each: exact_lines(each, boxes).encode() for each, boxes in state.items() if boxes},
     )
     content = render.site_files(snapshot)[f"/var/qmail/{file}"]
     assert content is not None
     return content
+
+
+def exact_lines(each: str, boxes: frozenset[str]) -> str:
+    return "\n".join(f"={each}-{box}:{each}:89:89:/home/{each}/{box}:::" for box in sorted(boxes))
 
 
 def changes_between(before: States, after: States, grammar: Grammar) -> Changes:

@@ -1,87 +1,173 @@
-"""Which mailboxes qmail may deliver to by itself: asked of the database, a domain at a time.
+"""The exact lines of users/assign: delivery without vdelivermail.
+
+::
+
+    +example.com-:example.com:89:89:/…/example.com:-::              all names of the domain
+    =example.com-alice:example.com:89:89:/…/example.com/alice:::    alice, into her own Maildir
 
 A mailbox is *direct* if vdelivermail, which gets the mail for it otherwise, would do nothing but
-put the message into its Maildir. The conditions stand here once, as a query, because a site may
-have a million mailboxes; `delivery` says in words why one is not direct.
+put the message into its Maildir. Only those get an exact line, so that it comes to the same; for
+everybody else the line of the domain decides, as it did. A domain's exact lines follow that line,
+one for each direct mailbox whose address nobody else has, see `routes`; an alias domain has its
+own. They name the real domain as the user, as the line before them does, so that programs find
+the same environment.
+
+The conditions stand here once, as a query, because a site may have a million mailboxes;
+`delivery` says in words why one is not direct. The lines are made a domain at a time while the
+rows come, so that nothing is kept but them.
 """
 
 import re
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Text, and_, func, or_, select, true, type_coerce
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from vpopsql.config import Export
+from vpopsql.exporter.routes import NOBODY, Diverted, Routes, is_diverted
 from vpopsql.model import (
     CatchAll,
     DefaultLimits,
     Domain,
     DomainLimits,
+    DomainName,
     DotQmailFile,
     Flag,
     Mailbox,
     from_database_text,
 )
+from vpopsql.qmail.lines import encode
 
 BY_VDELIVERMAIL = (CatchAll.BOUNCE, CatchAll.DELETE, CatchAll.ADDRESS, CatchAll.DIRECTORY)
 """The catch-alls with which every mailbox of a domain is vdelivermail's."""
 
 _HAS_USABLE_DIRECTORY = re.compile(r"[^:]*:/[^:\0]*").fullmatch
 
-Direct = dict[int, list[str]]
-"""By domain id, the direct mailboxes of a domain: ``name:directory`` each, sorted."""
+_ROWS_AT_ONCE = 1000
+
+Ids = Collection[int] | range
+"""Of domains; a range need not have been given out to its end."""
 
 
-def find(session: Session, export: Export, domain_ids: Collection[int] | None = None) -> Direct:
-    """Return the direct mailboxes, of all domains or of those named.
+class _Scope:
+    """The condition that a column has one of the ids wanted."""
+
+    def __init__(self, ids: Ids | None) -> None:
+        self._ids = ids
+
+    def __call__(self, column: InstrumentedAttribute[int]) -> ColumnElement[bool]:
+        if isinstance(self._ids, range):
+            return column.between(self._ids.start, self._ids.stop - 1)
+        return true() if self._ids is None else column.in_(self._ids)
+
+
+def lines(
+    session: Session, export: Export, routes: Routes, domain_ids: Ids | None = None
+) -> dict[str, bytes]:
+    """Return the exact lines of each name that has some, joined by newlines.
+
+    :param routes: what leads the addresses of the names elsewhere.
+    :param domain_ids: of which domains; None: of all.
+    """
+    of_them = _Scope(domain_ids)
+    aliases = _aliases(session, of_them)
+    found = {}
+    for domain in _direct(session, export, of_them):
+        for name in (domain.name, *aliases.get(domain.id, ())):
+            if text := _lines_of(name, domain, routes):
+                found[name] = encode(text)
+    return found
+
+
+class _Domain(NamedTuple):
+    """A domain that has direct mailboxes."""
+
+    id: int
+    name: str
+    uid: int
+    gid: int
+    items: str
+    """``name:directory`` of each, sorted, joined by newlines; there is no other colon in it."""
+
+
+def _lines_of(name: str, domain: _Domain, routes: Routes) -> str:
+    """Return the exact lines of a domain's name, or of an alias domain's, joined by newlines."""
+    _, real, uid, gid, items = domain
+    if routes.is_closed(name):
+        return ""
+    diverted = routes.diverted(name)
+    if diverted is not NOBODY:
+        items = _without(items, diverted, f"{name}-")
+        if not items:
+            return ""
+    # What all lines share is put into them in two steps.
+    begin = f"={name}-"
+    fields = items.replace(":", f":{real}:{uid}:{gid}:").replace("\n", f":::\n{begin}")
+    return f"{begin}{fields}:::"
+
+
+def _aliases(session: Session, of_them: _Scope) -> dict[int, list[str]]:
+    query = select(DomainName.domain_id, DomainName.name).where(
+        of_them(DomainName.domain_id), DomainName.is_alias
+    )
+    aliases: defaultdict[int, list[str]] = defaultdict(list)
+    for domain_id, name in session.execute(query):
+        aliases[domain_id].append(name)
+    return aliases
+
+
+def _direct(session: Session, export: Export, of_them: _Scope) -> Iterator[_Domain]:
+    """Return the domains that have direct mailboxes, with those.
 
     What a million mailboxes are asked is asked of their own rows alone; whose mail goes elsewhere
     because of a file is asked of the files, which are fewer, and taken out again.
     """
-    of_them = _Scope(domain_ids)
-    item = _plain(Mailbox.name) + ":" + func.rtrim(_plain(Mailbox.directory), "/")
+    item = _plain(Mailbox.name) + ":" + _plain(Mailbox.directory)
     never = int(Flag.BOUNCE_MAIL | Flag.DELETE_SPAM)
-    query = select(Mailbox.domain_id, func.aggregate_strings(item, "\n")).where(
-        of_them(Mailbox.domain_id),
+    boxes = select(func.aggregate_strings(item, "\n")).where(
+        Mailbox.domain_id == Domain.id,
         Mailbox.flags.bitwise_and(never) == 0,
         _keeps_spam(session),
         _plain(Mailbox.name) == func.lower(_plain(Mailbox.name)),
         _plain(Mailbox.directory).not_like("%\n%"),
     )
     if not export.exact_despite_quota:
-        query = query.where(Mailbox.quota_bytes.is_(None), Mailbox.quota_messages.is_(None))
+        boxes = boxes.where(Mailbox.quota_bytes.is_(None), Mailbox.quota_messages.is_(None))
+    query = (
+        select(Domain.id, _plain(DomainName.name), Domain.uid, Domain.gid, boxes.scalar_subquery())
+        .join(DomainName, (DomainName.domain_id == Domain.id) & ~DomainName.is_alias)
+        .where(of_them(Domain.id), Domain.catchall.in_(BY_VDELIVERMAIL))
+    )
     elsewhere = _elsewhere(session, of_them)
     wildcards = _wildcards(session, of_them)
-    domains = select(Domain.id).where(of_them(Domain.id), Domain.catchall.in_(BY_VDELIVERMAIL))
-    usual = set(session.scalars(domains))
-    found: Direct = {}
-    rows = session.connection().execute(query.group_by(Mailbox.domain_id))
-    for domain_id, text in rows:
-        if domain_id not in usual:
-            continue
-        items = from_database_text(text).split("\n")
-        items.sort()
-        # Whether all directories are as they should be is told by two counts.
-        if not (text.isascii() and text.count(":") == text.count(":/") == len(items)):
-            items = [*filter(_HAS_USABLE_DIRECTORY, items)]
-        if taken := elsewhere.get(domain_id):
-            items = [item for item in items if item.partition(":")[0] not in taken]
-        if begins := wildcards.get(domain_id):
-            items = [item for item in items if not _is_served_by(item, begins)]
+    rows = session.connection().execute(query, execution_options={"yield_per": _ROWS_AT_ONCE})
+    for domain_id, name, uid, gid, text in rows:
+        items = _usable(text or "")
+        others: Diverted = (wildcards.get(domain_id, ()), elsewhere.get(domain_id, ()))
+        if any(others):
+            items = _without(items, others)
         if items:
-            found[domain_id] = items
-    return found
+            yield _Domain(domain_id, name, uid, gid, items)
 
 
-class _Scope:
-    """The condition that a column has one of the ids wanted."""
+def _usable(text: str) -> str:
+    """Return those that users/assign can have, in order, without slashes at their ends."""
+    items = text.split("\n")
+    ordered = sorted(items)
+    # Whether all directories are as they should be is told by two counts.
+    is_usual = text.isascii() and text.count(":") == text.count(":/") == len(items)
+    if is_usual and not text.endswith("/") and "/\n" not in text:
+        return text if ordered == items else "\n".join(ordered)
+    items = [item.rstrip("/") for item in from_database_text(text).split("\n")]
+    return "\n".join(sorted(filter(_HAS_USABLE_DIRECTORY, items)))
 
-    def __init__(self, ids: Collection[int] | None) -> None:
-        self._ids = ids
 
-    def __call__(self, column: InstrumentedAttribute[int]) -> ColumnElement[bool]:
-        return true() if self._ids is None else column.in_(self._ids)
+def _without(items: str, others: Diverted, begin: str = "") -> str:
+    """Return those whose mailbox's name, put behind ``begin``, is not of others."""
+    kept = [i for i in items.split("\n") if not is_diverted(begin + i.partition(":")[0], others)]
+    return "\n".join(kept)
 
 
 def _elsewhere(session: Session, of_them: _Scope) -> dict[int, set[str]]:
@@ -120,7 +206,10 @@ def _keeps_spam(session: Session) -> ColumnElement[bool]:
     limits = select(DomainLimits.domain_id)
     keep = Mailbox.domain_id.in_(limits.where(~DomainLimits.delete_spam))
     if not is_default:
-        keep = Mailbox.domain_id.not_in(limits.where(DomainLimits.delete_spam))
+        deleting = limits.where(DomainLimits.delete_spam)
+        if session.scalar(deleting.limit(1)) is None:
+            return true()
+        keep = Mailbox.domain_id.not_in(deleting)
     return or_(Mailbox.flags.bitwise_and(int(Flag.V_OVERRIDE)) != 0, keep)
 
 
@@ -136,7 +225,3 @@ def _wildcards(session: Session, of_them: _Scope) -> dict[int, tuple[str, ...]]:
         if name.endswith("-default"):  # LIKE takes capitals for small letters on SQLite
             found[domain_id] += (name.removesuffix("default"),)
     return found
-
-
-def _is_served_by(item: str, begins: tuple[str, ...]) -> bool:
-    return item.partition(":")[0].startswith(begins)

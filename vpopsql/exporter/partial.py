@@ -7,12 +7,12 @@ of all rows. See `patch` for what is taken on trust.
 from collections.abc import Callable, Mapping
 
 from vpopsql import names
-from vpopsql.exporter import delivery, render
+from vpopsql.exporter import render
 from vpopsql.exporter.patch import Changes, Grammar, patch
 from vpopsql.exporter.render import LOCALS, MORERCPTHOSTS, RCPTHOSTS, VIRTUALDOMAINS
 from vpopsql.exporter.snapshot import Name, Placed, Reassigned, Snapshot
 from vpopsql.qmail import assign, control
-from vpopsql.qmail.lines import join_lines, split_lines
+from vpopsql.qmail.lines import decode, join_lines, split_lines
 
 FILES = (RCPTHOSTS, MORERCPTHOSTS, VIRTUALDOMAINS, LOCALS, render.ASSIGN)
 """What is changed, below qmail's directory."""
@@ -23,10 +23,10 @@ def assigned(old: bytes | None, changed: Reassigned) -> bytes | None:
 
     :returns: None if ``old`` is not as it should be.
     """
-    routes = delivery.Routes(changed.alike, changed.foreign)
 
     def lines_of(name: Name) -> str:
-        return delivery.lines_of(name, changed.direct.get(name.age, ()), routes)
+        lines = render.assign_lines(name, changed.exact)
+        return decode(b"\n".join(lines))
 
     return _patched(old, changed, render.ASSIGN, Grammar.ASSIGN, lines_of, changed.number)
 

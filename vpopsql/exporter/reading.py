@@ -1,14 +1,17 @@
 """What an apply asks of the database: the site, and what was exported before."""
 
-from collections.abc import Collection, Container
+from collections.abc import Collection, Container, Iterator
+from contextlib import contextmanager
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from vpopsql.config import Config
 from vpopsql.crew import collecting_seldom
 from vpopsql.db import Database
 from vpopsql.errors import ExportFailed
-from vpopsql.exporter.snapshot import Snapshot, take
+from vpopsql.exporter import direct, sharing
+from vpopsql.exporter.snapshot import ExactLines, Snapshot, take
 from vpopsql.model import UNFINISHED_IMPORT, Export, SiteSetting
 from vpopsql.touched import Touched
 
@@ -40,10 +43,22 @@ def read(
 
     :raises ExportFailed: an import has not come to its end.
     """
-    with database.snapshot() as session, collecting_seldom():
+    with collecting_seldom(), _moment(database, config, touched) as (session, exact_lines):
         if session.get(SiteSetting, UNFINISHED_IMPORT):
             raise ExportFailed(
                 "an import has begun and not come to its end, so the database holds a part of a"
                 " site only: run the same import again, with --apply"
             )
-        return take(session, config.paths, touched, known, config.export, rcpthosts)
+        return take(session, config.paths, touched, known, config.export, rcpthosts, exact_lines)
+
+
+@contextmanager
+def _moment(
+    database: Database, config: Config, touched: Touched | None
+) -> Iterator[tuple[Session, ExactLines]]:
+    if touched is None or touched.site:
+        with sharing.moment_of(database, config.export) as found:
+            yield found
+        return
+    with database.snapshot() as session:
+        yield session, direct.lines

@@ -6,14 +6,13 @@ while they still mean what the columns say.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import attrgetter
 
 from vpopsql import names
 from vpopsql.config import Export
-from vpopsql.exporter import delivery
 from vpopsql.exporter.snapshot import (
     RCPTHOSTS_LINES,
     Account,
@@ -112,7 +111,7 @@ def site_files(snapshot: Snapshot) -> SiteFiles:
         # Without the file the host's own name is local; an empty one would change that.
         files[path] = join_lines(lines) if LOCALS in snapshot.foreign else None
     with naming(path := f"{qmail}/{ASSIGN}"):
-        files[path] = text = assign.render(lines_of(ASSIGN, snapshot.names, _assigning(snapshot)))
+        files[path] = text = _assigned(snapshot)
         if not snapshot.export.newu_command:
             files[f"{qmail}/{assign_cdb(snapshot.export)}"] = assign.compile_text(text)
         for line in snapshot.foreign.get(ASSIGN, ()):
@@ -224,15 +223,20 @@ def _sorted(of_us: list[Name]) -> list[Name]:
 def _merge(
     foreign: Iterable[Foreign], own: Sequence[Name], line_of: Callable[[Name], str]
 ) -> list[str]:
-    lines: list[str] = []
+    return [
+        line_of(each) if isinstance(each, Name) else each.line
+        for each in _interleaved(foreign, own)
+    ]
+
+
+def _interleaved(foreign: Iterable[Foreign], own: Sequence[Name]) -> Iterator[Name | Foreign]:
     at = 0
     for line in foreign:
         end = bisect_left(own, line.sort_key, lo=at, key=_SORT_KEY)
-        lines += map(line_of, own[at:end])
-        lines.append(line.line)
+        yield from own[at:end]
+        yield line
         at = end
-    lines += map(line_of, own[at:])
-    return lines
+    yield from own[at:]
 
 
 def _host_line(name: Name) -> str:
@@ -243,10 +247,25 @@ def _virtual_line(name: Name) -> str:
     return f"{name.name}:{name.name}"
 
 
-def _assigning(snapshot: Snapshot) -> Callable[[Name], str]:
-    """Return what makes the lines of a name in users/assign, joined by newlines."""
-    routes = delivery.Routes((name.name for name in snapshot.names), snapshot.foreign)
-    return lambda name: delivery.lines_of(name, snapshot.direct.get(name.age, ()), routes)
+def _assigned(snapshot: Snapshot) -> bytes:
+    lines: list[bytes] = []
+    for line in _interleaved(snapshot.foreign.get(ASSIGN, ()), snapshot.names):
+        if isinstance(line, Name):
+            lines += assign_lines(line, snapshot.exact)
+        else:
+            lines.append(encode(line.line))
+    return assign.join(lines)
+
+
+def assign_lines(name: Name, exact: Mapping[str, bytes]) -> list[bytes]:
+    """Return the lines of a name in users/assign; its exact ones, of which there are many, in one.
+
+    :param exact: as `Snapshot` has it.
+    :raises ValueError: the name or its directory is none that a line can hold.
+    """
+    line = encode(assign.domain_line(name.name, name.real, name.uid, name.gid, name.directory))
+    of_name = exact.get(name.name)
+    return [line] if of_name is None else [line, of_name]
 
 
 def _ip_map(mappings: Sequence[tuple[str, str]]) -> bytes | None:

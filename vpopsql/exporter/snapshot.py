@@ -6,17 +6,20 @@ is held once `take` has returned.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Flag, auto
 from operator import attrgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Row, Text, and_, func, or_, select, true, type_coerce
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from vpopsql.config import Export, Paths
-from vpopsql.exporter.direct import Direct, find
+from vpopsql.exporter import direct
+from vpopsql.exporter.routes import Routes
+from vpopsql.exporter.rows import Foreign as Foreign  # noqa: PLC0414 - others take them from here
+from vpopsql.exporter.rows import Name as Name  # noqa: PLC0414 - the same
 from vpopsql.model import (
     LIMIT_SETTINGS,
     CatchAll,
@@ -50,6 +53,10 @@ _STREAMED = {"yield_per": 10_000}
 _MANY = 1000
 
 
+ExactLines = Callable[[Session, Export, Routes], Mapping[str, bytes]]
+"""As `direct.lines`, of all domains."""
+
+
 class Part(Flag):
     """A part of a domain's files, in the terms of `Touched`."""
 
@@ -62,29 +69,6 @@ WHOLE = ~Part(0)
 
 _Scope = Mapping[int, Part]
 """The wanted parts by domain id; a domain that is not named is not wanted."""
-
-
-class Name(NamedTuple):
-    """A name that mail arrives for, with what users/assign says of it."""
-
-    name: str
-    real: str
-    sort_key: str
-    uid: int
-    gid: int
-    directory: str
-    in_morercpthosts: bool
-    age: int
-    """The domain's id: its place in the order in which domains came into the database."""
-    is_imported: bool
-    """Whether the domain was found on a site, not made here."""
-
-
-class Foreign(NamedTuple):
-    """A line of a shared file that is not made of our rows."""
-
-    line: str
-    sort_key: str
 
 
 class Account(NamedTuple):
@@ -169,10 +153,8 @@ class Reassigned:
     """Names that the site has not."""
     foreign: dict[str, Sequence[Foreign]]
     """As `Snapshot` has it."""
-    direct: Direct
+    exact: Mapping[str, bytes]
     """As `Snapshot` has it."""
-    alike: Sequence[str]
-    """The site's names that begin with one of these and a dash; themselves as well."""
     number: int
     """How many names the whole site has."""
     placed: Placed | None
@@ -201,10 +183,13 @@ class Snapshot:
     """The parts read of each directory, if files are to be removed: of domains and mailboxes."""
     export: Export = field(default_factory=Export)
     """How the files are to be written."""
-    direct: Direct = field(default_factory=dict)
-    """With exact delivery: the mailboxes that get an exact line each."""
+    exact: Mapping[str, bytes] = field(default_factory=dict)
+    """With exact delivery: the exact lines of each name that has some, joined by newlines."""
     reassigned: Reassigned | None = None
     """Without the whole site's files: the lines that are needed of them."""
+
+
+_REAL_NAME = aliased(DomainName)
 
 
 class _EveryName:
@@ -225,6 +210,7 @@ def take(
     known: Container[str] = frozenset(),
     export: Export | None = None,
     rcpthosts: Collection[str] = (),
+    exact_lines: ExactLines = direct.lines,
 ) -> Snapshot:
     """Return the site as ``session`` sees it.
 
@@ -236,6 +222,7 @@ def take(
         in ``touched`` or not.
     :param rcpthosts: the names that this file has, if only some names' lines are wanted.
     :param export: how the files are to be written; None: as by default.
+    :param exact_lines: what makes the exact lines of the whole site.
     """
     export = export or Export()
     home = session.scalar(select(SiteSetting.value).where(SiteSetting.key == VPOPMAIL_DIR))
@@ -244,21 +231,24 @@ def take(
     settings = site or bool(touched and touched.names)
     names = _names(session) if site else []
     scope = None
-    is_exact = export.delivery == "exact"
+    foreign = _foreign_lines(session) if site else {}
+    routes = None
+    if site and export.delivery == "exact":
+        routes = Routes((name.name for name in names), foreign)
     if touched is not None:
         scope = _scope(session, touched, (name for name in names if name.name not in known))
     return Snapshot(
         revision=revision,
         paths=replace(paths, vpopmail=home) if home else paths,
         names=names,
-        foreign=_foreign_lines(session) if site else {},
+        foreign=foreign,
         domains=_domains(session, scope),
         ip_mappings=_ip_mappings(session) if settings else [],
         default_limits=_default_limits(session) if settings else None,
         counter=_site_counter(session) if settings else None,
         looked_up=_looked_up(session, touched, scope),
         export=export,
-        direct=find(session, export) if site and is_exact else {},
+        exact=exact_lines(session, export, routes) if routes else {},
         reassigned=_reassigned(session, export, touched, scope, rcpthosts),
     )
 
@@ -294,12 +284,12 @@ def _reassigned(
             in_locals=_own_locals(session, foreign.get("control/locals", ())),
         )
     ids = {name.age for name in names}
+    routes = Routes(_alike(session, names) if is_exact else (), foreign)
     return Reassigned(
         names=names,
         gone=frozenset(wanted.difference(name.name for name in names)),
         foreign=foreign,
-        direct=find(session, export, ids) if is_exact else {},
-        alike=_alike(session, names) if is_exact else (),
+        exact=direct.lines(session, export, routes, ids) if is_exact else {},
         number=_count(session),
         placed=placed,
     )
@@ -495,37 +485,26 @@ def _dotqmails(session: Session, condition: ColumnElement[bool]) -> dict[int, li
 
 
 def _names(session: Session, condition: ColumnElement[bool] | None = None) -> list[Name]:
-    # Past the ORM and without escapes, which names have not: a site may have many. What is the
-    # domain's is asked once for all its names.
+    # Past the ORM and without escapes, which names have not: a site may have many. SQLite would
+    # take longer to sort them than all the rest takes.
     query = (
         select(
-            DomainName.domain_id,
             type_coerce(DomainName.name, Text),
+            type_coerce(_REAL_NAME.name, Text),
             type_coerce(DomainName.sort_key, Text),
+            Domain.uid,
+            Domain.gid,
+            Domain.directory,
             DomainName.in_morercpthosts,
+            Domain.id,
+            Domain.created_at.is_(None),
         )
+        .join(Domain, Domain.id == DomainName.domain_id)
+        .join(_REAL_NAME, (_REAL_NAME.domain_id == Domain.id) & ~_REAL_NAME.is_alias)
         .where(true() if condition is None else condition)
-        .order_by(DomainName.sort_key)
     )
-    connection = session.connection()
-    rows = connection.execute(query).all()
-    of_domain = select(
-        Domain.id,
-        type_coerce(DomainName.name, Text),
-        Domain.uid,
-        Domain.gid,
-        Domain.directory,
-        Domain.created_at.is_(None),
-    ).join(DomainName, (DomainName.domain_id == Domain.id) & ~DomainName.is_alias)
-    if condition is not None:
-        of_domain = of_domain.where(_among(Domain.id, {row[0] for row in rows}))
-    domains = {row[0]: row[1:] for row in connection.execute(of_domain)}
-    names = []
-    for id_, name, sort_key, in_morercpthosts in rows:
-        real, uid, gid, directory, is_imported = domains[id_]
-        names.append(
-            Name(name, real, sort_key, uid, gid, directory, in_morercpthosts, id_, is_imported)
-        )
+    names = [Name(*row) for row in session.connection().execute(query)]
+    names.sort(key=attrgetter("sort_key"))
     return names
 
 

@@ -141,7 +141,12 @@ def render_line(assignment: Assignment) -> str:
 
 def render(lines: Iterable[str]) -> bytes:
     """Return a whole file of rendered lines, the final ``.`` included."""
-    return encode("\n".join([*lines, END, ""]))
+    return join(map(encode, lines))
+
+
+def join(lines: Iterable[bytes]) -> bytes:
+    """Return a whole file of lines, or of several joined by newlines, as bytes."""
+    return b"\n".join([*lines, _END, b""])
 
 
 def compile_cdb(lines: Iterable[str]) -> bytes:

@@ -34,9 +34,13 @@ def read(data: bytes) -> list[tuple[bytes, bytes]]:
     records = []
     positions = []
     position = _HEADER_SIZE
+    unpack, size = _PAIR.unpack_from, _PAIR.size
     while position < end:
-        key_size, data_size = _pair(data, position, end)
-        key_at = position + _PAIR.size
+        # Past `_pair` but for its error: a site may have a million records.
+        if end - position < size:
+            _pair(data, position, end)
+        key_size, data_size = unpack(data, position)
+        key_at = position + size
         data_at = key_at + key_size
         if data_at + data_size > end:
             raise ValueError(f"cdb damaged at offset {position}: the record passes its end")

@@ -1,0 +1,106 @@
+"""The exact lines of a large site, made by two processes.
+
+Asking for a million mailboxes and putting their lines together takes three times as long as
+anything else that the site's files need. Both processes see the database of one moment and take
+ranges of domains, in the order of their numbers, as the rows lie on disk.
+"""
+
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from itertools import pairwise
+from typing import Self
+
+from sqlalchemy import func, select
+from sqlalchemy.engine import URL
+from sqlalchemy.orm import Session
+
+from vpopsql.config import Export
+from vpopsql.crew import Pair
+from vpopsql.db import Database
+from vpopsql.exporter import direct
+from vpopsql.exporter.routes import NO_ROUTES, Routes
+from vpopsql.exporter.snapshot import ExactLines
+from vpopsql.model import Domain, DomainName, Mailbox
+
+WORTH_IT = 50_000
+"""Mailboxes from which on two processes are quicker than one.
+
+The second one takes 30 ms to be there, and saves 0.9 s of each million mailboxes.
+"""
+
+RANGES = 24
+"""So many that neither process waits long for the other's last one."""
+
+
+_MANY = 1000  # keys in a query
+
+
+@contextmanager
+def moment_of(database: Database, export: Export) -> Iterator[tuple[Session, ExactLines]]:
+    """Give a session that sees one moment, and what makes the exact lines of all its domains."""
+    ranges = _ranges(database) if export.delivery == "exact" else []
+    if not ranges or not Pair.is_possible() or not database.forget_connections():
+        with database.moment() as moment:
+            yield moment.session, direct.lines
+        return
+    begin = partial(_Lines.begin, database.url, export)
+    with Pair(begin, ranges) as pair, database.moment() as moment:
+        pair.start(moment.name, moment.is_shared)
+        yield moment.session, partial(_lines, pair)
+
+
+def _ranges(database: Database) -> list[range]:
+    """Return ranges of domain ids, so many that all are contained; none if the site is small."""
+    with database.reader() as session:
+        if (session.scalar(select(func.max(Mailbox.id))) or 0) < WORTH_IT:
+            return []
+        last = session.scalar(select(func.max(Domain.id))) or 0
+    bounds = [last * at // RANGES + 1 for at in range(RANGES)]
+    return [range(start, stop) for start, stop in pairwise([*bounds, 2**62])]
+
+
+def _lines(
+    pair: Pair[range, dict[str, bytes]],
+    session: Session,
+    export: Export,
+    routes: Routes,
+) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    for part in pair.do(_Lines(session, export)):
+        found |= part
+    # The workers do not know what leads addresses elsewhere, which is rare.
+    if odd := {name for name in found if not routes.are_plain(name)}:
+        again = direct.lines(session, export, routes, _domains_of(session, odd))
+        found = {name: text for name, text in found.items() if name not in odd} | again
+    return found
+
+
+def _domains_of(session: Session, names: Collection[str]) -> set[int] | None:
+    """Return the ids of the domains with these names; None: so many that all may be asked."""
+    if len(names) > _MANY:
+        return None
+    query = select(DomainName.domain_id).where(DomainName.name.in_(names))
+    return {*session.scalars(query)}
+
+
+class _Lines:
+    """Makes the exact lines of the domains in a range of ids."""
+
+    def __init__(self, session: Session, export: Export, held: ExitStack | None = None) -> None:
+        self._session = session
+        self._export = export
+        self._held = held or ExitStack()
+
+    @classmethod
+    def begin(cls, url: URL, export: Export, moment: str) -> Self:
+        """Begin in another process than the one whose moment it is."""
+        held = ExitStack()
+        return cls(held.enter_context(Database(url).joined(moment)), export, held)
+
+    def __call__(self, ids: range, /) -> dict[str, bytes]:
+        return direct.lines(self._session, self._export, NO_ROUTES, ids)
+
+    def close(self) -> None:
+        """End its transaction, if it is its own."""
+        self._held.close()
