@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sqlalchemy import select
@@ -26,14 +26,12 @@ from scripts.sites import people
 from scripts.sites.chance import numbers
 from scripts.sites.synthesis import Size, Synthesis
 from vpopsql.bulk import insert_rows, take_ids
-from vpopsql.config import Config, Export, Paths
+from vpopsql.config import Paths
 from vpopsql.db import Database
 from vpopsql.exporter import render
-from vpopsql.exporter.apply import follow
 from vpopsql.exporter.snapshot import RCPTHOSTS_LINES, take
-from vpopsql.model import Base, CatchAll, Domain, DomainName, Flag, Mailbox, SiteSetting
+from vpopsql.model import Base, CatchAll, DomainName, SiteSetting
 from vpopsql.names import sort_key
-from vpopsql.qmail import assign
 from vpopsql.touched import Touched
 
 _SITE = Touched(site=True)
@@ -63,8 +61,6 @@ class Result:
 def main() -> int:
     """Measure, and print a table."""
     arguments = _parser().parse_args()
-    if arguments.step:
-        return _step(arguments)
     databases = list(BACKENDS) if arguments.database == "both" else [arguments.database]
     results: list[Result] = []
     try:
@@ -103,9 +99,6 @@ def _parser() -> argparse.ArgumentParser:
         help="the home that bin/qmail-newu was built for; its files are overwritten",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there too")
-    parser.add_argument("--step", choices=_STEPS, help=argparse.SUPPRESS)
-    parser.add_argument("--url", help=argparse.SUPPRESS)
-    parser.add_argument("--place", type=Path, help=argparse.SUPPRESS)
     return parser
 
 
@@ -198,8 +191,7 @@ def _run(what: str, url: str, qmail: Path) -> tuple[float, float]:
     if what == "qmail-newu":
         command = [str(qmail / "bin/qmail-newu")]
     else:
-        command = [sys.executable, "-m", "scripts.benchmarks.exports", "--step", what]
-        command += ["--url", url, "--place", str(qmail)]
+        command = [sys.executable, "-m", "scripts.benchmarks.export_steps", what, url, str(qmail)]
     begin, used = time.perf_counter(), _cpu_s()
     done = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True)
     seconds, cpu = time.perf_counter() - begin, _cpu_s() - used
@@ -211,61 +203,6 @@ def _run(what: str, url: str, qmail: Path) -> tuple[float, float]:
 def _cpu_s() -> float:
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
-
-
-def _step(arguments: argparse.Namespace) -> int:
-    """Do in a process of its own what is measured."""
-    qmail: Path = arguments.place
-    if arguments.step == "our writer":
-        (qmail / "users/cdb").write_bytes(
-            assign.compile_text((qmail / "users/assign").read_bytes())
-        )
-        return 0
-    database = Database(arguments.url)
-    try:
-        _export(arguments.step, database, qmail)
-    finally:
-        database.close()
-    return 0
-
-
-def _export(step: str, database: Database, qmail: Path) -> None:
-    export = Export(delivery="exact")
-    if step == "export with qmail-newu":
-        export = replace(export, newu_command=(str(qmail / "bin/qmail-newu"),))
-    touched = _SITE
-    if step == "one mailbox":
-        touched = _close_one(database)
-    elif step == "one domain":
-        touched = _add_one(database)
-    config = Config(paths=Paths(vpopmail=str(qmail / _CHANGED), qmail=str(qmail)), export=export)
-    follow(database, config, touched)
-
-
-def _close_one(database: Database) -> Touched:
-    """Let a mailbox bounce its mail, or have it again."""
-    with database.writer() as session:
-        box = session.scalars(select(Mailbox).order_by(Mailbox.id.desc()).limit(1)).one()
-        box.flags ^= Flag.BOUNCE_MAIL
-        query = select(DomainName.name).where(DomainName.domain_id == box.domain_id)
-        return Touched(accounts=set(session.scalars(query)))
-
-
-def _add_one(database: Database) -> Touched:
-    name = f"new{time.time_ns()}.example"
-    with database.writer() as session:
-        domain = Domain(
-            directory=f"/home/vpopmail/domains/{name}", uid=89, gid=89, catchall=CatchAll.BOUNCE
-        )
-        session.add(domain)
-        session.flush()
-        row = DomainName(name=name, domain_id=domain.id, is_alias=False, sort_key=sort_key(name))
-        row.in_morercpthosts = True
-        session.add(row)
-    return Touched(names={name})
-
-
-_STEPS = ("export", "export with qmail-newu", "our writer", "one mailbox", "one domain")
 
 
 def _table(results: Sequence[Result]) -> Iterator[str]:
