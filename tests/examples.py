@@ -1,10 +1,10 @@
 """The examples of the manual, followed page by page as a reader follows them.
 
-Of a page, in its order: a block ```` ```toml ```` whose first line is a comment with a path is
-written to that file. A block ```` ```console ```` is what a terminal shows: lines after ``$ `` are
-commands (``> `` goes on with one), which end with exit code 0 unless a comment ``# exit code N`` says
-otherwise, and the lines after a command are what it prints; without such lines it may print what it
-likes. ``…`` stands for any text in a line, and alone for any lines. After ``$ nc HOST PORT`` comes a
+Of a page, in its order: a block of ``toml`` whose first line is a comment with a path is written
+to that file. A block of ``console`` is what a terminal shows. Lines after ``$ `` are commands
+(``> `` goes on with one), which end with exit code 0 unless a comment ``# exit code N`` says
+otherwise. The lines after a command are what it prints; without any it may print what it likes.
+``…`` stands for any text in a line, and alone for any lines. After ``$ nc HOST PORT`` comes a
 conversation with the daemon. Other blocks are not looked at.
 
 Paths of the root (``/etc``, ``/home``, …) are below the reader's own directory, and port 89 is one
@@ -12,6 +12,7 @@ that was free.
 """
 
 import contextlib
+import io
 import os
 import re
 import signal
@@ -21,7 +22,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _EXIT_CODE = re.compile(r"\s+# exit code (\d)$")
@@ -52,13 +53,13 @@ class Reader:
         self._port = _free_port()
         ours = str(Path(sys.executable).parent)
         # The daemon is a real one; it is the other commands that have to start quickly.
-        (root / "bin").mkdir()
+        for name in ("bin", "etc", "srv"):
+            (root / name).mkdir()
         _make_program(
             root / "bin/vpopsql",
             f'case " $* " in *" serve "*) exec {ours}/vpopsql "$@" ;; esac\n'
             f'exec {programs}/vpopsql "$@"',
         )
-        (root / "etc").mkdir()
         environ = {
             "PATH": f"{root}/bin:{ours}:{os.environ['PATH']}",
             "HOME": str(root),
@@ -113,9 +114,8 @@ class Reader:
 
     def _take(self, page: str, step: Step) -> None:
         if step.command.startswith("nc "):
-            with socket.create_connection(self._daemon(), _START_S) as client:
-                complaints = converse(client.makefile("rwb"), step.printed)
-            self.complaints += [f"{page}: {each}" for each in complaints]
+            said = converse(self._daemon(), step.printed)
+            self.complaints += [f"{page}: {each}" for each in said]
             return
         expected = _EXIT_CODE.search(step.command)
         printed, code = self._run(_EXIT_CODE.sub("", step.command))
@@ -176,13 +176,17 @@ def _line_pattern(line: str) -> str:
     return ".*".join(re.escape(part) for part in line.rstrip().split("…")) + "\n"
 
 
-def converse(stream: IO[bytes], lines: Sequence[str]) -> list[str]:
+def converse(address: tuple[str, int], lines: Sequence[str]) -> list[str]:
     """Say to a daemon what a block says, and compare what it answers; return complaints.
 
     Which lines are whose follows from the protocol: a greeting, then a command and its answer in
     turn; a list is one up to a single dot, and so are the lines that some commands have.
     """
-    left = list(lines)
+    with socket.create_connection(address, _START_S) as client, client.makefile("rwb") as stream:
+        return _converse(stream, list(lines))
+
+
+def _converse(stream: io.BufferedRWPair, left: list[str]) -> list[str]:
     complaints: list[str] = []
 
     def say(line: str) -> None:

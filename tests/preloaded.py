@@ -3,8 +3,8 @@
     python -m tests.preloaded SOCKET PROGRAM
 
 listens on SOCKET, and writes PROGRAM, which passes its arguments, environment, directory and files
-on to a process of its own there. A start of Python with SQLAlchemy takes half a second, which a page
-of examples would spend thirty times.
+on to a process of its own there. A start of Python with SQLAlchemy takes half a second, which the
+manual would spend sixty times.
 """
 
 import importlib

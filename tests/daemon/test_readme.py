@@ -1,0 +1,16 @@
+"""The conversation on the README's first screen."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.daemon.conftest import Running
+from tests.examples import FENCE, converse, steps
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def test_it_takes_place_on_the_site_of_the_demonstration(serve: Callable[[str], Running]) -> None:
+    blocks = [text for _, text in FENCE.findall(README.read_text(encoding="utf-8"))]
+    shown = [step for text in blocks for step in steps(text) if step.command.startswith("nc ")]
+
+    assert [converse(serve("small").address, step.printed) for step in shown] == [[]]
