@@ -21,9 +21,7 @@ from vpopsql.services import account_changes
 from vpopsql.services.account_changes import Wishes
 
 DOCUMENT = Path(__file__).parents[2] / "docs/migration.md"
-FENCE = re.compile(
-    r"^(?:<!-- ([^\n]*) -->\n\n)?```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL
-)
+FENCE = re.compile(r"^(?:<!-- ([^\n]*) -->\n\n)?```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 EXIT_CODE = re.compile(r"\s+# exit code (\d)$")
 # What stands in the test's own directory instead of in the root.
 OF_THE_ROOT = re.compile(
