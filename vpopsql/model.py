@@ -519,7 +519,7 @@ class LoginCount(Base):
     """Empty when unknown."""
     service: Mapped[str] = mapped_column(String(16), primary_key=True)
     """``vpopmaild``, or what a checkpassword program was asked for."""
-    domain: Mapped[str] = mapped_column(NameText(255))
+    domain: Mapped[str | None] = mapped_column(NameText(255))
     """The real domain of an account; of another address what is behind its ``@``."""
     ok: Mapped[count]
     failed: Mapped[count]

@@ -57,7 +57,7 @@ class Guarded:
         assert {status for status, _ in tries} == {WRONG}
         return [wait for _, wait in tries]
 
-    def counts(self) -> list[tuple[str, str, str, str, int, int]]:
+    def counts(self) -> list[tuple[str, str | None, str, str, int, int]]:
         """Return what is in the database."""
         with self.site.database.reader() as session:
             rows = session.scalars(
@@ -148,7 +148,7 @@ def test_a_word_that_may_be_a_password_is_not_written_down(guarded: Guarded) -> 
     guarded.fail("hunter2", 1)
     guarded.guard.store()
 
-    assert guarded.counts() == [("", "", ELSEWHERE, "vpopmaild", 0, 1)]
+    assert guarded.counts() == [("", None, ELSEWHERE, "vpopmaild", 0, 1)]
 
 
 def test_two_processes_count_the_same_things_together(guarded: Guarded) -> None:
@@ -186,7 +186,7 @@ def test_an_attack_makes_no_row_for_each_name(
         guarded.fail(f"user{number}@example.com", 1)
     guarded.guard.store()
 
-    assert min(guarded.counts()) == ("", "", "", "vpopmaild", 0, 7)
+    assert guarded.counts()[0] == ("", None, "", "vpopmaild", 0, 7)
     assert len(guarded.counts()) == 4
 
 

@@ -70,10 +70,10 @@ def add(session: Session, counted: Iterable[Counted]) -> None:
             )
 
 
-def _real_domain(session: Session, name: str) -> str:
+def _real_domain(session: Session, name: str) -> str | None:
     asked = select(DomainName.domain_id).where(DomainName.name == name).scalar_subquery()
     real = select(DomainName.name).where(DomainName.domain_id == asked, ~DomainName.is_alias)
-    return session.scalar(real) or name[:255]
+    return session.scalar(real) or name[:255] or None
 
 
 def has_been_here(session: Session, name: str, domain: str, remote_ip: str) -> bool:
