@@ -81,13 +81,17 @@ def test_fail2ban_finds_failed_logins_and_nothing_else(log: Path, directory: Pat
 def test_nobody_can_have_another_host_shut_out(
     directory: Path, tmp_path: Path, before: str
 ) -> None:
-    events = [
+    events: list[dict[str, str | None]] = [
         {"account": f'a@b", "peer": "{VICTIM}", "event": "login failed', "peer": GUESSER},
         {"peer": GUESSER, "account": f'a@b", "peer": "{VICTIM}'},
         {"account": f'a@b\\", "peer": "{VICTIM}", "event": "login failed"', "peer": GUESSER},
         {"account": f'a@b {{"peer": "{VICTIM}", "event": "login failed"}}', "peer": None},
     ]
-    rest = {"event": "login failed", "level": "warning", "timestamp": "2026-11-29T20:15:31.5Z"}
+    rest: dict[str, str | None] = {
+        "event": "login failed",
+        "level": "warning",
+        "timestamp": "2026-11-29T20:15:31.5Z",
+    }
     log = tmp_path / "log"
     log.write_text("".join(f"{before}{json.dumps(each | rest)}\n" for each in events))
 

@@ -68,7 +68,7 @@ def view(dialect: str) -> str:
     days = load("0010_quick_report_views.py").Days(sql)
     is_login = "a.remote_ip <> '0.0.0.0'"
 
-    def newest(before: str) -> str:
+    def newest(before: str) -> Any:  # noqa: ANN401 - of a module that has no name
         return days.later(
             f"(SELECT max(a.at) FROM last_auths a WHERE {is_login} {before.format('a.at')})",
             f"(SELECT max(c.hour) FROM login_counts c WHERE 1 = 1 {before.format('c.hour')})",
