@@ -13,6 +13,8 @@ from vpopsql.daemon import scraping
 from vpopsql.daemon.auth_server import answering
 from vpopsql.daemon.authentication import Authenticator
 from vpopsql.daemon.conversation import Service
+from vpopsql.daemon.guard import Guard, guarding
+from vpopsql.daemon.guessing import Pacer
 from vpopsql.daemon.rehash import Rehasher, rehashing
 from vpopsql.daemon.server import serve_stdio, serve_tcp
 from vpopsql.db import Database
@@ -100,7 +102,8 @@ def run(config: Config, *, stdio: bool, metrics: Address | None = None) -> None:
         if stdio:
             files = Projector(for_files, config)
             rehasher = Rehasher(database, config, files)
-            serve_stdio(Service(database, config, files, after_login=rehasher.take))
+            with _guarding(for_files, config) as door:
+                serve_stdio(Service(database, config, files, after_login=rehasher.take, door=door))
             rehasher.finish()
             # The client has gone: nobody waits for them.
             _tell_once(courier)
@@ -108,10 +111,24 @@ def run(config: Config, *, stdio: bool, metrics: Address | None = None) -> None:
         with hooks_in_background(courier) as wake:
             files = Projector(for_files, config, wake)
             _catch_up(files, for_files, config)
-            with rehashing(database, config, files) as after_login:
-                service = Service(database, config, files, after_login=after_login)
+            with (
+                rehashing(database, config, files) as after_login,
+                _guarding(for_files, config) as door,
+            ):
+                service = Service(database, config, files, after_login=after_login, door=door)
                 with _metrics_of(service, metrics), _authentication_of(service):
                     serve_tcp(service, listener)
+
+
+@contextlib.contextmanager
+def _guarding(database: Database, config: Config) -> Iterator[Guard]:
+    longest_s = config.daemon.login_delay_max_s
+    path = config.daemon.guessing_file
+    with (
+        contextlib.closing(Pacer.on_file(path, longest_s) if path else Pacer(longest_s)) as pacer,
+        guarding(database, config, pacer) as guard,
+    ):
+        yield guard
 
 
 @contextlib.contextmanager
@@ -120,7 +137,9 @@ def _authentication_of(service: Service) -> Iterator[None]:
     if not settings.auth_socket:
         yield
         return
-    authenticator = Authenticator(service.database, service.config, service.after_login)
+    authenticator = Authenticator(
+        service.database, service.config, service.after_login, service.door
+    )
     mode = int(settings.auth_socket_mode, 8)
     with answering(settings.auth_socket, mode, authenticator, settings.max_connections):
         log = structlog.get_logger("vpopsql.logins")

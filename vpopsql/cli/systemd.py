@@ -5,6 +5,7 @@ import pwd
 import shutil
 import stat
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -32,18 +33,7 @@ def systemd(ctx: click.Context, directory: Path, user: str, *, force: bool) -> N
     given = ctx.find_root().params["config_file"] or os.environ.get("VPOPSQL_CONFIG")
     program = _program()
     texts = units(config, program, Path(given).resolve() if given else None, user)
-    different = [
-        name
-        for name, text in texts.items()
-        if (path := directory / name).exists() and path.read_text() != text
-    ]
-    if different and not force:
-        raise VpopsqlError(
-            f"{directory}: there are others already: {', '.join(different)}; see --force"
-        )
-    for name, text in texts.items():
-        (directory / name).write_text(text)
-        click.echo(directory / name)
+    write_texts(directory, texts, force=force)
     if ignored := sorted(
         name for name in os.environ if name.startswith("VPOPSQL_") and name != "VPOPSQL_CONFIG"
     ):
@@ -69,6 +59,7 @@ def _program() -> Path:
     return Path(found).absolute()
 
 
+<<<<<<< HEAD
 def _closed_to(user: str, program: Path) -> Path | None:
     """Return a directory that keeps a user from a program or its Python, as root's home does.
 
@@ -85,3 +76,25 @@ def _closed_to(user: str, program: Path) -> Path | None:
             if uid and not found.st_mode & (stat.S_IXUSR if is_owner else stat.S_IXOTH):
                 return directory
     return None
+=======
+def write_texts(directory: Path, texts: Mapping[str, str], *, force: bool) -> None:
+    """Write files for another program, and say which.
+
+    :param texts: by paths below ``directory``.
+    :raises VpopsqlError: there are others already, and ``force`` is not given.
+    """
+    different = [
+        name
+        for name, text in texts.items()
+        if (path := directory / name).exists() and path.read_text() != text
+    ]
+    if different and not force:
+        raise VpopsqlError(
+            f"{directory}: there are others already: {', '.join(different)}; see --force"
+        )
+    for name, text in texts.items():
+        path = directory / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        click.echo(path)
+>>>>>>> main
