@@ -59,7 +59,6 @@ def _program() -> Path:
     return Path(found).absolute()
 
 
-<<<<<<< HEAD
 def _closed_to(user: str, program: Path) -> Path | None:
     """Return a directory that keeps a user from a program or its Python, as root's home does.
 
@@ -76,7 +75,8 @@ def _closed_to(user: str, program: Path) -> Path | None:
             if uid and not found.st_mode & (stat.S_IXUSR if is_owner else stat.S_IXOTH):
                 return directory
     return None
-=======
+
+
 def write_texts(directory: Path, texts: Mapping[str, str], *, force: bool) -> None:
     """Write files for another program, and say which.
 
@@ -97,4 +97,3 @@ def write_texts(directory: Path, texts: Mapping[str, str], *, force: bool) -> No
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
         click.echo(path)
->>>>>>> main
