@@ -43,8 +43,8 @@ ROUNDS: Mapping[str, range] = MappingProxyType(
     }
 )
 
-# crypt(3)'s own for SHA-2 and yescrypt; bcrypt's takes about 70 ms; argon2's with its memory is
-# what OWASP names as the least.
+# crypt(3)'s own for SHA-2 and yescrypt; bcrypt's takes about 70 ms; argon2's, with its memory, is
+# the least that OWASP's cheat sheet names.
 _DEFAULT_ROUNDS = {
     "sha512-crypt": 5_000,
     "sha256-crypt": 5_000,
@@ -53,6 +53,9 @@ _DEFAULT_ROUNDS = {
     "argon2": 2,
 }
 _ARGON2_KIB = 19_456
+_OTHER_COSTS: Mapping[str, Mapping[str, Any]] = {
+    "argon2": {"type": "ID", "memory_cost": _ARGON2_KIB, "parallelism": 1}
+}
 
 # libxcrypt refuses longer ones: CRYPT_MAX_PASSPHRASE_SIZE is 512 with the NUL.
 MAX_PASSWORD_BYTES = 511
@@ -118,13 +121,8 @@ def hash_password(password: str, scheme: str, rounds: int | None = None) -> str:
         raise ValueError(f"{scheme} takes {ROUNDS[scheme]} rounds, not {cost}")
     if _libcrypt_knows(scheme):
         made = _libcrypt()(secret, _new_setting(scheme, cost))
-    elif scheme == "argon2":
-        argon2 = _libpass(scheme).using(
-            type="ID", rounds=cost, memory_cost=_ARGON2_KIB, parallelism=1
-        )
-        made = argon2.hash(secret)
     else:
-        made = _libpass(scheme).using(rounds=cost).hash(secret)
+        made = _libpass(scheme).using(rounds=cost, **_OTHER_COSTS.get(scheme, {})).hash(secret)
     if scheme_of(made) != scheme:
         raise ValueError(f"{scheme} with {cost} rounds failed")
     return str(made)
