@@ -40,8 +40,10 @@ def serve(path: Path, program: Path) -> None:
     listener.bind(str(path))
     listener.listen()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    program.write_text(_PROGRAM.format(python=sys.executable, path=str(path)))
-    program.chmod(0o755)
+    draft = program.with_suffix(".draft")
+    draft.write_text(_PROGRAM.format(python=sys.executable, path=str(path)))
+    draft.chmod(0o755)
+    draft.rename(program)
     while True:
         client, _ = listener.accept()
         with client:
