@@ -55,7 +55,7 @@ _ENTRIES: Mapping[str, _Entry] = {
     "get_limits": _Entry(
         "domain",
         "a line for each limit: see [below](#limits); the last one comes twice",
-        "others: their own domain",
+        "all but system administrators: their own domain",
     ),
     "set_limits": _Entry(
         "domain",
