@@ -42,6 +42,8 @@ _PASSWORD_MAX = 4096  # characters
 
 _USUAL_DATABASE = "sqlite:////var/lib/vpopsql/vpopsql.db"
 
+WORKERS_MAX = 64
+
 # Variables that are no keys: where the file is, and what the test suite is told.
 _OTHER_VARIABLES = re.compile(r"VPOPSQL_(CONFIG|TEST_.*)")
 
@@ -87,7 +89,10 @@ class Database:
         "The file whose first line is the password of `url`, for PostgreSQL; `url` has none then.",
     )
     pool_size: int = _key(
-        10, kinds.integer(1, 200), "Connections kept open; twice as many may be open for a moment."
+        10,
+        kinds.integer(1, 200),
+        "Connections kept open by all workers of a daemon, by each two at least; twice as many may"
+        " be open for a moment.",
     )
     busy_timeout_s: float = _key(
         30.0, kinds.seconds(0.1, 3600), "How long a writer waits for another one, on SQLite."
@@ -142,6 +147,11 @@ class Daemon:
     )
     max_connections: int = _key(
         200, kinds.integer(1, 10_000), "Clients served at once; more are told so and let go."
+    )
+    workers: int = _key(
+        0,
+        kinds.integer(0, WORKERS_MAX),
+        "Processes that serve clients; 0: one for each processor that may be used, 8 at most.",
     )
     drain_timeout_s: float = _key(
         10.0, kinds.seconds(0, 3600), "How long clients may finish after SIGTERM."

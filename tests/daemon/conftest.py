@@ -1,6 +1,5 @@
 """A real daemon on a real socket, over an imported tree."""
 
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from tests.sites import import_sample, import_tree
 from tests.transcripts import Client
 from vpopsql import config
 from vpopsql.daemon.conversation import Service
-from vpopsql.daemon.server import Server
+from vpopsql.daemon.server import Server, listen
 from vpopsql.db import Database
 from vpopsql.exporter.projector import Projector
 
@@ -38,15 +37,16 @@ class Running:
     def __init__(self, settings: config.Config, database: Database) -> None:
         self.config = settings
         self.database = database
-        self.server = Server(Service(database, settings, Projector(database, settings)))
+        self._listener = listen(settings.daemon.listen)
+        service = Service(database, settings, Projector(database, settings))
+        self.server = Server(service, self._listener)
         self.address = ("127.0.0.1", self.server.port)
-        self._thread = threading.Thread(target=self.server.serve_forever, args=(0.02,))
-        self._thread.start()
+        self.server.start()
 
     def stop(self) -> None:
         """Stop as SIGTERM does."""
         self.server.stop()
-        self._thread.join()
+        self._listener.close()
 
 
 @pytest.fixture
