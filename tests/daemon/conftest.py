@@ -12,7 +12,7 @@ from tests.sites import import_sample, import_tree
 from tests.transcripts import Client
 from vpopsql import config
 from vpopsql.daemon.conversation import Service
-from vpopsql.daemon.server import Server, listen
+from vpopsql.daemon.server import Listener, Server, listen
 from vpopsql.db import Database
 from vpopsql.exporter.projector import Projector
 
@@ -39,7 +39,7 @@ class Running:
         self.database = database
         self._listener = listen(settings.daemon.listen)
         service = Service(database, settings, Projector(database, settings))
-        self.server = Server(service, self._listener)
+        self.server = Server(service, [Listener(self._listener)])
         self.address = ("127.0.0.1", self.server.port)
         self.server.start()
 

@@ -2,6 +2,10 @@
 
 import contextlib
 import functools
+import ipaddress
+import os
+import pwd
+import resource
 import socket
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -13,13 +17,14 @@ import structlog
 from vpopsql import logs
 from vpopsql.cli import load_config
 from vpopsql.config import WORKERS_MAX, Address, Config, Daemon, listen_address
-from vpopsql.daemon import auth_server, scraping
+from vpopsql.daemon import auth_server, privileges, scraping
 from vpopsql.daemon.authentication import Authenticator
 from vpopsql.daemon.conversation import Service
+from vpopsql.daemon.encryption import Certificate
 from vpopsql.daemon.metrics import Metrics
 from vpopsql.daemon.rehash import Rehasher, rehashing
 from vpopsql.daemon.roster import Roster
-from vpopsql.daemon.server import Server, listen
+from vpopsql.daemon.server import Listener, Server, listen
 from vpopsql.daemon.stdio import serve_stdio
 from vpopsql.daemon.workers import Supervisor, serve_alone, usual_workers
 from vpopsql.db import Database
@@ -69,6 +74,9 @@ def serve(
     run(load_config(ctx), stdio=stdio, metrics=metrics, workers=workers)
 
 
+_OTHER_DESCRIPTORS = 512
+"""For files, the database and programs that are run."""
+
 PATIENCE_S = 4.0
 """How long a client's transaction may take before the database counts as out of order."""
 
@@ -96,7 +104,8 @@ class _Shared:
     """What is made once, before there are workers."""
 
     config: Config
-    listener: socket.socket
+    listeners: list[Listener]
+    certificate: Certificate | None
     workers: int
     roster: Roster
     metrics: Metrics
@@ -126,19 +135,26 @@ def run(
         return
     with contextlib.ExitStack() as held:
         settings = config.daemon
-        listener = held.enter_context(take_listener() or listen(settings.listen))
+        user = privileges.find_user(settings.user)
+        listeners = _listeners(settings, held)
         count = workers or settings.workers or usual_workers()
+        auth = _auth_listener(settings, user, held)
+        scraped = held.enter_context(scraping.listening(metrics)) if metrics else None
+        _give_up_rights(config, user)
         shared = _Shared(
             config,
-            listener,
+            listeners,
+            # Read with the rights that it will be read again with.
+            Certificate(settings) if settings.tls_certificate else None,
             count,
             Roster(settings.max_connections, count),
             Metrics(count),
             [_inbox(held) for _ in range(count if count > 1 else 0)],
-            _auth_listener(settings, held),
-            held.enter_context(scraping.listening(metrics)) if metrics else None,
+            auth,
+            scraped,
         )
         _prepare(config)
+        _allow_descriptors(settings.max_connections)
         log = structlog.get_logger("vpopsql.daemon")
 
         def ready() -> None:
@@ -162,11 +178,42 @@ def _inbox(held: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
     return here, there
 
 
-def _auth_listener(settings: Daemon, held: contextlib.ExitStack) -> socket.socket | None:
+def _listeners(settings: Daemon, held: contextlib.ExitStack) -> list[Listener]:
+    listeners = [Listener(held.enter_context(take_listener() or listen(settings.listen)))]
+    if settings.tls_listen:
+        made = listen(settings.tls_listen, "daemon.tls_listen")
+        listeners.append(Listener(held.enter_context(made), is_tls=True))
+    return listeners
+
+
+def _auth_listener(
+    settings: Daemon, user: pwd.struct_passwd | None, held: contextlib.ExitStack
+) -> socket.socket | None:
     if not settings.auth_socket:
         return None
     mode = int(settings.auth_socket_mode, 8)
-    return held.enter_context(auth_server.listening(settings.auth_socket, mode))
+    listener = held.enter_context(auth_server.listening(settings.auth_socket, mode))
+    if user:
+        os.chown(settings.auth_socket, user.pw_uid, user.pw_gid)
+    return listener
+
+
+def _give_up_rights(config: Config, user: pwd.struct_passwd | None) -> None:
+    """Keep no right that is not needed from here on, unless the daemon is to be root."""
+    if user:
+        privileges.become(user)
+    elif os.geteuid() == 0 and not config.daemon.user:
+        of_lists = privileges.FOR_PROGRAMS if config.lists.ezmlm_make else ()
+        privileges.keep_only((*privileges.FOR_FILES, *of_lists))
+
+
+def _allow_descriptors(connections: int) -> None:
+    """Let a process have the descriptors of all connections, as far as the system does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + _OTHER_DESCRIPTORS
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _prepare(config: Config) -> None:
@@ -187,9 +234,20 @@ def _tell_addresses(shared: _Shared) -> None:
         structlog.get_logger("vpopsql.metrics").info("serving metrics", address=host, port=port)
     if path := shared.auth and shared.auth.getsockname():
         structlog.get_logger("vpopsql.logins").info("checking logins", path=path)
-    host, port = shared.listener.getsockname()[:2]
     log = structlog.get_logger("vpopsql.daemon")
-    log.info("listening", address=host, port=port, workers=shared.workers)
+    for listener in shared.listeners:
+        host, port = listener.socket.getsockname()[:2]
+        log.info(
+            "listening",
+            address=host,
+            port=port,
+            tls=listener.is_tls,
+            workers=shared.workers,
+            uid=os.geteuid(),
+        )
+        is_open = not (listener.is_tls or ipaddress.ip_address(host).is_loopback)
+        if is_open and not shared.config.daemon.allow_clear_text:
+            log.warning("only TLS logins from other hosts", see="daemon.allow_clear_text")
 
 
 def _database(config: Config, workers: int = 1) -> Database:
@@ -231,7 +289,9 @@ def _worker(shared: _Shared, number: int) -> Iterator[Server]:
             held.enter_context(contextlib.closing(of_page))
             make = functools.partial(scraping.page, shared.metrics, of_page)
             held.enter_context(scraping.served(shared.scraped, make))
-        yield Server(service, shared.listener, shared.roster, number, shared.inboxes)
+        yield Server(
+            service, shared.listeners, shared.roster, number, shared.inboxes, shared.certificate
+        )
 
 
 def _serve_one(config: Config) -> None:

@@ -55,7 +55,7 @@ from vpopsql.touched import Touched
 # Under tcpserver each connection has a process of its own, so numbers alone would be all alike.
 _PROCESS = secrets.token_hex(4)
 _connections = itertools.count(1)
-_LOGINS = frozenset({"login", "clogin", "slogin"})
+LOGIN_VERBS = frozenset({"login", "clogin", "slogin"})
 
 _FIRST_WORD = re.compile(r"[^\s\0]+")
 
@@ -151,6 +151,11 @@ class Conversation:
     def is_logged_in(self) -> bool:
         """Tell whether there was a good login."""
         return self._actor is not None
+
+    @property
+    def account(self) -> str:
+        """Return who has logged in; empty: nobody."""
+        return self._actor.address if self._actor else ""
 
     @property
     def line_max(self) -> int:
@@ -254,7 +259,7 @@ class Conversation:
         if verb == "help":
             return [help_reply(self._level)]
         if self._actor is None:
-            if verb in _LOGINS:
+            if verb in LOGIN_VERBS:
                 return [self._log_in(verb, words)]
         elif command := find_command(verb, self._level):
             return self._run(command, self._actor, words)
@@ -435,4 +440,4 @@ class Conversation:
 
 
 def _is_known(verb: str) -> bool:
-    return bool(find_command(verb, Level.SYSTEM)) or verb in {*_LOGINS, *QUIT_VERBS, "help"}
+    return bool(find_command(verb, Level.SYSTEM)) or verb in {*LOGIN_VERBS, *QUIT_VERBS, "help"}

@@ -100,14 +100,16 @@ class Metrics:
         """Count a login."""
         self._add(_LAYOUT.logins[is_good])
 
-    def opened(self, *, is_taken: bool) -> None:
-        """Count a connection that came; one that is not taken is over."""
-        with self._lock:
-            self._cells[_LAYOUT.connections[is_taken]] += 1
-            self._cells[_LAYOUT.open] += is_taken
+    def came(self, *, is_taken: bool) -> None:
+        """Count a connection, once it is known whether its client is served."""
+        self._add(_LAYOUT.connections[is_taken])
+
+    def opened(self) -> None:
+        """Count the beginning of a connection, `closed` its end."""
+        self._add(_LAYOUT.open)
 
     def closed(self) -> None:
-        """Count the end of a connection that was taken."""
+        """Count the end of a connection."""
         self._add(_LAYOUT.open, -1)
 
     def files_written(self, seconds: float, *, is_good: bool) -> None:

@@ -7,10 +7,28 @@ the kernel's, which ends with the process that holds it.
 
 import contextlib
 import fcntl
+import functools
+import hashlib
+import ipaddress
 import mmap
 import os
+import secrets
 import threading
 from collections.abc import Iterator
+
+from vpopsql.errors import TooManyConnections
+
+_CELL = 8  # bytes
+
+
+@functools.lru_cache(1024)
+def host_of(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Return an IP address; an IPv4 one also where IPv6 sockets show it as one of theirs.
+
+    :raises ValueError: the text is none.
+    """
+    host = ipaddress.ip_address(address)
+    return (host.ipv4_mapped or host) if isinstance(host, ipaddress.IPv6Address) else host
 
 
 class Roster:
@@ -27,28 +45,63 @@ class Roster:
         self._workers = range(workers)
         self._owners = mmap.mmap(-1, most)
         """For each row the number of its worker and one more; 0: it is free."""
+        # What is counted is there as a keyed digest: short, and not to be chosen by anybody.
+        self._secret = secrets.token_bytes(16)
+        self._networks = _column(most)
+        self._accounts = _column(most)
         self._thread_lock = threading.Lock()
         self._lock = os.memfd_create("vpopsql-roster") if workers > 1 else -1
 
-    def enter(self, worker: int) -> int | None:
-        """Take a row for a connection of ``worker``; return its number, None: all are taken."""
+    def enter(self, worker: int) -> int:
+        """Take a row for a connection of ``worker``; return its number.
+
+        :raises TooManyConnections: all are taken.
+        """
         with self._locked():
             row = self._owners.find(b"\0")
             if row < 0 or row >= self._most:
-                return None
+                raise TooManyConnections(f"there are {self._most} connections")
             self._owners[row] = worker + 1
             return row
 
+    def place(self, row: int, address: str, most: int) -> None:
+        """Write down where the connection of a row comes from.
+
+        :param address: an IP address.
+        :param most: connections from there, this one included; 0: any number.
+        :raises TooManyConnections: there are as many already.
+        """
+        host = host_of(address)
+        if not most or host.is_loopback:
+            return
+        # Whoever has one IPv6 address has all of a network.
+        network = host.packed if host.version == 4 else host.packed[:8]  # noqa: PLR2004
+        self._write_down(self._networks, row, network, most, f"from {address}")
+
+    def name(self, row: int, account: str, most: int) -> None:
+        """Write down who has logged in on the connection of a row; otherwise like `place`."""
+        if most:
+            self._write_down(self._accounts, row, account.encode(), most, f"of {account}")
+
     def leave(self, row: int) -> None:
         """Free a row."""
+        self._networks[row] = self._accounts[row] = 0
         self._owners[row] = 0
+
+    def _write_down(self, column: memoryview, row: int, what: bytes, most: int, who: str) -> None:
+        digest = hashlib.blake2b(what, digest_size=_CELL, key=self._secret).digest()
+        mark = int.from_bytes(digest) or 1
+        with self._locked():
+            if column.tolist().count(mark) >= most:
+                raise TooManyConnections(f"there are {most} connections {who}")
+            column[row] = mark
 
     def forget(self, worker: int) -> None:
         """Free the rows of a worker that has ended."""
         with self._locked():
             for row, owner in enumerate(self._owners[:]):
                 if owner == worker + 1:
-                    self._owners[row] = 0
+                    self.leave(row)
 
     def lighter_than(self, worker: int) -> int | None:
         """Return the worker with the fewest connections, if it has fewer than ``worker``."""
@@ -69,3 +122,8 @@ class Roster:
                 yield
             finally:
                 fcntl.lockf(self._lock, fcntl.LOCK_UN)
+
+
+def _column(rows: int) -> memoryview:
+    """Return a number for each row, in memory that is shared with processes forked later."""
+    return memoryview(mmap.mmap(-1, rows * _CELL)).cast("Q")

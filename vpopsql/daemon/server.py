@@ -17,15 +17,17 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import structlog
 
 from vpopsql.config import Address
+from vpopsql.daemon.admission import HEADER_S, Admission, Ends
 from vpopsql.daemon.connection import OVER, READABLE, WRITABLE, Connection
-from vpopsql.daemon.conversation import TOO_MANY_CONNECTIONS, Conversation, Peer, Service
-from vpopsql.daemon.dialogue import Dialogue
-from vpopsql.daemon.roster import Roster
-from vpopsql.errors import CannotListen
+from vpopsql.daemon.conversation import TOO_MANY_CONNECTIONS, Service
+from vpopsql.daemon.encryption import HANDSHAKE_S, Certificate
+from vpopsql.daemon.roster import Roster, host_of
+from vpopsql.errors import CannotListen, TooManyConnections
 from vpopsql.protocol import Reply
 
 THREADS = 4
@@ -43,6 +45,9 @@ _BACKLOG = 1024
 _DESCRIPTOR = struct.Struct("i")
 """A descriptor as it is sent from one process to another."""
 
+_CLEAR, _TLS = b"c", b"t"
+"""What is sent with it: how the connection begins."""
+
 _AFTER_FAILURE_S = 0.1
 """How long to accept nothing when that failed, usually for want of descriptors."""
 
@@ -56,28 +61,41 @@ def listen(address: Address, key: str = "daemon.listen") -> socket.socket:
         raise CannotListen(f"{key}: cannot listen on {address}: {error}") from error
 
 
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A socket that is listened on."""
+
+    socket: socket.socket
+    is_tls: bool = False
+    """Whether TLS is spoken there from the beginning."""
+
+
 class Server:
     """What one process serves, from `start` until `stop`.
 
-    :param listener: where connections come from; the caller closes it.
+    :param listeners: where connections come from; the caller closes them.
     :param roster: who is connected to all workers; None: there is only this one.
     :param number: of this worker, from 0.
     :param inboxes: one for each worker, through which others hand it connections: what it
         receives from, and what they send to.
+    :param certificate: None: there is no TLS.
     """
 
     def __init__(
         self,
         service: Service,
-        listener: socket.socket,
+        listeners: Sequence[Listener],
         roster: Roster | None = None,
         number: int = 0,
         inboxes: Sequence[tuple[socket.socket, socket.socket]] = (),
+        certificate: Certificate | None = None,
     ) -> None:
         self.service = service
         self._settings = service.config.daemon
-        self._listener = listener
+        self._listeners = listeners
         self._roster = roster or Roster(self._settings.max_connections)
+        self._certificate = certificate
+        self._admission = Admission(service, self._roster, certificate)
         self._number = number
         self._inbox = inboxes[number][0] if inboxes else None
         self._outboxes = [there for _, there in inboxes]
@@ -98,18 +116,18 @@ class Server:
     @property
     def port(self) -> int:
         """Return the port that is listened on, also when the system chose it."""
-        return int(self._listener.getsockname()[1])
+        return int(self._listeners[0].socket.getsockname()[1])
 
     # --- beginning and end ----------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin to serve, in threads of its own."""
-        with contextlib.suppress(OSError):
-            # What is accepted has it, too.
-            self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._listener.setblocking(False)  # noqa: FBT003 - takes no keyword
         self._epoll.register(self._over, READABLE)
-        self._epoll.register(self._listener, READABLE | select.EPOLLEXCLUSIVE)
+        for listener in self._listeners:
+            # What is accepted has it, too.
+            listener.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            listener.socket.setblocking(False)  # noqa: FBT003 - takes no keyword
+            self._epoll.register(listener.socket, READABLE | select.EPOLLEXCLUSIVE)
         if self._inbox:
             self._epoll.register(self._inbox, READABLE)
         for _ in range(THREADS):
@@ -118,7 +136,8 @@ class Server:
 
     def stop(self) -> None:
         """Stop accepting, let every running command finish, then close what is left."""
-        self._epoll.unregister(self._listener)
+        for listener in self._listeners:
+            self._epoll.unregister(listener.socket)
         if self._inbox:
             self._epoll.unregister(self._inbox)
         deadline = time.monotonic() + self._settings.drain_timeout_s
@@ -138,7 +157,9 @@ class Server:
         self._is_crowded.set()
 
     def reload(self) -> None:
-        """Read again what may change while it runs."""
+        """Read the certificate again, for connections from now on."""
+        if self._certificate:
+            self._certificate.reload()
 
     # --- threads --------------------------------------------------------------------------------
 
@@ -151,7 +172,9 @@ class Server:
         """Go on with whatever is ready, one after the other."""
         me = threading.current_thread()
         busy, number = self._busy, threading.get_ident()
-        inputs: dict[int, Callable[[], object]] = {self._listener.fileno(): self._accept}
+        inputs: dict[int, Callable[[], object]] = {
+            each.socket.fileno(): functools.partial(self._accept, each) for each in self._listeners
+        }
         if self._inbox:
             inputs[self._inbox.fileno()] = functools.partial(self._receive, self._inbox)
         while not self._is_stopping:
@@ -192,7 +215,7 @@ class Server:
         """End what has waited too long; return when to look again."""
         now = time.monotonic()
         # No connection that comes meanwhile has less time.
-        following = now + self._settings.idle_timeout_s
+        following = now + min(self._settings.idle_timeout_s, HANDSHAKE_S, HEADER_S)
         for connection in list(self._parked.values()):
             if connection.deadline > now:
                 following = min(following, connection.deadline)
@@ -208,9 +231,9 @@ class Server:
 
     # --- connections ----------------------------------------------------------------------------
 
-    def _accept(self) -> None:
+    def _accept(self, listener: Listener) -> None:
         try:
-            accepted, _ = self._listener.accept()
+            accepted, _ = listener.socket.accept()
         except (BlockingIOError, ConnectionError):
             # Another one was quicker, or the client has gone.
             return
@@ -220,14 +243,15 @@ class Server:
             return
         if self._outboxes:
             other = self._roster.lighter_than(self._number)
-            if other is not None and self._hand_over(accepted, other):
+            if other is not None and self._hand_over(accepted, other, listener):
                 return
-        self._begin(accepted)
+        self._begin(accepted, is_tls=listener.is_tls)
 
-    def _hand_over(self, accepted: socket.socket, other: int) -> bool:
+    def _hand_over(self, accepted: socket.socket, other: int, listener: Listener) -> bool:
         """Give a connection to another worker; return False if it takes no more."""
+        message = _TLS if listener.is_tls else _CLEAR
         try:
-            socket.send_fds(self._outboxes[other], [b"1"], [accepted.fileno()])
+            socket.send_fds(self._outboxes[other], [message], [accepted.fileno()])
         except OSError:
             return False
         accepted.close()
@@ -236,32 +260,34 @@ class Server:
     def _receive(self, inbox: socket.socket) -> None:
         """Take a connection that another worker has accepted."""
         try:
-            _, ancillary, _, _ = inbox.recvmsg(
+            message, ancillary, _, _ = inbox.recvmsg(
                 1, socket.CMSG_LEN(_DESCRIPTOR.size), socket.MSG_CMSG_CLOEXEC
             )
         except BlockingIOError:
             return
         for _, _, data in ancillary:
-            self._begin(socket.socket(fileno=_DESCRIPTOR.unpack(data)[0]))
+            self._begin(socket.socket(fileno=_DESCRIPTOR.unpack(data)[0]), is_tls=message == _TLS)
 
-    def _begin(self, accepted: socket.socket) -> None:
+    def _begin(self, accepted: socket.socket, *, is_tls: bool) -> None:
         """Greet a client, or refuse it when there are too many."""
         accepted.setblocking(False)  # noqa: FBT003 - takes no keyword
         try:
-            peer = Peer(accepted.getpeername()[0], accepted.getsockname()[0])
+            remote, local = accepted.getpeername()[0], accepted.getsockname()[0]
         except OSError:
             # It has gone already.
             accepted.close()
             return
-        row = self._roster.enter(self._number)
-        self.service.metrics.opened(is_taken=row is not None)
-        if row is None:
-            self._log.warning("too many connections", peer=peer.remote_ip)
-            _refuse(accepted, TOO_MANY_CONNECTIONS)
+        ends = Ends(str(host_of(remote)), str(host_of(local)), is_tls)
+        try:
+            row = self._roster.enter(self._number)
+        except TooManyConnections as error:
+            self.service.metrics.came(is_taken=False)
+            self._log.warning("too many connections", peer=ends.remote_ip, error=str(error))
+            _refuse(accepted, None if is_tls else TOO_MANY_CONNECTIONS)
             return
-        idle_timeout_s = self._settings.idle_timeout_s
-        dialogue = Dialogue(Conversation(self.service, peer), idle_timeout_s)
-        connection = Connection(accepted, dialogue, idle_timeout_s, row)
+        self.service.metrics.opened()
+        stream = self._admission.stream(ends, row)
+        connection = Connection(accepted, stream, self._settings.idle_timeout_s, row)
         self._open[accepted.fileno()] = connection
         self._go_on(connection, self._epoll.register)
 
@@ -312,10 +338,11 @@ class Server:
                 self._closed.notify_all()
 
 
-def _refuse(accepted: socket.socket, reply: Reply) -> None:
-    """Tell a client why it is not served, and hang up."""
+def _refuse(accepted: socket.socket, reply: Reply | None) -> None:
+    """Tell a client why it is not served, if it would understand, and hang up."""
     with contextlib.suppress(OSError):
-        accepted.send(b"".join(reply.render()))
+        if reply:
+            accepted.send(b"".join(reply.render()))
     with contextlib.suppress(OSError):
         accepted.shutdown(socket.SHUT_WR)
     accepted.close()
