@@ -12,6 +12,7 @@ from tests.sites import import_sample, import_tree
 from tests.transcripts import Client
 from vpopsql import config
 from vpopsql.daemon.conversation import Service
+from vpopsql.daemon.encryption import Certificate
 from vpopsql.daemon.server import Listener, Server, listen
 from vpopsql.db import Database
 from vpopsql.exporter.projector import Projector
@@ -26,7 +27,8 @@ def settings(url: str, root: Path, **daemon: Any) -> config.Config:
         paths=replace(defaults.paths, root=str(root)),
         passwords=replace(defaults.passwords, store_clear_text=True),
         daemon=replace(
-            defaults.daemon, listen=config.Address("127.0.0.1", 0), max_connections=50, **daemon
+            defaults.daemon,
+            **{"listen": config.Address("127.0.0.1", 0), "max_connections": 50, **daemon},
         ),
     )
 
@@ -39,7 +41,10 @@ class Running:
         self.database = database
         self._listener = listen(settings.daemon.listen)
         service = Service(database, settings, Projector(database, settings))
-        self.server = Server(service, [Listener(self._listener)])
+        certificate = Certificate(settings.daemon) if settings.daemon.tls_certificate else None
+        is_tls = settings.daemon.tls_listen is not None
+        listeners = [Listener(self._listener, is_tls=is_tls)]
+        self.server = Server(service, listeners, certificate=certificate)
         self.address = ("127.0.0.1", self.server.port)
         self.server.start()
 

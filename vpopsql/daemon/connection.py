@@ -64,7 +64,11 @@ class Connection:
     def give_up(self) -> None:
         """Let it end: its time is up. A client that does not read is told no more."""
         self.is_ending = True
-        self._is_gone = self._is_gone or self.waits_for == WRITABLE
+        if self.waits_for == WRITABLE:
+            self._is_gone = True
+            with contextlib.suppress(OSError):
+                # Makes it ready.
+                self.socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Hang up."""

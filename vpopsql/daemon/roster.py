@@ -15,6 +15,7 @@ import os
 import secrets
 import threading
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from vpopsql.errors import TooManyConnections
 
@@ -31,6 +32,16 @@ def host_of(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     return (host.ipv4_mapped or host) if isinstance(host, ipaddress.IPv6Address) else host
 
 
+class Place(NamedTuple):
+    """A row that was taken."""
+
+    row: int
+    worker: int
+    """The one that it was taken for."""
+    life: int
+    """Which one of those that follow each other under this number."""
+
+
 class Roster:
     """The connections of a daemon.
 
@@ -45,6 +56,8 @@ class Roster:
         self._workers = range(workers)
         self._owners = mmap.mmap(-1, most)
         """For each row the number of its worker and one more; 0: it is free."""
+        self._lives = _column(workers)
+        """For each worker how many it has had before it."""
         # What is counted is there as a keyed digest: short, and not to be chosen by anybody.
         self._secret = secrets.token_bytes(16)
         self._networks = _column(most)
@@ -52,17 +65,33 @@ class Roster:
         self._thread_lock = threading.Lock()
         self._lock = os.memfd_create("vpopsql-roster") if workers > 1 else -1
 
-    def enter(self, worker: int) -> int:
-        """Take a row for a connection of ``worker``; return its number.
+    def enter(self, worker: int, *, spread: bool = False) -> Place:
+        """Take a row for a connection of ``worker``.
 
+        :param spread: take it for another worker if that has fewer connections.
         :raises TooManyConnections: all are taken.
         """
         with self._locked():
             row = self._owners.find(b"\0")
             if row < 0 or row >= self._most:
                 raise TooManyConnections(f"there are {self._most} connections")
+            if spread:
+                owners = self._owners[:]
+                counts = [owners.count(number + 1) for number in self._workers]
+                if min(counts) < counts[worker]:
+                    worker = counts.index(min(counts))
             self._owners[row] = worker + 1
-            return row
+            return Place(row, worker, self._lives[worker])
+
+    def is_held(self, place: Place) -> bool:
+        """Tell whether the worker that a row was taken for has not been replaced since."""
+        return self._lives[place.worker] == place.life
+
+    def move(self, place: Place, worker: int) -> None:
+        """Give a row to another worker."""
+        with self._locked():
+            if self.is_held(place):
+                self._owners[place.row] = worker + 1
 
     def place(self, row: int, address: str, most: int) -> None:
         """Write down where the connection of a row comes from.
@@ -99,16 +128,10 @@ class Roster:
     def forget(self, worker: int) -> None:
         """Free the rows of a worker that has ended."""
         with self._locked():
+            self._lives[worker] += 1
             for row, owner in enumerate(self._owners[:]):
                 if owner == worker + 1:
                     self.leave(row)
-
-    def lighter_than(self, worker: int) -> int | None:
-        """Return the worker with the fewest connections, if it has fewer than ``worker``."""
-        owners = self._owners[:]
-        counts = [owners.count(number + 1) for number in self._workers]
-        least = min(counts)
-        return counts.index(least) if least < counts[worker] else None
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

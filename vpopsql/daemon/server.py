@@ -26,9 +26,8 @@ from vpopsql.daemon.admission import HEADER_S, Admission, Ends
 from vpopsql.daemon.connection import OVER, READABLE, WRITABLE, Connection
 from vpopsql.daemon.conversation import TOO_MANY_CONNECTIONS, Service
 from vpopsql.daemon.encryption import HANDSHAKE_S, Certificate
-from vpopsql.daemon.roster import Roster, host_of
+from vpopsql.daemon.roster import Place, Roster, host_of
 from vpopsql.errors import CannotListen, TooManyConnections
-from vpopsql.protocol import Reply
 
 THREADS = 4
 """Threads that are not held up, in one process."""
@@ -45,8 +44,8 @@ _BACKLOG = 1024
 _DESCRIPTOR = struct.Struct("i")
 """A descriptor as it is sent from one process to another."""
 
-_CLEAR, _TLS = b"c", b"t"
-"""What is sent with it: how the connection begins."""
+_HANDED_OVER = struct.Struct("?IIQ")
+"""What is sent with it: whether TLS is spoken from the beginning, and the place in the roster."""
 
 _AFTER_FAILURE_S = 0.1
 """How long to accept nothing when that failed, usually for want of descriptors."""
@@ -241,55 +240,72 @@ class Server:
             self._log.error("cannot accept", error=str(error))
             time.sleep(_AFTER_FAILURE_S)
             return
-        if self._outboxes:
-            other = self._roster.lighter_than(self._number)
-            if other is not None and self._hand_over(accepted, other, listener):
-                return
-        self._begin(accepted, is_tls=listener.is_tls)
-
-    def _hand_over(self, accepted: socket.socket, other: int, listener: Listener) -> bool:
-        """Give a connection to another worker; return False if it takes no more."""
-        message = _TLS if listener.is_tls else _CLEAR
         try:
-            socket.send_fds(self._outboxes[other], [message], [accepted.fileno()])
-        except OSError:
-            return False
-        accepted.close()
-        return True
+            place = self._roster.enter(self._number, spread=bool(self._outboxes))
+        except TooManyConnections as error:
+            self._refuse(accepted, str(error), is_tls=listener.is_tls)
+            return
+        if place.worker != self._number:
+            message = _HANDED_OVER.pack(listener.is_tls, *place)
+            try:
+                socket.send_fds(self._outboxes[place.worker], [message], [accepted.fileno()])
+            except OSError:
+                # It has more than it can take already.
+                self._roster.move(place, self._number)
+            else:
+                accepted.close()
+                return
+        self._begin(accepted, place.row, is_tls=listener.is_tls)
 
     def _receive(self, inbox: socket.socket) -> None:
         """Take a connection that another worker has accepted."""
         try:
             message, ancillary, _, _ = inbox.recvmsg(
-                1, socket.CMSG_LEN(_DESCRIPTOR.size), socket.MSG_CMSG_CLOEXEC
+                _HANDED_OVER.size, socket.CMSG_LEN(_DESCRIPTOR.size), socket.MSG_CMSG_CLOEXEC
             )
         except BlockingIOError:
             return
         for _, _, data in ancillary:
-            self._begin(socket.socket(fileno=_DESCRIPTOR.unpack(data)[0]), is_tls=message == _TLS)
+            accepted = socket.socket(fileno=_DESCRIPTOR.unpack(data)[0])
+            is_tls, *numbers = _HANDED_OVER.unpack(message)
+            place = Place(*numbers)
+            try:
+                if not self._roster.is_held(place):
+                    # It was meant for a worker that has been killed.
+                    place = self._roster.enter(self._number)
+            except TooManyConnections as error:
+                self._refuse(accepted, str(error), is_tls=is_tls)
+                return
+            self._begin(accepted, place.row, is_tls=is_tls)
 
-    def _begin(self, accepted: socket.socket, *, is_tls: bool) -> None:
-        """Greet a client, or refuse it when there are too many."""
+    def _begin(self, accepted: socket.socket, row: int, *, is_tls: bool) -> None:
+        """Begin a conversation."""
         accepted.setblocking(False)  # noqa: FBT003 - takes no keyword
         try:
             remote, local = accepted.getpeername()[0], accepted.getsockname()[0]
         except OSError:
             # It has gone already.
+            self._roster.leave(row)
             accepted.close()
             return
-        ends = Ends(str(host_of(remote)), str(host_of(local)), is_tls)
-        try:
-            row = self._roster.enter(self._number)
-        except TooManyConnections as error:
-            self.service.metrics.came(is_taken=False)
-            self._log.warning("too many connections", peer=ends.remote_ip, error=str(error))
-            _refuse(accepted, None if is_tls else TOO_MANY_CONNECTIONS)
-            return
         self.service.metrics.opened()
-        stream = self._admission.stream(ends, row)
+        stream = self._admission.stream(
+            Ends(str(host_of(remote)), str(host_of(local)), is_tls), row
+        )
         connection = Connection(accepted, stream, self._settings.idle_timeout_s, row)
         self._open[accepted.fileno()] = connection
         self._go_on(connection, self._epoll.register)
+
+    def _refuse(self, accepted: socket.socket, why: str, *, is_tls: bool) -> None:
+        """Hang up on a client, and say why if it would understand."""
+        self.service.metrics.came(is_taken=False)
+        with contextlib.suppress(OSError):
+            self._log.warning("too many connections", peer=accepted.getpeername()[0], error=why)
+            accepted.setblocking(False)  # noqa: FBT003 - takes no keyword
+            if not is_tls:
+                accepted.send(b"".join(TOO_MANY_CONNECTIONS.render()))
+            accepted.shutdown(socket.SHUT_WR)
+        accepted.close()
 
     def _go_on(
         self, connection: Connection, arm: Callable[[int, int], None] | None = None
@@ -336,13 +352,3 @@ class Server:
         if not self._open:
             with self._closed:
                 self._closed.notify_all()
-
-
-def _refuse(accepted: socket.socket, reply: Reply | None) -> None:
-    """Tell a client why it is not served, if it would understand, and hang up."""
-    with contextlib.suppress(OSError):
-        if reply:
-            accepted.send(b"".join(reply.render()))
-    with contextlib.suppress(OSError):
-        accepted.shutdown(socket.SHUT_WR)
-    accepted.close()
