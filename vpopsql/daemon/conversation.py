@@ -55,7 +55,7 @@ from vpopsql.touched import Touched
 # Under tcpserver each connection has a process of its own, so numbers alone would be all alike.
 _PROCESS = secrets.token_hex(4)
 _connections = itertools.count(1)
-LOGIN_VERBS = frozenset({"login", "clogin", "slogin"})
+_LOGINS = frozenset({"login", "clogin", "slogin"})
 
 _FIRST_WORD = re.compile(r"[^\s\0]+")
 
@@ -259,7 +259,7 @@ class Conversation:
         if verb == "help":
             return [help_reply(self._level)]
         if self._actor is None:
-            if verb in LOGIN_VERBS:
+            if verb in _LOGINS:
                 return [self._log_in(verb, words)]
         elif command := find_command(verb, self._level):
             return self._run(command, self._actor, words)
@@ -440,4 +440,4 @@ class Conversation:
 
 
 def _is_known(verb: str) -> bool:
-    return bool(find_command(verb, Level.SYSTEM)) or verb in {*LOGIN_VERBS, *QUIT_VERBS, "help"}
+    return bool(find_command(verb, Level.SYSTEM)) or verb in {*_LOGINS, *QUIT_VERBS, "help"}

@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from vpopsql.daemon.conversation import LOGIN_VERBS, Conversation
+from vpopsql.daemon.commands import LOGIN_VERBS
+from vpopsql.daemon.conversation import Conversation
 from vpopsql.protocol import LineReader, Overlong, Reply, decode, failure, ok, parse_command
 
 CLEAR_TEXT_LOGIN = failure("3.115", "Logins are not taken here without TLS")

@@ -12,7 +12,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from enum import StrEnum
 
-from vpopsql.daemon.commands import COMMANDS, QUIT_VERBS
+from vpopsql.daemon.commands import COMMANDS, LOGIN_VERBS, QUIT_VERBS
 from vpopsql.exposition import Family, Histogram, Sample, gauge
 
 _COMMAND_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -20,7 +20,7 @@ _FILES_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
 _UNKNOWN = "unknown"
-_VERBS = (*COMMANDS, *QUIT_VERBS, "help", "login", "clogin", "slogin", _UNKNOWN)
+_VERBS = (*COMMANDS, *LOGIN_VERBS, *QUIT_VERBS, "help", _UNKNOWN)
 
 
 class Result(StrEnum):
