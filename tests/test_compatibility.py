@@ -155,6 +155,10 @@ PROOFS: dict[int, tuple[str, ...]] = {
         "daemon/test_rehash.py::test_a_login_by_a_weak_hash_gets_a_better_one_after_the_answer",
         "daemon/test_rehash.py::test_a_hash_is_good_on_its_last_day_and_not_on_the_next",
     ),
+    36: (
+        "daemon/test_guard.py::test_who_guesses_waits_longer_each_time",
+        "daemon/test_guard.py::test_the_owner_is_never_locked_out",
+    ),
 }
 """Point -> the tests that fail when it is not so."""
 

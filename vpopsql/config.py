@@ -226,6 +226,24 @@ class Daemon:
         kinds.integer(1, 100),
         "Failed logins, or lines before a good one, that end a connection.",
     )
+    login_delay_max_s: float = _key(
+        8.0,
+        kinds.seconds(0, 60),
+        "How long a login is held up at most after many failed ones to the same account, or from"
+        " the same address; 0: never.",
+    )
+    guessing_file: str = _key(
+        "",
+        kinds.socket_path(),
+        "The file in which failed logins are counted for that; empty: in the daemon's memory."
+        " Under tcpserver, where each client has a process of its own, there has to be one.",
+    )
+    login_history_days: int = _key(
+        90,
+        kinds.integer(0, 3650),
+        "Days that logins and failed logins of each hour are kept for the report auth-activity;"
+        " 0: they are not counted.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -504,6 +504,28 @@ class DovecotLogin(Base):
     """Seconds since 1970, UTC."""
 
 
+class LoginCount(Base):
+    """How often somebody logged in to the daemon, or failed to, in an hour."""
+
+    __tablename__ = "login_counts"
+    __table_args__ = (Index("ix_login_counts_account_remote_ip", "account", "remote_ip"),)
+
+    hour: Mapped[when] = mapped_column(primary_key=True)
+    """When the hour began."""
+    account: Mapped[exact] = mapped_column(primary_key=True)
+    """The address of an account; or what was typed and is none, with its ``@``; else empty, since
+    a word that is no address may be a password."""
+    remote_ip: Mapped[str] = mapped_column(String(45), primary_key=True)
+    """Empty when unknown."""
+    service: Mapped[str] = mapped_column(String(16), primary_key=True)
+    """``vpopmaild``, or what a checkpassword program was asked for."""
+    domain: Mapped[str | None] = mapped_column(NameText(255))
+    """The real domain of an account; of another address what is behind its ``@``."""
+    ok: Mapped[count]
+    failed: Mapped[count]
+    last_at: Mapped[when]
+
+
 class IpMapping(Base):
     """The domain that a login without one belongs to, by the address the client connected to."""
 

@@ -21,6 +21,8 @@ from vpopsql.daemon import auth_server, privileges, scraping
 from vpopsql.daemon.authentication import Authenticator
 from vpopsql.daemon.conversation import Service
 from vpopsql.daemon.encryption import Certificate
+from vpopsql.daemon.guard import guarding
+from vpopsql.daemon.guessing import Pacer
 from vpopsql.daemon.metrics import Metrics
 from vpopsql.daemon.rehash import Rehasher, rehashing
 from vpopsql.daemon.roster import Roster
@@ -109,6 +111,7 @@ class _Shared:
     workers: int
     roster: Roster
     metrics: Metrics
+    pacer: Pacer
     inboxes: list[tuple[socket.socket, socket.socket]]
     auth: socket.socket | None
     scraped: socket.socket | None
@@ -149,6 +152,7 @@ def run(
             count,
             Roster(settings.max_connections, count),
             Metrics(count),
+            held.enter_context(contextlib.closing(_pacer(config))),
             [_inbox(held) for _ in range(count if count > 1 else 0)],
             auth,
             scraped,
@@ -261,6 +265,15 @@ def _database(config: Config, workers: int = 1) -> Database:
     )
 
 
+def _pacer(config: Config) -> Pacer:
+    """Return what counts failed logins, for all workers that are forked later."""
+    settings = config.daemon
+    longest_s = settings.login_delay_max_s
+    if settings.guessing_file:
+        return Pacer.on_file(settings.guessing_file, longest_s)
+    return Pacer(longest_s)
+
+
 def _for_files(config: Config) -> Database:
     """Return the database for files: its transactions read whole domains, and may take a while."""
     settings = config.database
@@ -278,9 +291,10 @@ def _worker(shared: _Shared, number: int) -> Iterator[Server]:
         wake = held.enter_context(hooks_in_background(Courier(for_files, config)))
         files = Projector(for_files, config, wake)
         after_login = held.enter_context(rehashing(database, config, files))
-        service = Service(database, config, files, shared.metrics, after_login)
+        guard = held.enter_context(guarding(for_files, config, shared.pacer))
+        service = Service(database, config, files, shared.metrics, after_login, guard)
         if shared.auth:
-            authenticator = Authenticator(database, config, after_login)
+            authenticator = Authenticator(database, config, after_login, guard)
             most = -(-config.daemon.max_connections // shared.workers)
             held.enter_context(auth_server.answering(shared.auth, authenticator, most))
         if shared.scraped and number == 0:
@@ -303,7 +317,11 @@ def _serve_one(config: Config) -> None:
         database.require_schema()
         files = Projector(for_files, config)
         rehasher = Rehasher(database, config, files)
-        serve_stdio(Service(database, config, files, after_login=rehasher.take))
+        with (
+            contextlib.closing(_pacer(config)) as pacer,
+            guarding(for_files, config, pacer) as guard,
+        ):
+            serve_stdio(Service(database, config, files, after_login=rehasher.take, door=guard))
         rehasher.finish()
         # The client has gone: nobody waits for them.
         _tell_once(Courier(for_files, config))

@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -29,18 +30,7 @@ def systemd(ctx: click.Context, directory: Path, user: str, *, force: bool) -> N
     config = load_config(ctx)
     given = ctx.find_root().params["config_file"] or os.environ.get("VPOPSQL_CONFIG")
     texts = units(config, _program(), Path(given).resolve() if given else None, user)
-    different = [
-        name
-        for name, text in texts.items()
-        if (path := directory / name).exists() and path.read_text() != text
-    ]
-    if different and not force:
-        raise VpopsqlError(
-            f"{directory}: there are others already: {', '.join(different)}; see --force"
-        )
-    for name, text in texts.items():
-        (directory / name).write_text(text)
-        click.echo(directory / name)
+    write_texts(directory, texts, force=force)
     if ignored := sorted(
         name for name in os.environ if name.startswith("VPOPSQL_") and name != "VPOPSQL_CONFIG"
     ):
@@ -58,3 +48,25 @@ def _program() -> Path:
     if not found:
         raise VpopsqlError("no program vpopsql is installed beside this Python or in PATH")
     return Path(found).absolute()
+
+
+def write_texts(directory: Path, texts: Mapping[str, str], *, force: bool) -> None:
+    """Write files for another program, and say which.
+
+    :param texts: by paths below ``directory``.
+    :raises VpopsqlError: there are others already, and ``force`` is not given.
+    """
+    different = [
+        name
+        for name, text in texts.items()
+        if (path := directory / name).exists() and path.read_text() != text
+    ]
+    if different and not force:
+        raise VpopsqlError(
+            f"{directory}: there are others already: {', '.join(different)}; see --force"
+        )
+    for name, text in texts.items():
+        path = directory / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        click.echo(path)

@@ -19,7 +19,9 @@ from vpopsql import errors, passwords
 from vpopsql.checkpassword import DENIED, FIELDS, GRANTED, LATER, PROTOCOL
 from vpopsql.config import Config
 from vpopsql.daemon.call import parse_address
+from vpopsql.daemon.guard import Door, OpenDoor
 from vpopsql.db import Database
+from vpopsql.names import lower
 from vpopsql.protocol import decode
 from vpopsql.services import accounts, logins
 from vpopsql.services.accounts import Login
@@ -89,8 +91,10 @@ class Authenticator:
         database: Database,
         config: Config,
         after_login: Callable[[Login, str], object] = lambda _login, _password: None,
+        door: Door | None = None,
     ) -> None:
         self._database = database
+        self._door = door or OpenDoor()
         self._after_login = after_login
         self._config = config
         self._log = structlog.get_logger("vpopsql.logins")
@@ -147,6 +151,11 @@ class Authenticator:
             found = self._read(lambda session: self._find(session, asked))
         except errors.InvalidAddress:
             found = None
+        account = found.actor.address if found else lower(asked.login)
+        with self._door.attempt(account, asked.remote_ip, asked.service):
+            return self._verify(found, asked)
+
+    def _verify(self, found: Login | None, asked: Question) -> Login:
         account = found.account if found else None
         is_proved = passwords.verify(asked.password, account.password_hash if account else None)
         is_digest = not is_proved

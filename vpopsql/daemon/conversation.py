@@ -32,9 +32,11 @@ from vpopsql.daemon.commands import (
     refusal,
     refuse,
 )
+from vpopsql.daemon.guard import Door, OpenDoor
 from vpopsql.daemon.metrics import Metrics, Result
 from vpopsql.daemon.reading import login_reply
 from vpopsql.db import Database
+from vpopsql.names import lower
 from vpopsql.protocol import (
     COMMAND_LINE_MAX,
     END,
@@ -84,6 +86,7 @@ class Service:
     metrics: Metrics = field(default_factory=Metrics)
     after_login: Callable[[Login, str], object] = lambda _login, _password: None
     """Told of every good login with its password; must take no time, and not raise."""
+    door: Door = field(default_factory=OpenDoor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,20 +280,23 @@ class Conversation:
         if not password:
             return refuse("7.204")
         try:
-            login = accounts.verify_login(self._find_login(address), password)
-            logins.require_good_hash(
-                login.account.password_hash,
-                self._service.config.passwords.deadlines,
-                datetime.now(UTC).date(),
-            )
+            found = self._find_login(address)
+            account = found.actor.address if found else lower(address)
+            with self._service.door.attempt(account, self._peer.remote_ip, "vpopmaild"):
+                login = accounts.verify_login(found, password)
+                logins.require_good_hash(
+                    login.account.password_hash,
+                    self._service.config.passwords.deadlines,
+                    datetime.now(UTC).date(),
+                )
         except errors.InvalidAddress:
             self._fail_login()
             return refuse("8.205")
         except errors.InvalidLogin as error:
             self._fail_login()
             # A word that is no address may be a password in the wrong place.
-            account = address[:320] if "@" in address else None
-            self._log.warning("login failed", account=account, reason=str(error) or None)
+            shown = address[:320] if "@" in address else None
+            self._log.warning("login failed", account=shown, reason=str(error) or None)
             return refuse("8.207")
         self._service.metrics.login(is_good=True)
         self._actor = replace(login.actor, remote_ip=self._peer.remote_ip)
