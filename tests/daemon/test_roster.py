@@ -1,15 +1,19 @@
 """Who is connected, over several processes."""
 
+import multiprocessing
 import os
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from vpopsql.daemon.guessing import Pacer
 from vpopsql.daemon.roster import Roster
 from vpopsql.errors import TooManyConnections
 
+FORK = multiprocessing.get_context("fork")
 CLIENT = "192.0.2.1"
 
 
@@ -130,3 +134,30 @@ def test_a_row_that_was_taken_for_a_killed_worker_is_not_its_successors() -> Non
 
     assert not roster.is_held(place)
     assert roster.enter(0).row == place.row
+
+
+def test_it_is_not_in_the_way_of_those_who_wait_for_another_lock() -> None:
+    roster, pacer = Roster(10, workers=2), Pacer(8.0)
+    has_pacer, goes_on = FORK.Event(), FORK.Event()
+
+    def enter_with_pacer() -> None:
+        with pacer._locked():
+            has_pacer.set()
+            assert goes_on.wait(20)
+            with ThreadPoolExecutor(1) as threads:
+                threads.submit(roster.enter, 1).result(20)
+
+    process = FORK.Process(target=enter_with_pacer)
+    process.start()
+    with ThreadPoolExecutor(1) as threads, roster._locked():
+        assert has_pacer.wait(20)
+        counted = threads.submit(pacer.begin, "joe@example.com", CLIENT)
+        time.sleep(0.2)
+        goes_on.set()
+        # Each has what a thread of the other waits for, which is no deadlock.
+        time.sleep(0.2)
+        assert process.is_alive()
+    process.join(20)
+
+    assert process.exitcode == 0
+    assert counted.result(20) == (0.0, 0.0)

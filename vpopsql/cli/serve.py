@@ -292,9 +292,16 @@ def _worker(shared: _Shared, number: int) -> Iterator[Server]:
         files = Projector(for_files, config, wake)
         after_login = held.enter_context(rehashing(database, config, files))
         guard = held.enter_context(guarding(for_files, config, shared.pacer))
-        service = Service(database, config, files, shared.metrics, after_login, guard)
+        service = Service(
+            database,
+            config,
+            files,
+            metrics=shared.metrics,
+            after_login=after_login,
+            door=guard,
+        )
         if shared.auth:
-            authenticator = Authenticator(database, config, after_login, guard)
+            authenticator = Authenticator(database, config, after_login=after_login, door=guard)
             most = -(-config.daemon.max_connections // shared.workers)
             held.enter_context(auth_server.answering(shared.auth, authenticator, most))
         if shared.scraped and number == 0:

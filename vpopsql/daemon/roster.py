@@ -64,6 +64,7 @@ class Roster:
         self._accounts = _column(most)
         self._thread_lock = threading.Lock()
         self._lock = os.memfd_create("vpopsql-roster") if workers > 1 else -1
+        self._locked_by = os.getpid()
 
     def enter(self, worker: int, *, spread: bool = False) -> Place:
         """Take a row for a connection of ``worker``.
@@ -140,11 +141,16 @@ class Roster:
             if self._lock < 0:
                 yield
                 return
-            fcntl.lockf(self._lock, fcntl.LOCK_EX)
+            if self._locked_by != os.getpid():
+                # What a fork has copied is the same lock. (Those of fcntl are not, but the kernel
+                # takes it for a deadlock when threads of two processes wait for two of them.)
+                self._lock = os.open(f"/proc/self/fd/{self._lock}", os.O_RDWR | os.O_CLOEXEC)
+                self._locked_by = os.getpid()
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
             try:
                 yield
             finally:
-                fcntl.lockf(self._lock, fcntl.LOCK_UN)
+                fcntl.flock(self._lock, fcntl.LOCK_UN)
 
 
 def _column(rows: int) -> memoryview:

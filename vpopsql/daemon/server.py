@@ -154,6 +154,8 @@ class Server:
         self._is_stopping = True
         os.eventfd_write(self._over, 1)
         self._is_crowded.set()
+        for thread in list(self._threads):
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def reload(self) -> None:
         """Read the certificate again, for connections from now on."""
