@@ -117,15 +117,21 @@ def test_accounts_are_counted_apart_from_addresses() -> None:
 def test_new_connections_go_to_the_worker_with_the_fewest() -> None:
     roster = Roster(10, workers=3)
     for worker in (0, 0, 1, 1):
+        roster.join(worker)
         roster.enter(worker)
+
+    without = [roster.enter(0, spread=True).worker for _ in range(2)]
+    roster.join(2)
 
     owners = [roster.enter(0, spread=True).worker for _ in range(4)]
 
-    assert owners == [2, 2, 0, 1]
+    assert without == [0, 1]
+    assert owners == [2, 2, 2, 0]
 
 
 def test_a_row_that_was_taken_for_a_killed_worker_is_not_its_successors() -> None:
     roster = Roster(2, workers=2)
+    roster.join(1)
     roster.enter(0)
     place = roster.enter(0, spread=True)
     assert (place.worker, roster.is_held(place)) == (1, True)
@@ -133,7 +139,7 @@ def test_a_row_that_was_taken_for_a_killed_worker_is_not_its_successors() -> Non
     roster.forget(1)
 
     assert not roster.is_held(place)
-    assert roster.enter(0).row == place.row
+    assert roster.enter(0, spread=True)[:2] == (place.row, 0)
 
 
 def test_it_is_not_in_the_way_of_those_who_wait_for_another_lock() -> None:

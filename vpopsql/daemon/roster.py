@@ -39,7 +39,7 @@ class Place(NamedTuple):
     worker: int
     """The one that it was taken for."""
     life: int
-    """Which one of those that follow each other under this number."""
+    """The number of its life: of those that follow each other as this worker."""
 
 
 class Roster:
@@ -57,7 +57,7 @@ class Roster:
         self._owners = mmap.mmap(-1, most)
         """For each row the number of its worker and one more; 0: it is free."""
         self._lives = _column(workers)
-        """For each worker how many it has had before it."""
+        """For each worker a number that grows when it comes, to an odd one, and when it ends."""
         # What is counted is there as a keyed digest: short, and not to be chosen by anybody.
         self._secret = secrets.token_bytes(16)
         self._networks = _column(most)
@@ -65,6 +65,11 @@ class Roster:
         self._thread_lock = threading.Lock()
         self._lock = os.memfd_create("vpopsql-roster") if workers > 1 else -1
         self._locked_by = os.getpid()
+
+    def join(self, worker: int) -> None:
+        """Let others take rows for a worker, from now on until it is forgotten."""
+        with self._locked():
+            self._lives[worker] |= 1
 
     def enter(self, worker: int, *, spread: bool = False) -> Place:
         """Take a row for a connection of ``worker``.
@@ -78,9 +83,14 @@ class Roster:
                 raise TooManyConnections(f"there are {self._most} connections")
             if spread:
                 owners = self._owners[:]
-                counts = [owners.count(number + 1) for number in self._workers]
-                if min(counts) < counts[worker]:
-                    worker = counts.index(min(counts))
+                counts = {
+                    number: owners.count(number + 1)
+                    for number in self._workers
+                    if number == worker or self._lives[number] & 1
+                }
+                lightest = min(counts, key=counts.__getitem__)
+                if counts[lightest] < counts[worker]:
+                    worker = lightest
             self._owners[row] = worker + 1
             return Place(row, worker, self._lives[worker])
 
@@ -129,7 +139,7 @@ class Roster:
     def forget(self, worker: int) -> None:
         """Free the rows of a worker that has ended."""
         with self._locked():
-            self._lives[worker] += 1
+            self._lives[worker] = (self._lives[worker] | 1) + 1
             for row, owner in enumerate(self._owners[:]):
                 if owner == worker + 1:
                     self.leave(row)

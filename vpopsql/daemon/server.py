@@ -131,6 +131,7 @@ class Server:
             self._epoll.register(self._inbox, READABLE)
         for _ in range(THREADS):
             self._add_thread()
+        self._roster.join(self._number)
         threading.Thread(target=self._look_after, name="timeouts", daemon=True).start()
 
     def stop(self) -> None:
@@ -156,6 +157,7 @@ class Server:
         self._is_crowded.set()
         for thread in list(self._threads):
             thread.join(max(0.0, deadline - time.monotonic()))
+        os.close(self._over)
 
     def reload(self) -> None:
         """Read the certificate again, for connections from now on."""

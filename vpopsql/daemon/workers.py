@@ -98,17 +98,27 @@ class Supervisor:
         self._log = structlog.get_logger("vpopsql.daemon")
         # Workers see its end when the parent is gone, however it went.
         self._life, self._held = os.pipe2(os.O_CLOEXEC)
+        # Each worker says here once that it serves.
+        self._begun, self._begins = os.pipe2(os.O_CLOEXEC)
 
     def run(self, ready: Callable[[], object]) -> None:
         """Serve.
 
-        :param ready: called once there are workers.
+        :param ready: called once all workers serve.
         """
         with _signals({*_STOPS, signal.SIGHUP, signal.SIGCHLD}) as signals:
             self._start_due()
-            ready()
-            systemd.notify("READY=1")
-            while not (came := _next(signals, self._pause())) & _STOPS:
+            awaited = len(self._places)
+            while True:
+                if self._begun in _wait([signals, self._begun], self._pause()):
+                    number = len(os.read(self._begun, 1024))
+                    if awaited > 0 >= awaited - number:
+                        ready()
+                        systemd.notify("READY=1")
+                    awaited -= number
+                came = _read(signals)
+                if came & _STOPS:
+                    break
                 if signal.SIGHUP in came:
                     self._tell(signal.SIGHUP)
                 self._replace()
@@ -144,6 +154,7 @@ class Supervisor:
                 signal.pthread_sigmask(signal.SIG_SETMASK, mask)
                 with self._work(number) as serving:
                     serving.start()
+                    os.write(self._begins, b"x")
                     # A terminal's SIGINT comes to the parent, too, which tells us.
                     _wait_for_end(serving, signals, {signal.SIGTERM}, self._life)
                     serving.stop()
@@ -184,7 +195,8 @@ class Supervisor:
                     self._log.error("workers killed", count=len(left))
                     self._tell(signal.SIGKILL)
                     return
-                _next(signals, pause)
+                _wait([signals], pause)
+                _read(signals)
 
     def _tell(self, number: signal.Signals) -> None:
         for place in self._places:
@@ -211,7 +223,11 @@ def _wait_for_end(
     serving: Serving, signals: int, stops: set[signal.Signals], life: int | None = None
 ) -> None:
     """Wait until one of ``stops`` comes, or ``life`` ends."""
-    while not (came := _next(signals, None, life)) & stops:
+    watched = [signals] if life is None else [signals, life]
+    while life not in _wait(watched):
+        came = _read(signals)
+        if came & stops:
+            return
         if signal.SIGHUP in came:
             serving.reload()
 
@@ -232,14 +248,16 @@ def _signals(numbers: set[signal.Signals]) -> Iterator[int]:
         os.close(writer)
 
 
-def _next(signals: int, timeout_s: float | None, life: int | None = None) -> set[signal.Signals]:
-    """Wait for signals, and return them; SIGTERM also when ``life`` has ended."""
+def _wait(descriptors: Iterable[int], timeout_s: float | None = None) -> list[int]:
+    """Wait until some of them can be read, or have ended; return these."""
     poll = select.poll()
-    poll.register(signals, select.POLLIN)
-    if life is not None:
-        poll.register(life, select.POLLIN)
-    ready = [descriptor for descriptor, _ in poll.poll(timeout_s and timeout_s * 1000)]
-    came = {signal.SIGTERM} if life in ready else set()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    return [ready for ready, _ in poll.poll(None if timeout_s is None else timeout_s * 1000)]
+
+
+def _read(signals: int) -> set[signal.Signals]:
+    """Return the signals that have come."""
     with contextlib.suppress(BlockingIOError):
-        came |= {signal.Signals(number) for number in os.read(signals, 1024)}
-    return came
+        return {signal.Signals(number) for number in os.read(signals, 1024)}
+    return set()
