@@ -170,7 +170,9 @@ def run(
         if count == 1:
             serve_alone(work, ready)
         else:
-            Supervisor(count, work, shared.forget, settings.drain_timeout_s).run(ready)
+            hooks_s = config.hooks.timeout_s if config.hooks.commands else 0.0
+            finish_s = settings.drain_timeout_s + hooks_s
+            Supervisor(count, work, shared.forget, finish_s).run(ready)
         log.info("stopped")
 
 

@@ -25,8 +25,8 @@ _SETTLED_S = 10.0
 _PAUSE_FIRST_S = 0.25
 _PAUSE_LONGEST_S = 15.0
 
-_GRACE_S = 3.0
-"""How long workers may take to end, beyond the time that clients have."""
+_GRACE_S = 10.0
+"""How long workers may take to end, beyond the time that clients and hooks have."""
 
 _STOPS = {signal.SIGTERM, signal.SIGINT}
 
