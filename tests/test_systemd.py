@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from tests.transcripts import Client
 from vpopsql import db
 from vpopsql.cli import cli
-from vpopsql.config import Config, Database, Paths
+from vpopsql.config import Config, Database, Lists, Paths
 from vpopsql.errors import ConfigError
 from vpopsql.systemd import units
 
@@ -144,6 +144,16 @@ def test_systemd_finds_nothing_wrong_with_the_units(
                 stdout=subprocess.DEVNULL,
                 check=True,
             )
+
+
+def test_who_becomes_another_user_is_allowed_to() -> None:
+    few, more = Config(), Config(lists=Lists(ezmlm_make="/usr/bin/ezmlm-make"))
+
+    services = [
+        units(each, Path(VPOPSQL), None, "root")["vpopsql.service"] for each in (few, more)
+    ]
+
+    assert ["CAP_SETUID" in each for each in services] == [False, True]
 
 
 def test_units_of_others_are_kept(tmp_path: Path) -> None:

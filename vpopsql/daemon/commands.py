@@ -266,6 +266,8 @@ COMMANDS: Mapping[str, Command] = {
 
 QUIT_VERBS = ("exit", "quit", "q")
 
+LOGIN_VERBS = ("login", "clogin", "slogin")
+
 
 def find_command(verb: str, level: Level) -> Command | None:
     """Return the command ``verb`` if a caller of ``level`` may run it; else there is no such."""

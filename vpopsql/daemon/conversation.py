@@ -156,6 +156,11 @@ class Conversation:
         return self._actor is not None
 
     @property
+    def account(self) -> str:
+        """Return who has logged in; empty: nobody."""
+        return self._actor.address if self._actor else ""
+
+    @property
     def line_max(self) -> int:
         """Return how long the next line may be, in bytes: a file's lines may be longer."""
         config = self._service.config.daemon
