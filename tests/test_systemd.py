@@ -168,6 +168,24 @@ def test_units_of_others_are_kept(tmp_path: Path) -> None:
     assert CliRunner().invoke(cli, ["systemd", str(tmp_path)]).exit_code == 0
 
 
+def test_a_program_that_its_user_cannot_get_to_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    (home / "bin").mkdir(parents=True)
+    for name in ("python", "vpopsql"):
+        (home / "bin" / name).touch()
+    home.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(home / "bin/python"))
+    (tmp_path / "units").mkdir()
+
+    other = CliRunner().invoke(cli, ["systemd", "--user", "daemon", str(tmp_path / "units")])
+    own = CliRunner().invoke(cli, ["systemd", "--force", str(tmp_path / "units")])
+
+    assert f"daemon cannot run {home}/bin/vpopsql: " in other.stderr
+    assert "cannot run" not in own.stderr
+
+
 @pytest.mark.parametrize("path", ["/srv/100%", "/srv/a b", '/srv/a"b', "/srv/$HOME"])
 def test_paths_that_mean_something_else_in_a_unit_are_refused(path: str) -> None:
     config = Config(paths=Paths(vpopmail=path), database=Database())

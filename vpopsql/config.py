@@ -258,7 +258,8 @@ class Passwords:
     scheme: str = _key(
         hashing.DEFAULT_SCHEME,
         kinds.one_of(*hashing.ROUNDS),
-        "How new passwords are hashed; each mail program of the site must know it.",
+        "How new passwords are hashed; each mail program of the site must know it. argon2, by"
+        " which argon2id is meant, needs the extra of this name, and is unknown to crypt(3).",
     )
     strength_file: str | None = _key(
         None,

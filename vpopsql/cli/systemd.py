@@ -1,7 +1,9 @@
 """``vpopsql systemd``: the units that run vpopsql."""
 
 import os
+import pwd
 import shutil
+import stat
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,7 +31,8 @@ def systemd(ctx: click.Context, directory: Path, user: str, *, force: bool) -> N
 
     config = load_config(ctx)
     given = ctx.find_root().params["config_file"] or os.environ.get("VPOPSQL_CONFIG")
-    texts = units(config, _program(), Path(given).resolve() if given else None, user)
+    program = _program()
+    texts = units(config, program, Path(given).resolve() if given else None, user)
     write_texts(directory, texts, force=force)
     if ignored := sorted(
         name for name in os.environ if name.startswith("VPOPSQL_") and name != "VPOPSQL_CONFIG"
@@ -37,6 +40,12 @@ def systemd(ctx: click.Context, directory: Path, user: str, *, force: bool) -> N
         click.echo(
             f"vpopsql: units do not see these variables, put the settings into a file:"
             f" {', '.join(ignored)}",
+            err=True,
+        )
+    if closed := _closed_to(user, program):
+        click.echo(
+            f"vpopsql: {user} cannot run {program}: {closed} is closed to him; install vpopsql,"
+            " and its Python, where everybody may",
             err=True,
         )
     click.echo("next: systemctl daemon-reload; systemctl enable --now vpopsql.service")
@@ -48,6 +57,24 @@ def _program() -> Path:
     if not found:
         raise VpopsqlError("no program vpopsql is installed beside this Python or in PATH")
     return Path(found).absolute()
+
+
+def _closed_to(user: str, program: Path) -> Path | None:
+    """Return a directory that keeps a user from a program or its Python, as root's home does.
+
+    Groups are not looked at: who relies on them is warned in vain.
+    """
+    try:
+        uid = pwd.getpwnam(user).pw_uid
+    except KeyError:
+        return None
+    for path in (program, Path(sys.executable).resolve()):
+        for directory in reversed(path.parents):
+            found = directory.stat()
+            is_owner = found.st_uid == uid
+            if uid and not found.st_mode & (stat.S_IXUSR if is_owner else stat.S_IXOTH):
+                return directory
+    return None
 
 
 def write_texts(directory: Path, texts: Mapping[str, str], *, force: bool) -> None:
