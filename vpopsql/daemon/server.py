@@ -392,8 +392,9 @@ class Server:
     def _end(self, connection: Connection) -> None:
         """Hang up, and count a connection out."""
         del self._open[connection.socket.fileno()]
-        connection.close()
+        # First, so that a client that sees the end may come again.
         self._roster.leave(connection.row)
+        connection.close()
         self.service.metrics.closed()
         if not self._open:
             with self._closed:
