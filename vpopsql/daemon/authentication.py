@@ -192,13 +192,11 @@ class Authenticator:
         """Do what only reads, once more if the database has just come back."""
         started = time.monotonic()
         try:
-            with self._database.reader() as session:
-                return work(session)
+            return self._database.read(work)
         except errors.DatabaseUnavailable:
             if time.monotonic() - started > _QUICK_S:
                 raise
-        with self._database.reader() as session:
-            return work(session)
+        return self._database.read(work)
 
 
 _NO_PASSWORD = frozenset({"empty", "locked", "unknown"})

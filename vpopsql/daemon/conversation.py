@@ -311,14 +311,12 @@ class Conversation:
         """Do what only reads, once more if the database has just come back."""
         started = time.monotonic()
         try:
-            with self._service.database.reader() as session:
-                return work(session)
+            return self._service.database.read(work)
         except errors.DatabaseUnavailable:
             if time.monotonic() - started > _QUICK_S:
                 raise
             self._service.metrics.database_error()
-        with self._service.database.reader() as session:
-            return work(session)
+        return self._service.database.read(work)
 
     # --- commands -------------------------------------------------------------------------------
 

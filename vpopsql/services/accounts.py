@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session, aliased
 from vpopsql import passwords
 from vpopsql.errors import InvalidLogin, NoSuchUser
 from vpopsql.model import Domain, DomainName, Flag, LastAuth, Mailbox, SiteSetting
-from vpopsql.services.domains import paged
+from vpopsql.prepared import Paged, Prepared
 from vpopsql.services.rights import Actor, Level
 
 _asked = aliased(DomainName, name="asked")
@@ -26,7 +26,7 @@ _COLUMNS = (
     Mailbox.clear_text,
     Mailbox.flags,
 )
-_FIND = (
+_FIND = Prepared(
     select(*_COLUMNS, _real.name)
     .select_from(_asked)
     .join(_real, (_real.domain_id == _asked.domain_id) & ~_real.is_alias)
@@ -36,7 +36,7 @@ _FIND = (
 _SITE_DIRECTORY = (
     select(SiteSetting.value).where(SiteSetting.key == "vpopmail_dir").scalar_subquery()
 )
-_LOGIN = (
+_LOGIN = Prepared(
     select(
         *_COLUMNS,
         _real.name,
@@ -53,22 +53,26 @@ _LOGIN = (
     .join(Mailbox, Mailbox.domain_id == _asked.domain_id)
     .where(_asked.name == bindparam("domain"), Mailbox.name == bindparam("name"))
 )
-_RIGHTS = select(Mailbox.flags).where(
-    Mailbox.id == bindparam("id"),
-    Mailbox.name == bindparam("name"),
-    Mailbox.created_at.is_not_distinct_from(
-        bindparam("created_at", type_=Mailbox.created_at.type)
-    ),
+_RIGHTS = Prepared(
+    select(Mailbox.flags).where(
+        Mailbox.id == bindparam("id"),
+        Mailbox.name == bindparam("name"),
+        Mailbox.created_at.is_not_distinct_from(
+            bindparam("created_at", type_=Mailbox.created_at.type)
+        ),
+    )
 )
-_DOMAIN_ID = select(DomainName.domain_id).where(DomainName.name == bindparam("domain"))
+_DOMAIN_ID = Prepared(select(DomainName.domain_id).where(DomainName.name == bindparam("domain")))
 # By the id, so that the index on (domain, name) gives the order: a page costs a page.
-_LIST = select(*_COLUMNS).where(Mailbox.domain_id == bindparam("domain_id")).order_by(Mailbox.name)
-_COUNT = (
+_LIST = Paged(
+    select(*_COLUMNS).where(Mailbox.domain_id == bindparam("domain_id")).order_by(Mailbox.name)
+)
+_COUNT = Prepared(
     select(func.count())
     .select_from(Mailbox)
-    .where(Mailbox.domain_id == _DOMAIN_ID.scalar_subquery())
+    .where(Mailbox.domain_id == _DOMAIN_ID.statement.scalar_subquery())
 )
-_LAST_AUTH = (
+_LAST_AUTH = Prepared(
     select(LastAuth.at, LastAuth.remote_ip)
     .where(LastAuth.mailbox_id == bindparam("mailbox_id"))
     .order_by(LastAuth.at.desc())
@@ -105,7 +109,7 @@ class Login:
 
 def find_account(session: Session, name: str, domain: str) -> Account | None:
     """Return the mailbox ``name`` of ``domain``, which may be an alias domain."""
-    row = session.execute(_FIND, {"domain": domain, "name": name}).first()
+    row = _FIND.first(session, domain=domain, name=name)
     return None if row is None else Account(*row)
 
 
@@ -129,14 +133,14 @@ def list_accounts(
     :param per_page: mailboxes a page.
     Source: vpopmaild ``list_users``.
     """
-    domain_id = session.scalar(_DOMAIN_ID, {"domain": domain})
-    rows = session.execute(paged(_LIST, page, per_page), {"domain_id": domain_id})
+    domain_id = _DOMAIN_ID.value(session, domain=domain)
+    rows = _LIST.page(session, page, per_page, domain_id=domain_id)
     return [Account(*row) for row in rows]
 
 
 def count_accounts(session: Session, domain: str) -> int:
     """Return how many mailboxes ``domain`` has; 0 when there is no such domain."""
-    return session.scalar(_COUNT, {"domain": domain}) or 0
+    return _COUNT.value(session, domain=domain) or 0
 
 
 def find_login(session: Session, name: str, domain: str, site_directory: str) -> Login | None:
@@ -144,7 +148,7 @@ def find_login(session: Session, name: str, domain: str, site_directory: str) ->
 
     :param site_directory: vpopmail's home for a database that does not know it.
     """
-    row: Any = session.execute(_LOGIN, {"domain": domain, "name": name}).first()
+    row: Any = _LOGIN.first(session, domain=domain, name=name)
     if row is None:
         return None
     found = Account(*row[:-6])
@@ -182,10 +186,11 @@ def with_present_rights(session: Session, actor: Actor) -> Actor:
     """
     if actor.deleted_himself:
         return actor
-    who = {"id": actor.mailbox_id, "name": actor.name, "created_at": actor.created_at}
-    flags = session.execute(_RIGHTS, who).scalar()
+    flags = _RIGHTS.value(
+        session, id=actor.mailbox_id, name=actor.name, created_at=actor.created_at
+    )
     if flags is None:
-        is_domain_left = session.scalar(_DOMAIN_ID, {"domain": actor.domain}) is not None
+        is_domain_left = _DOMAIN_ID.value(session, domain=actor.domain) is not None
         if is_domain_left or actor.level is Level.SYSTEM or actor.is_gone:
             return replace(actor, flags=Flag(0), is_gone=True)
         return actor
@@ -194,5 +199,5 @@ def with_present_rights(session: Session, actor: Actor) -> Actor:
 
 def last_auth(session: Session, mailbox_id: int) -> tuple[datetime, str] | None:
     """Return when and from which address an account last logged in, by whatever service."""
-    row = session.execute(_LAST_AUTH, {"mailbox_id": mailbox_id}).first()
+    row = _LAST_AUTH.first(session, mailbox_id=mailbox_id)
     return None if row is None else (row[0], row[1])
