@@ -202,6 +202,12 @@ class Passwords:
         "The last day, in UTC, on which a hash of a scheme is good; from the next day on nobody"
         " can log in with one.",
     )
+    remember_s: float = _key(
+        300.0,
+        kinds.seconds(0, 86_400),
+        "How long the daemon knows a password again that was right, without computing its hash:"
+        " from a keyed digest in its memory. 0: not at all.",
+    )
     rounds: int | None = _key(
         None,
         kinds.integer(1, 5_000_000),

@@ -20,6 +20,7 @@ from vpopsql.errors import ExportFailed, VpopsqlError
 from vpopsql.exporter import moving
 from vpopsql.exporter.hooks import Courier, hooks_in_background
 from vpopsql.exporter.projector import Projector
+from vpopsql.remembered import Remembered
 from vpopsql.systemd import take_listener
 
 
@@ -109,7 +110,14 @@ def run(config: Config, *, stdio: bool, metrics: Address | None = None) -> None:
             files = Projector(for_files, config, wake)
             _catch_up(files, for_files, config)
             with rehashing(database, config, files) as after_login:
-                service = Service(database, config, files, after_login=after_login)
+                remembered = Remembered(config.passwords.remember_s)
+                service = Service(
+                    database,
+                    config,
+                    files,
+                    verify=remembered.verify,
+                    after_login=after_login,
+                )
                 with _metrics_of(service, metrics), _authentication_of(service):
                     serve_tcp(service, listener)
 
@@ -120,7 +128,9 @@ def _authentication_of(service: Service) -> Iterator[None]:
     if not settings.auth_socket:
         yield
         return
-    authenticator = Authenticator(service.database, service.config, service.after_login)
+    authenticator = Authenticator(
+        service.database, service.config, service.after_login, service.verify
+    )
     mode = int(settings.auth_socket_mode, 8)
     with answering(settings.auth_socket, mode, authenticator, settings.max_connections):
         log = structlog.get_logger("vpopsql.logins")

@@ -1,20 +1,18 @@
 """Mailboxes, the "users" of the protocol: finding, listing, logging in."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, func, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import and_, bindparam, func, select
+from sqlalchemy.orm import Session
 
 from vpopsql import passwords
 from vpopsql.errors import InvalidLogin, NoSuchUser
 from vpopsql.model import Domain, DomainName, Flag, LastAuth, Mailbox, SiteSetting
 from vpopsql.prepared import Paged, Prepared
 from vpopsql.services.rights import Actor, Level
-
-_asked = aliased(DomainName, name="asked")
-_real = aliased(DomainName, name="real")
 
 _COLUMNS = (
     Mailbox.id,
@@ -26,32 +24,35 @@ _COLUMNS = (
     Mailbox.clear_text,
     Mailbox.flags,
 )
-_FIND = Prepared(
-    select(*_COLUMNS, _real.name)
-    .select_from(_asked)
-    .join(_real, (_real.domain_id == _asked.domain_id) & ~_real.is_alias)
-    .join(Mailbox, Mailbox.domain_id == _asked.domain_id)
-    .where(_asked.name == bindparam("domain"), Mailbox.name == bindparam("name"))
+_DOMAIN_ID = Prepared(select(DomainName.domain_id).where(DomainName.name == bindparam("domain")))
+# A mailbox is looked up by its key alone, and what belongs to it by subqueries: SQLite compiles a
+# join anew for each value of a name, to see whether the index of administrators holds it. That
+# takes 17 µs where looking up takes 7.
+_OF_NAME = and_(
+    Mailbox.domain_id == _DOMAIN_ID.statement.scalar_subquery(),
+    Mailbox.name == bindparam("name"),
 )
+_REAL_NAME = (
+    select(DomainName.name)
+    .where(DomainName.domain_id == Mailbox.domain_id, ~DomainName.is_alias)
+    .scalar_subquery()
+)
+_FIND = Prepared(select(*_COLUMNS, _REAL_NAME).where(_OF_NAME))
 _SITE_DIRECTORY = (
     select(SiteSetting.value).where(SiteSetting.key == "vpopmail_dir").scalar_subquery()
 )
 _LOGIN = Prepared(
     select(
         *_COLUMNS,
-        _real.name,
+        _REAL_NAME,
         Mailbox.created_at,
-        Domain.id,
-        Domain.directory,
-        Domain.uid,
-        Domain.gid,
+        Mailbox.domain_id,
+        *(
+            select(column).where(Domain.id == Mailbox.domain_id).scalar_subquery()
+            for column in (Domain.directory, Domain.uid, Domain.gid)
+        ),
         _SITE_DIRECTORY,
-    )
-    .select_from(_asked)
-    .join(_real, (_real.domain_id == _asked.domain_id) & ~_real.is_alias)
-    .join(Domain, Domain.id == _asked.domain_id)
-    .join(Mailbox, Mailbox.domain_id == _asked.domain_id)
-    .where(_asked.name == bindparam("domain"), Mailbox.name == bindparam("name"))
+    ).where(_OF_NAME)
 )
 _RIGHTS = Prepared(
     select(Mailbox.flags).where(
@@ -62,7 +63,6 @@ _RIGHTS = Prepared(
         ),
     )
 )
-_DOMAIN_ID = Prepared(select(DomainName.domain_id).where(DomainName.name == bindparam("domain")))
 # By the id, so that the index on (domain, name) gives the order: a page costs a page.
 _LIST = Paged(
     select(*_COLUMNS).where(Mailbox.domain_id == bindparam("domain_id")).order_by(Mailbox.name)
@@ -167,14 +167,18 @@ def find_login(session: Session, name: str, domain: str, site_directory: str) ->
     return Login(actor, found, uid, gid)
 
 
-def verify_login(found: Login | None, password: str) -> Login:
+def verify_login(
+    found: Login | None,
+    password: str,
+    verify: Callable[[str, str | None], bool] = passwords.verify,
+) -> Login:
     """Return ``found`` if ``password`` is its password; no transaction should be open.
 
+    :param verify: as `passwords.verify`; what it is given does not tell whether there is a user.
     :raises InvalidLogin: it is not, or nobody was found; both take the same time.
     """
-    if found is None:
-        passwords.burn(password)
-    elif passwords.verify(password, found.account.password_hash):
+    is_right = verify(password, found.account.password_hash if found else None)
+    if found and is_right:
         return found
     raise InvalidLogin
 
