@@ -92,7 +92,7 @@ class Authenticator:
         verify: Callable[[str, str | None], bool] = passwords.verify,
     ) -> None:
         self._database = database
-        self._verify = verify
+        self._is_right = verify
         self._after_login = after_login
         self._config = config
         self._log = structlog.get_logger("vpopsql.logins")
@@ -150,7 +150,7 @@ class Authenticator:
         except errors.InvalidAddress:
             found = None
         account = found.account if found else None
-        is_proved = self._verify(asked.password, account.password_hash if account else None)
+        is_proved = self._is_right(asked.password, account.password_hash if account else None)
         is_digest = not is_proved
         # Who is locked out is so with a digest as well.
         if account and passwords.scheme_of(account.password_hash) not in _NO_PASSWORD:
