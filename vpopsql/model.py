@@ -106,7 +106,8 @@ def from_database_text(value: str) -> str:
     return plain.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
 
 
-def _from_database(value: str | None) -> str | None:
+def unescaped(value: str | None) -> str | None:
+    """Return the exact text of a column's; plain ASCII is its own."""
     return value if value is None or value.isascii() else from_database_text(value)
 
 
@@ -141,7 +142,7 @@ class ExactText(TypeDecorator[str]):
     ) -> Callable[[str | None], str | None]:
         """Return what undoes the escape, without two more calls for each text of each row."""
         del dialect, coltype
-        return _from_database
+        return unescaped
 
 
 class ByBytes(ColumnElement[str]):

@@ -1,9 +1,10 @@
 """Mailboxes, the "users" of the protocol: finding, listing, logging in."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import and_, bindparam, func, select
 from sqlalchemy.orm import Session
@@ -80,8 +81,7 @@ _LAST_AUTH = Prepared(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(NamedTuple):
     """A mailbox as the protocol shows it."""
 
     id: int
@@ -135,7 +135,7 @@ def list_accounts(
     """
     domain_id = _DOMAIN_ID.value(session, domain=domain)
     rows = _LIST.page(session, page, per_page, domain_id=domain_id)
-    return [Account(*row) for row in rows]
+    return list(itertools.starmap(Account, rows))
 
 
 def count_accounts(session: Session, domain: str) -> int:

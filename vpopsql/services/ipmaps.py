@@ -1,6 +1,7 @@
 """The map from IP addresses to the domains that logins without one belong to."""
 
 import ipaddress
+from collections.abc import Sequence
 
 from sqlalchemy import bindparam, delete, insert, select
 from sqlalchemy.orm import Session
@@ -39,9 +40,9 @@ def get_mapping(session: Session, address: str) -> tuple[str, str]:
     return found
 
 
-def list_mappings(session: Session) -> list[tuple[str, str]]:
+def list_mappings(session: Session) -> Sequence[tuple[str, str]]:
     """Return every ``(address, domain)``, IPv4 before IPv6, by number."""
-    return [(address, domain) for address, domain in _LIST.all(session)]
+    return _LIST.all(session)
 
 
 def add_mapping(session: Session, actor: Actor, address: str, domain: str) -> None:
