@@ -191,7 +191,7 @@ class _Form:
             values = [row[column] for row in rows]
             if process is not unescaped or not _is_plain(values):
                 changed[column] = list(map(process, values))
-        if not changed:
+        if not changed or not rows:
             return rows
         columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
         for column, values in changed.items():
