@@ -87,7 +87,10 @@ class Database:
         "The file whose first line is the password of `url`, for PostgreSQL; `url` has none then.",
     )
     pool_size: int = _key(
-        10, kinds.integer(1, 200), "Connections kept open; twice as many may be open for a moment."
+        10,
+        kinds.integer(1, 200),
+        "Connections that a daemon keeps open for looking up, and as many for changes; twice as"
+        " many may be open for a moment.",
     )
     busy_timeout_s: float = _key(
         30.0, kinds.seconds(0.1, 3600), "How long a writer waits for another one, on SQLite."
