@@ -4,7 +4,7 @@ import contextlib
 import threading
 
 import pytest
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import String, bindparam, func, literal_column, select, update
 from sqlalchemy.orm import Session
 
 from tests import factories
@@ -154,6 +154,23 @@ def test_who_finds_no_connection_free_waits_and_is_told(database_url: str) -> No
         for thread in threads:
             thread.join()
         assert database.read(COUNT.value) == 0
+
+
+def test_what_the_driver_refuses_is_told_without_values_and_costs_one_connection(
+    site: Database,
+) -> None:
+    nonsense = Prepared(
+        select(Mailbox.id).where(literal_column("nonsense") == bindparam("word", type_=String))
+    )
+
+    with pytest.raises(VpopsqlError, match="nonsense") as refused:
+        site.read(lambda session: nonsense.first(session, word="hunter2"))
+    with pytest.raises(VpopsqlError):
+        site.read(lambda session: nonsense.all(session, word="hunter2"))
+
+    assert "hunter2" not in str(refused.value)
+    assert refused.value.__cause__ is None
+    assert site.read(COUNT.value) == 4
 
 
 def test_connections_that_were_forgotten_are_made_anew(site: Database) -> None:

@@ -95,6 +95,19 @@ def test_it_is_forgotten_in_time(computed: Computed, clock: list[float]) -> None
     assert len(computed.asked) == 2
 
 
+def test_what_is_forgotten_does_not_stay_in_memory(computed: Computed, clock: list[float]) -> None:
+    known = Remembered(300)
+    known.verify(PASSWORD, HASH)
+    old = set(known._until)
+
+    clock[0] += 301
+    computed._verify = lambda _password, _stored: True
+    known.verify("another", HASH)
+
+    assert len(known._until) == 1
+    assert not old & set(known._until)
+
+
 def test_nothing_is_remembered_for_no_time(computed: Computed) -> None:
     known = Remembered(0)
 

@@ -9,7 +9,7 @@ database only where statements would otherwise see different states.
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
@@ -34,16 +34,14 @@ class Watch(Protocol):
 class _Kept:
     """A connection with its session."""
 
-    __slots__ = ("connection", "driver", "session")
+    __slots__ = ("connection", "driver", "is_new", "session")
 
-    def __init__(self, engine: Engine, on_connect: str) -> None:
+    def __init__(self, engine: Engine) -> None:
         self.connection = engine.connect()
-        self.driver: Any = self.connection.connection.driver_connection
-        if on_connect:
-            self.connection.exec_driver_sql(on_connect)
-            self.connection.rollback()
+        self.driver = Driver(engine.dialect, self.connection.connection.driver_connection)
         self.session = Session(self.connection, expire_on_commit=False)
-        Driver(engine.dialect, self.driver).attach(self.session)
+        self.driver.attach(self.session)
+        self.is_new = True
 
     def close(self) -> None:
         # Perhaps broken: nothing of it is used any more.
@@ -70,7 +68,7 @@ class KeptSessions:
         kept: int,
         patience_s: float,
         broke: Callable[[], object],
-        on_connect: str = "",
+        on_connect: str,
         begin: str = "",
         watch: Watch | None = None,
     ) -> None:
@@ -96,7 +94,7 @@ class KeptSessions:
             try:
                 one = self._idle.pop()
             except IndexError:
-                one = _Kept(self._engine, self._on_connect)
+                one = _Kept(self._engine)
             return self._use(one, work)
         finally:
             self._room.release()
@@ -104,10 +102,13 @@ class KeptSessions:
     def _use(self, one: _Kept, work: Callable[[Session], T]) -> T:
         is_good = False
         if self._watch:
-            self._watch.began(one.driver)
+            self._watch.began(one.driver.connection)
         try:
+            if one.is_new:
+                one.driver.run(self._on_connect)
+                one.is_new = False
             if self._begin:
-                one.driver.execute(self._begin)
+                one.driver.run(self._begin)
             result = work(one.session)
             is_good = True
         except DBAPIError as error:
@@ -121,7 +122,7 @@ class KeptSessions:
         finally:
             is_good = is_good and self._is_over(one)
             if self._watch:
-                self._watch.ended(one.driver)
+                self._watch.ended(one.driver.connection)
             if is_good and len(self._idle) < self._kept:
                 self._idle.append(one)
             else:
@@ -134,7 +135,7 @@ class KeptSessions:
             if one.session.in_transaction():
                 one.session.rollback()
             if self._begin:
-                one.driver.rollback()
+                one.driver.connection.rollback()
         except Exception:  # noqa: BLE001 - nobody needs this connection
             return False
         return True

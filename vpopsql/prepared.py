@@ -5,8 +5,8 @@ compiled once for each kind of database. On a connection that `vpopsql.kept` kee
 straight to the driver and its row comes back as a tuple; on any other session it is an ordinary
 select.
 
-What that buys, measured for ``user_info`` on SQLite: 30 µs of a processor for its two selects,
-where the session took 290 µs.
+What that buys, measured for ``user_info`` on SQLite: 15 µs of a processor for its two selects,
+where a session for each command took 312.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -109,6 +109,13 @@ class Driver:
     def attach(self, session: Session) -> None:
         """Let prepared selects of ``session`` go straight to the driver."""
         session.info[_KEY] = self
+
+    def run(self, sql: str) -> None:
+        """Carry out what gives no rows."""
+        try:
+            self.connection.execute(sql).close()
+        except self.dialect.loaded_dbapi.Error as error:
+            raise self._wrapped(error, sql) from None
 
     def first(self, sql: str, arguments: object) -> tuple[Any, ...] | None:
         """Return the first row as it is, or None when there is none."""

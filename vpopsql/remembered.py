@@ -56,6 +56,7 @@ class Remembered:
         with self._lock:
             # The oldest come first, so one that is known already goes to the end.
             self._until.pop(digest, None)
-            self._until[digest] = time.monotonic() + self._seconds
-            if len(self._until) > _AT_MOST:
+            now = time.monotonic()
+            self._until[digest] = now + self._seconds
+            while len(self._until) > _AT_MOST or next(iter(self._until.values())) <= now:
                 del self._until[next(iter(self._until))]

@@ -65,11 +65,6 @@ _FIRST_WORD = re.compile(r"[^\s\0]+")
 T = TypeVar("T")
 
 
-def _logger() -> FilteringBoundLogger:
-    logger: FilteringBoundLogger = structlog.get_logger("vpopsql.daemon")
-    return logger
-
-
 _QUICK_S = 0.5
 """A read that fails sooner met connections that had been broken before it."""
 
@@ -155,7 +150,9 @@ class Conversation:
         self._id = f"{_PROCESS}-{next(_connections)}"
         self._verb = ""
         """What is carried out at the moment; of lines that follow a command, its verb."""
-        self._about_connection = _logger().bind(connection=self._id, peer=peer.remote_ip or None)
+        self._about_connection: FilteringBoundLogger = structlog.get_logger("vpopsql.daemon").bind(
+            connection=self._id, peer=peer.remote_ip or None
+        )
         self._about_connection.debug("connected")
 
     @property
