@@ -91,8 +91,8 @@ class Database:
     pool_size: int = _key(
         10,
         kinds.integer(1, 200),
-        "Connections kept open by all workers of a daemon, by each two at least; twice as many may"
-        " be open for a moment.",
+        "Connections kept open by all workers of a daemon for looking up, and as many for changes,"
+        " by each two at least; twice as many may be open for a moment.",
     )
     busy_timeout_s: float = _key(
         30.0, kinds.seconds(0.1, 3600), "How long a writer waits for another one, on SQLite."
@@ -278,6 +278,12 @@ class Passwords:
         kinds.deadlines(),
         "The last day, in UTC, on which a hash of a scheme is good; from the next day on nobody"
         " can log in with one.",
+    )
+    remember_s: float = _key(
+        300.0,
+        kinds.seconds(0, 86_400),
+        "How long the daemon knows a password again that was right, without computing its hash:"
+        " from a keyed digest in its memory. 0: not at all.",
     )
     rounds: int | None = _key(
         None,

@@ -179,10 +179,10 @@ def test_an_outage_is_counted(
 ) -> None:
     conversation, metrics = spoken
 
-    def unavailable() -> None:
+    def unavailable(_work: object) -> None:
         raise errors.DatabaseUnavailable("gone")
 
-    monkeypatch.setattr(site, "reader", unavailable)
+    monkeypatch.setattr(site, "read", unavailable)
     conversation.receive(b"domain_count")
 
     found = counted(metrics)

@@ -34,6 +34,7 @@ from vpopsql.errors import ExportFailed, VpopsqlError
 from vpopsql.exporter import moving
 from vpopsql.exporter.hooks import Courier, hooks_in_background
 from vpopsql.exporter.projector import Projector
+from vpopsql.remembered import Remembered
 from vpopsql.systemd import take_listener
 
 
@@ -299,11 +300,14 @@ def _worker(shared: _Shared, number: int) -> Iterator[Server]:
             config,
             files,
             metrics=shared.metrics,
+            verify=Remembered(config.passwords.remember_s).verify,
             after_login=after_login,
             door=guard,
         )
         if shared.auth:
-            authenticator = Authenticator(database, config, after_login=after_login, door=guard)
+            authenticator = Authenticator(
+                database, config, after_login=after_login, verify=service.verify, door=guard
+            )
             most = -(-config.daemon.max_connections // shared.workers)
             held.enter_context(auth_server.answering(shared.auth, authenticator, most))
         if shared.scraped and number == 0:

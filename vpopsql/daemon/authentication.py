@@ -91,9 +91,11 @@ class Authenticator:
         database: Database,
         config: Config,
         after_login: Callable[[Login, str], object] = lambda _login, _password: None,
+        verify: Callable[[str, str | None], bool] = passwords.verify,
         door: Door | None = None,
     ) -> None:
         self._database = database
+        self._is_right = verify
         self._door = door or OpenDoor()
         self._after_login = after_login
         self._config = config
@@ -157,7 +159,7 @@ class Authenticator:
 
     def _verify(self, found: Login | None, asked: Question) -> Login:
         account = found.account if found else None
-        is_proved = passwords.verify(asked.password, account.password_hash if account else None)
+        is_proved = self._is_right(asked.password, account.password_hash if account else None)
         is_digest = not is_proved
         # Who is locked out is so with a digest as well.
         if account and passwords.scheme_of(account.password_hash) not in _NO_PASSWORD:
@@ -201,13 +203,11 @@ class Authenticator:
         """Do what only reads, once more if the database has just come back."""
         started = time.monotonic()
         try:
-            with self._database.reader() as session:
-                return work(session)
+            return self._database.read(work)
         except errors.DatabaseUnavailable:
             if time.monotonic() - started > _QUICK_S:
                 raise
-        with self._database.reader() as session:
-            return work(session)
+        return self._database.read(work)
 
 
 _NO_PASSWORD = frozenset({"empty", "locked", "unknown"})
