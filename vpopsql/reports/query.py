@@ -113,7 +113,8 @@ def rows(session: Session, report: Report, question: Question) -> Iterator[Row]:
     require_sense(report, question)
     digits = [(place, _DIGITS.get(each.kind)) for place, each in enumerate(report.columns)]
     rounded = [(place, count) for place, count in digits if count is not None]
-    left = question.limit
+    counted = [place for place, each in enumerate(report.columns) if each.name == report.counter]
+    left, number = question.limit, 0
     for of_part in selects(session, report, question):
         found = session.execute(of_part.limit(left), execution_options={"yield_per": _AT_ONCE})
         for row in found:
@@ -122,6 +123,9 @@ def rows(session: Session, report: Report, question: Question) -> Iterator[Row]:
                 value = values[place]
                 if isinstance(value, float):
                     values[place] = round(value, count)
+            number += 1
+            for place in counted:
+                values[place] = number
             if left is not None:
                 left -= 1
             yield tuple(values)
