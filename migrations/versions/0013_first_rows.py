@@ -12,6 +12,7 @@ Follows: 0012
 """
 
 import importlib.util
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -309,8 +310,8 @@ def dangling(sql: Spelling) -> str:
         earlier.OF_CATCHALL, earlier.FROM_CATCHALL, "d.catchall = 'address'", is_sqlite=is_sqlite
     )
     old = walks.of_one_step(is_sqlite=is_sqlite)["report_dangling_aliases"]
-    followed = f"FROM ({of_files} UNION ALL {of_catchalls}) f"
-    return str(old.replace("FROM report_forwards f", followed))
+    followed = f"FROM ({of_files} UNION ALL {of_catchalls}) followed"
+    return re.sub(r"\bf\.", "followed.", old).replace("FROM report_forwards f", followed)
 
 
 def shadowed(sql: Spelling) -> str:
@@ -617,6 +618,6 @@ def entries(sql: Spelling) -> str:
             SELECT path, substr(rest, 1, {cut} - 1), substr(rest, {cut} + 1)
             FROM members WHERE {cut} > 0
         )
-        SELECT o.path AS path, o.node AS node FROM ({from_lines} UNION ALL {from_catchalls}) o
-        WHERE NOT {sql.has("o.path", "o.node")}
+        SELECT path, node FROM ({from_lines} UNION ALL {from_catchalls}) led
+        WHERE NOT {sql.has("path", "node")}
         """
