@@ -201,7 +201,9 @@ def used_of(sql: Any, limits: list[str]) -> str:  # noqa: ANN401
     """Return the join with the last measurement of a domain, where one of the limits is set."""
     where = "AND (" + " OR ".join(f"{each} >= 0" for each in limits) + ")"
     if sql.is_sqlite:
-        return f"LEFT JOIN domain_usage u ON u.id = ({LAST_USE.format(columns='u.id', where=where)})"
+        return (
+            f"LEFT JOIN domain_usage u ON u.id = ({LAST_USE.format(columns='u.id', where=where)})"
+        )
     return f"LEFT JOIN LATERAL ({LAST_USE.format(columns='u.*', where=where)}) u ON true"
 
 
@@ -508,7 +510,8 @@ def duplicates(sql: Spelling) -> str:
         ) OR {leads_onward(sql, "f.id", or_if="OR h.is_alias")})
         """
     return f"""
-        SELECT s.node AS alias, s.domain AS domain, {sql.value(columns, "node", "j")} AS destination,
+        SELECT s.node AS alias, s.domain AS domain,
+            {sql.value(columns, "node", "j")} AS destination,
             {sql.value(columns, "times", "j")} AS times, {sql.value(columns, "via", "j")} AS via
         FROM ({starts(sql, many)}) s {sql.for_each(walk, columns, "j")}
         """
@@ -573,7 +576,7 @@ def led_to(sql: Spelling) -> str:
         {sql.first} JOIN dotqmail_files f ON f.domain_id = n.domain_id
             AND f.mailbox_id IS NULL AND f.name = t.to_user
         WHERE NOT n.is_alias AND f.name NOT IN ('', 'default') AND f.link_target IS NULL
-            AND NOT {sql.is_wildcard('f.name')}
+            AND NOT {sql.is_wildcard("f.name")}
         UNION ALL {starts(sql, f"({is_own} OR {serves_many})")}
         UNION ALL {CATCHALLS.format(null=sql.null_id)}
         """

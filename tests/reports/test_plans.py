@@ -121,7 +121,7 @@ def test_a_part_reads_no_large_table_from_end_to_end(
     large: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first part has the first rows: it must not wait for what the others read."""
-    monkeypatch.setattr(parts, "_FEWEST", 3)
+    monkeypatch.setattr(parts, "_FEWEST", 1)
     by_domain = [each for each in IN_PARTS if each.parts is Parts.DOMAINS]
 
     with large.survey() as session:
