@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -18,14 +19,20 @@ from typing import NoReturn
 SAMPLE = Path(__file__).parent.parent / "tests" / "trees" / "small.tar.gz"
 VPOPSQL = Path(sys.executable).with_name("vpopsql")
 PORT = 8989
+CHANGED = "home/vpopmail/domains/bounce.example/vpasswd"
+ADDED = "dora:"
+"""What the conversation adds to the file `CHANGED` begins so."""
 CONVERSATION = (
     "login postmaster@north.example North!Pass 1",
     "user_info anna@north.example",
     "list_domains",
+    "add_user dora@bounce.example Corr3ct-horse",
     "quit",
 )
 START_TIMEOUT_S = 20
 WIDTH = 100
+LINES_SHOWN = 6
+"""Of a list of files."""
 
 # Exit codes of vpopsql's commands.
 DONE, DONE_WITH_WARNINGS = 0, 1
@@ -92,19 +99,28 @@ def demonstrate(scratch: Path, *, smoke: bool) -> str:
 
     say("The database becomes the files of qmail and vpopmail, in an empty place")
     site.mkdir()
-    run(environment, "export", "apply")
+    run(environment, "export", "apply", shown=LINES_SHOWN)
     exported = count_files(site)
     print(f"    {exported} files in {site}")
     if not (site / "var/qmail/users/assign").is_file():
         raise DemoFailed("the export wrote no users/assign")
 
+    say("What administrators ask: one question, and pages with all of them")
+    run(environment, "report", "external-forwards")
+    reports = scratch / "reports"
+    run(environment, "report", "html", str(reports), "--title", "The sample site")
+
     say("The daemon serves it")
     with daemon(environment, port) as process:
         lines = converse(port)
+        say("What a client has changed is in vpopmail's files before it hears +OK")
+        show_added(site / CHANGED)
         if not smoke:
             print(f"\nThe daemon goes on: {VPOPSQL.name} serve on 127.0.0.1 port {port}.")
             print(f"Talk to it from another terminal:  nc 127.0.0.1 {port}")
             print(f"and begin with:                    {CONVERSATION[0]}")
+            print(f"The pages, for a browser:          {(reports / 'index.html').as_uri()}")
+            print(f"qmail's files:                     {site}")
             print("Ctrl-C ends it and removes everything.", flush=True)
             with contextlib.suppress(KeyboardInterrupt):
                 process.wait()
@@ -121,9 +137,12 @@ def say(heading: str) -> None:
     print(f"\n==> {heading}", flush=True)
 
 
-def run(environment: dict[str, str], *arguments: str) -> None:
-    """Run a vpopsql command with its output indented below it."""
-    print(f"    $ vpopsql {' '.join(arguments)}", flush=True)
+def run(environment: dict[str, str], *arguments: str, shown: int | None = None) -> None:
+    """Run a vpopsql command with its output indented below it.
+
+    :param shown: how many of its lines, besides the last one; None: all.
+    """
+    print(f"    $ vpopsql {shlex.join(arguments)}", flush=True)
     done = subprocess.run(
         [VPOPSQL, *arguments],
         env=environment,
@@ -133,7 +152,10 @@ def run(environment: dict[str, str], *arguments: str) -> None:
         errors="replace",
         check=False,
     )
-    for line in done.stdout.splitlines():
+    lines = done.stdout.splitlines()
+    if shown is not None and len(lines) > shown + 2:
+        lines[shown:-1] = [f"... and {len(lines) - shown - 1} more"]
+    for line in lines:
         print(f"    {line}")
     if done.returncode not in (DONE, DONE_WITH_WARNINGS):
         raise DemoFailed(f"vpopsql {arguments[0]} ended with exit code {done.returncode}")
@@ -198,6 +220,15 @@ def show_reply(read_line: Callable[[], bytes], command: str) -> int:
             is_list = text.startswith("+OK+")
         if not is_list or text == "." or not line:
             return lines
+
+
+def show_added(file: Path) -> None:
+    """Show the line that the conversation has added to a file."""
+    print(f"    $ grep {ADDED} {file}")
+    found = [line for line in file.read_text().splitlines() if line.startswith(ADDED)]
+    if not found:
+        raise DemoFailed(f"{file} does not have what was added")
+    print(f"    {found[0]}")
 
 
 def unpack(archive: Path, directory: Path) -> None:

@@ -27,6 +27,8 @@ from vpopsql.exporter.apply import apply
 from vpopsql.model import AuditEntry, Base, Mailbox, MailboxUsage, UsageSource
 
 OLDER = "0007"
+ADDED_SINCE = {"login_counts"}
+"""Tables; else there are only views and indexes that `OLDER` does not have."""
 WHEN = factories.at(2026, 3, 4, 5, 6, 7)
 
 
@@ -276,8 +278,10 @@ def with_manifest(path: Path, directory: Path, **values: object) -> Path:
 
 
 def test_one_of_an_older_schema_is_brought_up_to_date(sqlite_backup: Path, tmp_path: Path) -> None:
-    # Since this revision only views and indexes were added.
-    older = with_manifest(sqlite_backup, tmp_path, schema=OLDER)
+    with zipfile.ZipFile(sqlite_backup) as saved:
+        tables = json.loads(saved.read(backup.MANIFEST))["tables"]
+    known = [table for table in tables if table["name"] not in ADDED_SINCE]
+    older = with_manifest(sqlite_backup, tmp_path, schema=OLDER, tables=known)
     url = new_sqlite(tmp_path)
 
     backup.restore(url, older, quiet)

@@ -1,12 +1,20 @@
 """scripts/bench does what it says, in the small; what it measures is nobody's business here."""
 
+import itertools
 import json
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from scripts.benchmarks.guard import Guard, losses, read_guard, save_guard
+from scripts.benchmarks.reference import C_IN_M
+from scripts.benchmarks.report import Result
+from scripts.benchmarks.stage import Options
+from scripts.benchmarks.workloads import WORKLOADS
 
 # One worker makes the tiny run for all of them.
 pytestmark = pytest.mark.xdist_group("bench")
@@ -14,6 +22,16 @@ pytestmark = pytest.mark.xdist_group("bench")
 CHECKOUT = Path(__file__).parents[1]
 
 FIGURES = {"value", "in_m", "m_per_second", "p50_ms", "p99_ms"}
+
+MEASURED = (
+    "export",
+    "login-md5-[18]",
+    "login-md5-new-8",
+    "user_info",
+    "list_users-*",
+    "add_user-0",
+)
+"""A workload of each kind; all of them take minutes."""
 
 
 def bench(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
@@ -33,38 +51,55 @@ def names(listing: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]]:
-    """What a tiny run of everything on SQLite printed, and its JSON."""
+    """What a tiny run on SQLite printed, and its JSON."""
     file = tmp_path_factory.mktemp("bench") / "bench.json"
     size = ("--users", "50", "--domains", "60")
     effort = ("--repeat", "1", "--seconds", "0.05")
 
-    done = bench("--database", "sqlite", *size, *effort, "--json", file)
+    which = itertools.chain(*(("--only", each) for each in (*MEASURED, "memory-idle")))
+
+    done = bench("--database", "sqlite", *which, *size, *effort, "--json", file, "--cold")
 
     assert done.returncode == 0, done.stderr
     return done.stdout, json.loads(file.read_text())
 
 
 @pytest.mark.slow
-def test_every_workload_is_measured_once_on_the_database(
+def test_every_chosen_workload_is_measured_once_on_the_database(
     small: tuple[str, dict[str, Any]],
 ) -> None:
     _, document = small
 
     measured = [row["workload"] for row in document["results"] if row["database"] == "sqlite"]
 
-    assert measured == names(bench("--list").stdout)
+    assert measured == [
+        *("export", "login-md5-1", "login-md5-8", "login-md5-new-8", "user_info"),
+        *("list_users-expanded", "list_users-compact", "list_users-last-page"),
+        *("add_user-0", "memory-idle"),
+    ]
 
 
 @pytest.mark.slow
 def test_the_json_says_what_was_measured_and_how(small: tuple[str, dict[str, Any]]) -> None:
     _, document = small
 
-    assert document["format"] == 1
-    assert document["options"] == {"users": 50, "domains": 60, "repeat": 1, "seconds": 0.05}
-    assert {row["database"] for row in document["results"]} == {"stub", "sqlite"}
-    assert {row["unit"] for row in document["results"]} == {"per_second", "seconds"}
-    assert all(row[figure] > 0 for row in document["results"] for figure in FIGURES)
-    assert all(len(row["runs"]) == 1 for row in document["results"])
+    rows = document["results"]
+    timed = [row for row in rows if row["unit"] != "bytes"]
+    assert document["format"] == 2
+    assert document["options"] == {
+        "users": 50,
+        "domains": 60,
+        "repeat": 1,
+        "seconds": 0.05,
+        "mailboxes": 1_000_000,
+        "cold": True,
+    }
+    assert {row["database"] for row in rows} == {"stub", "sqlite"}
+    assert {row["unit"] for row in rows} == {"per_second", "seconds", "bytes"}
+    assert all(row[figure] > 0 for row in timed for figure in FIGURES)
+    assert all(len(row["runs"]) == 1 and row["value"] > 0 for row in rows)
+    cold = {row["workload"] for row in rows if row["cold_ms"]}
+    assert cold >= {"login-md5-1", "user_info", "list_users-compact"}
 
 
 @pytest.mark.slow
@@ -75,8 +110,8 @@ def test_it_stands_beside_the_c_daemon_only_at_a_size_at_which_that_was_measured
 
     compared = {row["workload"] for row in document["results"] if row["ratio"] is not None}
 
-    # A login takes as long on a site of any size; the others were measured with more users.
-    assert compared == {f"login-{kind}-{n}" for kind in ("md5", "sha512") for n in (1, 8, 32)}
+    # These do not depend on the size of the site; the others were measured with more users.
+    assert compared == {"login-md5-1", "login-md5-8", "login-md5-new-8", "add_user-0"}
 
 
 @pytest.mark.slow
@@ -91,7 +126,59 @@ def test_the_table_has_a_line_for_each_result(small: tuple[str, dict[str, Any]])
 
 def test_one_workload_is_chosen_by_its_name_or_a_pattern() -> None:
     assert names(bench("--list", "--only", "user_info").stdout) == ["user_info"]
-    assert len(names(bench("--list", "--only", "login-*").stdout)) == 6
+    assert len(names(bench("--list", "--only", "login-*").stdout)) == 10
+
+
+def test_what_takes_minutes_to_make_is_measured_only_when_asked_for() -> None:
+    usual, all_ = names(bench("--list").stdout), names(bench("--list", "--large").stdout)
+
+    assert {name.partition("-")[0] for name in set(all_) - set(usual)} == {"small", "large"}
+    assert set(usual) < set(all_)
+
+
+def test_the_workloads_have_different_names_and_every_figure_of_the_c_daemon_is_used() -> None:
+    used = {each.c_name or each.name for each in WORKLOADS}
+
+    assert len({each.name for each in WORKLOADS}) == len(WORKLOADS)
+    assert set(C_IN_M) - used == set()
+
+
+def test_the_guard_knows_the_workloads_that_it_guards() -> None:
+    assert read_guard().workloads <= {each.name for each in WORKLOADS}
+
+
+def result(cpu_hashes: float | None) -> Result:
+    row: dict[str, Any] = dict.fromkeys(field.name for field in fields(Result))
+    row |= {"workload": "user_info", "database": "sqlite", "cpu_hashes": cpu_hashes}
+    return Result(**row)
+
+
+@pytest.mark.parametrize("now, lost", [(0.5, 0), (0.64, 0), (0.66, 1), (None, 0)])
+def test_the_guard_allows_a_third_more_and_no_more(now: float | None, lost: int) -> None:
+    guard = Guard(users=50, domains=60, cpu_hashes={"user_info": {"sqlite": 0.5}})
+    options = Options(50, 60, 1, 0.05, 1000, cold=False)
+
+    found = list(losses(guard, options, [result(now)]))
+
+    assert len(found) == lost
+
+
+def test_the_guard_compares_nothing_with_sites_of_other_sizes() -> None:
+    guard = Guard(users=50, domains=60, cpu_hashes={"user_info": {"sqlite": 0.5}})
+    options = Options(51, 60, 1, 0.05, 1000, cold=False)
+
+    (found,) = losses(guard, options, [result(0.5)])
+
+    assert "other sizes than 50 users" in found
+
+
+def test_what_was_written_down_is_what_is_guarded(tmp_path: Path) -> None:
+    options = Options(50, 60, 1, 0.05, 1000, cold=False)
+    save_guard(options, [result(0.5), result(None)], tmp_path / "guard.json")
+
+    found = read_guard(tmp_path / "guard.json")
+
+    assert found == Guard(users=50, domains=60, cpu_hashes={"user_info": {"sqlite": 0.5}})
 
 
 def test_an_unknown_workload_is_refused() -> None:

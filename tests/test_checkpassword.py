@@ -21,7 +21,7 @@ from tests import databases, factories
 from tests.conftest import SHARED
 from tests.daemon.conftest import settings
 from vpopsql import checkpassword
-from vpopsql.daemon.auth_server import answering
+from vpopsql.daemon.auth_server import answering, listening
 from vpopsql.daemon.authentication import Authenticator
 from vpopsql.db import Database
 from vpopsql.errors import CannotListen
@@ -81,8 +81,17 @@ def database(place: Path) -> Iterator[Database]:
 @pytest.fixture
 def path(place: Path, database: Database) -> Iterator[str]:
     """The socket of a daemon that answers."""
-    with answering(str(place / "auth"), 0o600, authenticator(place, database), 10):
+    with answers_at(str(place / "auth"), authenticator(place, database)):
         yield str(place / "auth")
+
+
+@contextlib.contextmanager
+def answers_at(
+    path: str, authenticator: Authenticator, mode: int = 0o600, most: int = 10
+) -> Iterator[None]:
+    """Answer questions on a socket of our own."""
+    with listening(path, mode) as listener, answering(listener, authenticator, most):
+        yield
 
 
 def authenticator(place: Path, database: Database) -> Authenticator:
@@ -340,11 +349,11 @@ def test_the_socket_is_for_its_owner_and_goes_with_the_daemon(
     place: Path, database: Database
 ) -> None:
     path = place / "socket"
-    with answering(str(path), 0o660, authenticator(place, database), 10):
+    with answers_at(str(path), authenticator(place, database), 0o660):
         assert stat.S_IMODE(path.stat().st_mode) == 0o660
         with (
             pytest.raises(CannotListen, match="another daemon answers"),
-            answering(str(path), 0o600, authenticator(place, database), 10),
+            answers_at(str(path), authenticator(place, database)),
         ):
             pass
     assert not path.exists()
@@ -357,7 +366,7 @@ def test_the_socket_of_a_daemon_that_was_killed_is_taken_over(
     with socket.socket(socket.AF_UNIX) as killed:
         killed.bind(str(path))
 
-    with answering(str(path), 0o600, authenticator(place, database), 10):
+    with answers_at(str(path), authenticator(place, database)):
         assert start(ALICE, f"--socket={path}", "true").returncode == 0
 
 
@@ -367,7 +376,7 @@ def test_what_is_no_socket_is_left_alone(place: Path, database: Database) -> Non
 
     with (
         pytest.raises(CannotListen, match="is no socket"),
-        answering(str(path), 0o600, authenticator(place, database), 10),
+        answers_at(str(path), authenticator(place, database)),
     ):
         pass
     assert path.read_text() == "precious"
@@ -388,7 +397,7 @@ def test_who_says_nothing_or_too_much_holds_up_nobody(path: str) -> None:
 
 def test_more_at_once_than_there_is_room_for_wait(place: Path, database: Database) -> None:
     path = str(place / "socket")
-    with answering(path, 0o600, authenticator(place, database), 2):
+    with answers_at(path, authenticator(place, database), most=2):
         asked = checkpassword.question("imap", bytearray(ALICE))
         answers: list[bytes] = []
 

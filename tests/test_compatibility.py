@@ -155,6 +155,20 @@ PROOFS: dict[int, tuple[str, ...]] = {
         "daemon/test_rehash.py::test_a_login_by_a_weak_hash_gets_a_better_one_after_the_answer",
         "daemon/test_rehash.py::test_a_hash_is_good_on_its_last_day_and_not_on_the_next",
     ),
+    36: (
+        "daemon/test_guard.py::test_who_guesses_waits_longer_each_time",
+        "daemon/test_guard.py::test_the_owner_is_never_locked_out",
+    ),
+    37: (
+        "daemon/test_admission.py::test_no_login_is_taken_in_the_clear_from_other_hosts",
+        "daemon/test_admission.py::test_logins_in_the_clear_are_taken_from_this_host",
+        "daemon/test_encryption.py::test_help_tells_of_stls_only_where_it_is",
+        f"{SERVER}::test_standard_input_is_a_conversation_too",
+    ),
+    38: (
+        f"{SERVER}::test_many_lines_of_a_client_do_not_wait_for_all_their_answers",
+        f"{SERVER}::test_a_client_that_reads_no_answer_is_asked_no_more",
+    ),
 }
 """Point -> the tests that fail when it is not so."""
 

@@ -196,7 +196,7 @@ def test_all_mistakes_are_reported_at_once_with_place_key_and_what_is_allowed(
         ("daemon.listen", "89"),
         ("passwords.store_clear_text", "1"),
         ("passwords.store_clear_text", '"true"'),
-        ("passwords.scheme", '"argon2"'),
+        ("passwords.scheme", '"argon2i"'),
         ("passwords.scheme", "6"),
         ("passwords.rounds", "0"),
         ("export.reload_command", '"/bin/true"'),

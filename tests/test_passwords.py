@@ -106,7 +106,14 @@ def test_bytes_that_are_no_utf_8_make_the_round_trip() -> None:
 
 @pytest.mark.parametrize(
     "scheme, rounds",
-    [("sha512-crypt", None), ("sha256-crypt", 1000), ("bcrypt", 4), ("yescrypt", 1)],
+    [
+        ("sha512-crypt", None),
+        ("sha256-crypt", 1000),
+        ("bcrypt", 4),
+        ("yescrypt", 1),
+        ("argon2", 1),
+        ("argon2", None),
+    ],
 )
 def test_a_new_hash_is_of_the_kind_and_cost_asked_for(scheme: str, rounds: int | None) -> None:
     made = hash_password("secret", scheme, rounds)
@@ -114,6 +121,18 @@ def test_a_new_hash_is_of_the_kind_and_cost_asked_for(scheme: str, rounds: int |
     assert scheme_of(made) == scheme
     assert verify("secret", made)
     assert not needs_rehash(made, scheme, rounds)
+
+
+def test_a_new_argon2_hash_is_argon2id_of_the_memory_that_is_named() -> None:
+    assert hash_password("secret", "argon2").startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+
+
+def test_without_its_library_argon2_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(passwords._libpass("argon2"), "has_backend", lambda: False)
+
+    assert not can_hash("argon2")
+    with pytest.raises(ValueError, match="argon2"):
+        hash_password("secret", "argon2")
 
 
 @pytest.mark.usefixtures("no_libcrypt")
@@ -195,7 +214,7 @@ def test_bcrypt_verifies_long_passwords_as_crypt_does() -> None:
 
 
 @pytest.mark.parametrize(
-    "scheme, rounds", [("md5-crypt", None), ("argon2", None), ("sha512-crypt", 999)]
+    "scheme, rounds", [("md5-crypt", None), ("argon2", 33), ("sha512-crypt", 999)]
 )
 def test_kinds_and_costs_that_may_not_be_made_are_refused(scheme: str, rounds: int | None) -> None:
     with pytest.raises(ValueError, match=scheme):
@@ -218,6 +237,10 @@ def test_kinds_and_costs_that_may_not_be_made_are_refused(scheme: str, rounds: i
         (KNOWN_TO_LIBCRYPT_ONLY["yescrypt"][1], "yescrypt", None, True),
         (KNOWN_TO_LIBCRYPT_ONLY["bcrypt"][1], "sha512-crypt", None, False),
         (ARGON2, "yescrypt", None, False),
+        (ARGON2, "argon2", None, True),
+        # One round through much memory is no less than two through little.
+        (ARGON2.replace("m=8", "m=65536"), "argon2", None, False),
+        (ARGON2.replace("m=8", "m=65536"), "argon2", 4, True),
         ("*", "sha512-crypt", None, False),
         ("", "sha512-crypt", None, False),
         ("what", "sha512-crypt", None, False),

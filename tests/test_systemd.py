@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from tests.transcripts import Client
 from vpopsql import db
 from vpopsql.cli import cli
-from vpopsql.config import Config, Database, Paths
+from vpopsql.config import Config, Database, Lists, Paths
 from vpopsql.errors import ConfigError
 from vpopsql.systemd import units
 
@@ -146,6 +146,16 @@ def test_systemd_finds_nothing_wrong_with_the_units(
             )
 
 
+def test_who_becomes_another_user_is_allowed_to() -> None:
+    few, more = Config(), Config(lists=Lists(ezmlm_make="/usr/bin/ezmlm-make"))
+
+    services = [
+        units(each, Path(VPOPSQL), None, "root")["vpopsql.service"] for each in (few, more)
+    ]
+
+    assert ["CAP_SETUID" in each for each in services] == [False, True]
+
+
 def test_units_of_others_are_kept(tmp_path: Path) -> None:
     (tmp_path / "vpopsql.service").write_text("mine")
 
@@ -156,6 +166,24 @@ def test_units_of_others_are_kept(tmp_path: Path) -> None:
     assert CliRunner().invoke(cli, ["systemd", "--force", str(tmp_path)]).exit_code == 0
     assert "ExecStart=" in (tmp_path / "vpopsql.service").read_text()
     assert CliRunner().invoke(cli, ["systemd", str(tmp_path)]).exit_code == 0
+
+
+def test_a_program_that_its_user_cannot_get_to_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    (home / "bin").mkdir(parents=True)
+    for name in ("python", "vpopsql"):
+        (home / "bin" / name).touch()
+    home.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(home / "bin/python"))
+    (tmp_path / "units").mkdir()
+
+    other = CliRunner().invoke(cli, ["systemd", "--user", "daemon", str(tmp_path / "units")])
+    own = CliRunner().invoke(cli, ["systemd", "--force", str(tmp_path / "units")])
+
+    assert f"daemon cannot run {home}/bin/vpopsql: " in other.stderr
+    assert "cannot run" not in own.stderr
 
 
 @pytest.mark.parametrize("path", ["/srv/100%", "/srv/a b", '/srv/a"b', "/srv/$HOME"])

@@ -1,10 +1,12 @@
 """The wheel works where there is no checkout: what `pip install vpopsql` gives a site."""
 
 import os
+import socket
 import sqlite3
 import subprocess
 import sys
 import sysconfig
+import time
 from contextlib import closing
 from pathlib import Path
 from zipfile import ZipFile
@@ -12,18 +14,24 @@ from zipfile import ZipFile
 import pytest
 
 CHECKOUT = Path(__file__).parent.parent
+INDEX_REQUIRED = os.environ.get("VPOPSQL_TEST_REQUIRE_INDEX") == "1"
+NO_INDEX = ("error sending request", "Failed to fetch", "dns error", "client error (Connect)")
+"""What uv says without a network."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("wheel")]
 
 
-def run(*command: str | Path, cwd: Path) -> str:
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith("PYTHON")
-    }
+def environment(**others: object) -> dict[str, str]:
+    """Return this process's environment, without what concerns its own Python."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    return ours | {name: str(value) for name, value in others.items()}
+
+
+def run(*command: str | Path, cwd: Path, **variables: object) -> str:
     done = subprocess.run(
         command,
         cwd=cwd,
-        env=environment,
+        env=environment(**variables),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -98,3 +106,72 @@ def test_the_installed_wheel_makes_a_database_from_anywhere(
 @pytest.mark.parametrize("command", ["vpopsql", "vpopmaild", "vpopsql-checkpassword"])
 def test_the_wheel_installs_its_commands(command: str, commands: Path) -> None:
     assert os.access(commands / command, os.X_OK)
+
+
+# --- as docs/getting-started.md installs it ------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tool(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of commands that uv makes, with all dependencies from the index."""
+    home = tmp_path_factory.mktemp("home")
+    variables = {
+        "HOME": home,
+        "UV_CACHE_DIR": os.environ.get("UV_CACHE_DIR") or Path.home() / ".cache/uv",
+        "UV_TOOL_DIR": home / "opt",
+        "UV_TOOL_BIN_DIR": home / "bin",
+        "UV_PYTHON": sys.executable,
+    }
+    uv = Path(sys.executable).with_name("uv")
+    try:
+        run(uv, "tool", "install", "--quiet", wheel, cwd=home, **variables)
+    except AssertionError as error:
+        if INDEX_REQUIRED or not any(each in str(error) for each in NO_INDEX):
+            raise
+        pytest.skip("no package index to install from: the tool is not tested")
+    return home / "bin"
+
+
+def test_a_tool_installed_by_uv_serves_a_new_site(tool: Path, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = free.getsockname()
+    config = tmp_path / "vpopsql.toml"
+    config.write_text(
+        f'[database]\nurl = "sqlite:///{tmp_path}/vpopsql.db"\n'
+        f'[daemon]\nlisten = "127.0.0.1:{address[1]}"\n'
+    )
+    vpopsql = (tool / "vpopsql", "--config", config)
+
+    assert run(tool / "vpopsql", "--version", cwd=tmp_path).startswith("vpopsql, version ")
+    run(*vpopsql, "db", "upgrade", cwd=tmp_path)
+    with subprocess.Popen(
+        (*vpopsql, "serve"), env=environment(), stderr=subprocess.PIPE
+    ) as daemon:
+        try:
+            greeting = greeted(address, daemon)
+        finally:
+            daemon.terminate()
+            daemon.communicate()
+
+    assert greeting == b"+OK \r\n"
+    assert daemon.returncode == 0
+
+
+def greeted(address: tuple[str, int], daemon: "subprocess.Popen[bytes]") -> bytes:
+    """Return what a daemon says first, once it is there."""
+    while daemon.poll() is None:
+        try:
+            with socket.create_connection(address, 30) as client:
+                return client.recv(100)
+        except ConnectionRefusedError:
+            time.sleep(0.05)
+    raise AssertionError(daemon.communicate())
+
+
+def test_the_units_run_the_tool_that_uv_has_installed(tool: Path, tmp_path: Path) -> None:
+    run(tool / "vpopsql", "systemd", tmp_path, cwd=tmp_path)
+
+    program = (tool / "vpopsql").resolve()
+    assert f"\nExecStart={program} serve\n" in (tmp_path / "vpopsql.service").read_text()
+    assert os.access(program, os.X_OK)

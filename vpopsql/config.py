@@ -42,6 +42,8 @@ _PASSWORD_MAX = 4096  # characters
 
 _USUAL_DATABASE = "sqlite:////var/lib/vpopsql/vpopsql.db"
 
+WORKERS_MAX = 64
+
 # Variables that are no keys: where the file is, and what the test suite is told.
 _OTHER_VARIABLES = re.compile(r"VPOPSQL_(CONFIG|TEST_.*)")
 
@@ -87,7 +89,10 @@ class Database:
         "The file whose first line is the password of `url`, for PostgreSQL; `url` has none then.",
     )
     pool_size: int = _key(
-        10, kinds.integer(1, 200), "Connections kept open; twice as many may be open for a moment."
+        10,
+        kinds.integer(1, 200),
+        "Connections kept open by all workers of a daemon for looking up, and as many for changes,"
+        " by each two at least; twice as many may be open for a moment.",
     )
     busy_timeout_s: float = _key(
         30.0, kinds.seconds(0.1, 3600), "How long a writer waits for another one, on SQLite."
@@ -143,6 +148,59 @@ class Daemon:
     max_connections: int = _key(
         200, kinds.integer(1, 10_000), "Clients served at once; more are told so and let go."
     )
+    max_connections_per_address: int = _key(
+        50,
+        kinds.integer(0, 10_000),
+        "How many of them may come from one IPv4 address or IPv6 network of 64 bits; those of this"
+        " host itself do not count; 0: any number.",
+    )
+    max_connections_per_user: int = _key(
+        0,
+        kinds.integer(0, 10_000),
+        "How many of them may be of one account that has logged in; 0: any number, for control"
+        " panels log in with one account.",
+    )
+    allow_from: tuple[str, ...] = _key((), kinds.networks(), "Who may connect; empty: everybody.")
+    deny_from: tuple[str, ...] = _key(
+        (), kinds.networks(), "Who may not connect, whatever `allow_from` says."
+    )
+    proxy_from: tuple[str, ...] = _key(
+        (),
+        kinds.networks(),
+        "The proxies: a connection from there begins with a header of the PROXY protocol, version"
+        " 1 or 2, and counts as its client's.",
+    )
+    tls_listen: Address | None = _key(  # noqa: RUF009 - declares a field as dataclasses.field does
+        None,
+        kinds.optional_address(),
+        "Where the standalone daemon listens for clients that speak TLS from the beginning; unset:"
+        " nowhere.",
+    )
+    tls_certificate: str = _key(
+        "",
+        kinds.file(),
+        "The certificate and those that it is signed with, as PEM; SIGHUP has it read again;"
+        " empty: there is no TLS.",
+    )
+    tls_key: str = _key(
+        "", kinds.file(), "Its key, not encrypted; empty: it is in the certificate's file."
+    )
+    allow_clear_text: bool = _key(
+        default=False,
+        kind=kinds.boolean(),
+        purpose="Take logins without TLS on other addresses than loopback, too.",
+    )
+    user: str = _key(
+        "",
+        kinds.user(),
+        "Who the daemon becomes when root has started it and it listens; empty: it stays root, and"
+        " keeps only the rights over other people's files.",
+    )
+    workers: int = _key(
+        0,
+        kinds.integer(0, WORKERS_MAX),
+        "Processes that serve clients; 0: one for each processor that may be used, 8 at most.",
+    )
     drain_timeout_s: float = _key(
         10.0, kinds.seconds(0, 3600), "How long clients may finish after SIGTERM."
     )
@@ -168,6 +226,24 @@ class Daemon:
         kinds.integer(1, 100),
         "Failed logins, or lines before a good one, that end a connection.",
     )
+    login_delay_max_s: float = _key(
+        8.0,
+        kinds.seconds(0, 60),
+        "How long a login is held up at most after many failed ones to the same account, or from"
+        " the same address; 0: never.",
+    )
+    guessing_file: str = _key(
+        "",
+        kinds.socket_path(),
+        "The file in which failed logins are counted for that; empty: in the daemon's memory."
+        " Under tcpserver, where each client has a process of its own, there has to be one.",
+    )
+    login_history_days: int = _key(
+        90,
+        kinds.integer(0, 3650),
+        "Days that logins and failed logins of each hour are kept for the report auth-activity;"
+        " 0: they are not counted.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +258,8 @@ class Passwords:
     scheme: str = _key(
         hashing.DEFAULT_SCHEME,
         kinds.one_of(*hashing.ROUNDS),
-        "How new passwords are hashed; each mail program of the site must know it.",
+        "How new passwords are hashed; each mail program of the site must know it. argon2, by"
+        " which argon2id is meant, needs the extra of this name, and is unknown to crypt(3).",
     )
     strength_file: str | None = _key(
         None,
@@ -201,6 +278,12 @@ class Passwords:
         kinds.deadlines(),
         "The last day, in UTC, on which a hash of a scheme is good; from the next day on nobody"
         " can log in with one.",
+    )
+    remember_s: float = _key(
+        300.0,
+        kinds.seconds(0, 86_400),
+        "How long the daemon knows a password again that was right, without computing its hash:"
+        " from a keyed digest in its memory. 0: not at all.",
     )
     rounds: int | None = _key(
         None,
@@ -528,6 +611,7 @@ class _Draft:
         )
 
     def find_contradictions(self) -> None:
+        self._find_contradictions_of_tls()
         if self.refused & {"passwords.scheme", "passwords.rounds"}:
             return
         chosen = self.config().passwords
@@ -543,6 +627,15 @@ class _Draft:
                 f"{self.origins['passwords.rounds']}: passwords.rounds is {chosen.rounds};"
                 f" allowed with {chosen.scheme}: {allowed.start} to {allowed.stop - 1}"
             )
+
+    def _find_contradictions_of_tls(self) -> None:
+        if self.values.get("daemon.tls_certificate") or "daemon.tls_certificate" in self.refused:
+            return
+        for path in ("daemon.tls_listen", "daemon.tls_key"):
+            if self.values.get(path):
+                self.mistakes.append(
+                    f"{self.origins[path]}: {path} is set, and daemon.tls_certificate is not"
+                )
 
     def config(self) -> Config:
         sections: dict[str, Any] = {

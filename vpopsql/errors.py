@@ -52,6 +52,10 @@ class CannotListen(VpopsqlError):
     """The address of the daemon cannot be had."""
 
 
+class TooManyConnections(VpopsqlError):
+    """The daemon serves as many clients, or as many of one kind, as it may."""
+
+
 class NotAuthorized(VpopsqlError):
     """The caller's rights do not suffice, whatever the object."""
 

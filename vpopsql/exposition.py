@@ -50,14 +50,19 @@ class Histogram:
     """How often values were at most so large; one writer at a time.
 
     :param bounds: upper bounds, ascending; what is larger counts only in the sum of all.
+    :param counts: how often, for each bound, values were at most that and above the one before;
+        at the end how often they were larger than all; None: nothing was counted yet.
+    :param sum_: of the values counted so far.
     """
 
     __slots__ = ("_bounds", "_counts", "_sum")
 
-    def __init__(self, bounds: Sequence[float]) -> None:
+    def __init__(
+        self, bounds: Sequence[float], counts: Sequence[int] | None = None, sum_: float = 0.0
+    ) -> None:
         self._bounds = bounds
-        self._counts = [0] * (len(bounds) + 1)
-        self._sum = 0.0
+        self._counts = list(counts or [0] * (len(bounds) + 1))
+        self._sum = sum_
 
     def observe(self, value: float) -> None:
         """Count a value."""

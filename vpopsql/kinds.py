@@ -125,6 +125,43 @@ def address() -> Kind:
     return Kind("host:port or [IPv6 address]:port; port 0 takes a free one", listen_address)
 
 
+def optional_address() -> Kind:
+    """Return the kind of an address to listen on, or none."""
+
+    def accept(value: object) -> Address | None:
+        return None if value == "" else listen_address(value)
+
+    return Kind('host:port or [IPv6 address]:port, or ""', accept)
+
+
+def networks() -> Kind:
+    """Return the kind of several networks, each as an address or in CIDR notation."""
+
+    def accept(value: object) -> tuple[str, ...]:
+        import ipaddress  # noqa: PLC0415 - few commands need it
+
+        if isinstance(value, list) and all(isinstance(each, str) for each in value):
+            return tuple(str(ipaddress.ip_network(each)) for each in value)
+        raise ValueError
+
+    allowed = (
+        "a list of networks such as 192.0.2.0/24 or 2001:db8::/32, or addresses; in the"
+        " environment, with blanks between"
+    )
+    return Kind(allowed, accept, str.split)
+
+
+def user() -> Kind:
+    """Return the kind of a user of the system, or none."""
+
+    def accept(value: object) -> str:
+        if value == "" or (isinstance(value, str) and re.fullmatch(r"[A-Za-z_][\w.-]*\$?", value)):
+            return str(value)
+        raise ValueError
+
+    return Kind('the name of a user of the system, or ""', accept)
+
+
 # What a socket's address holds, with a NUL at its end.
 _SOCKET_PATH_MAX = 107
 

@@ -10,6 +10,7 @@ so no table has one of them.
 """
 
 import enum
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -105,6 +106,11 @@ def from_database_text(value: str) -> str:
     return plain.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
 
 
+def unescaped(value: str | None) -> str | None:
+    """Return the exact text of a column's; plain ASCII is its own."""
+    return value if value is None or value.isascii() else from_database_text(value)
+
+
 class ExactText(TypeDecorator[str]):
     """Text that comes back byte for byte, whatever bytes a flat file or a client gave.
 
@@ -130,6 +136,13 @@ class ExactText(TypeDecorator[str]):
         """Undo the escape."""
         del dialect
         return None if value is None else from_database_text(value)
+
+    def result_processor(
+        self, dialect: Dialect, coltype: object
+    ) -> Callable[[str | None], str | None]:
+        """Return what undoes the escape, without two more calls for each text of each row."""
+        del dialect, coltype
+        return unescaped
 
 
 class ByBytes(ColumnElement[str]):
@@ -502,6 +515,28 @@ class DovecotLogin(Base):
     remote_ip: Mapped[str] = mapped_column(ExactText, primary_key=True)
     at: Mapped[int] = mapped_column(BigInteger)
     """Seconds since 1970, UTC."""
+
+
+class LoginCount(Base):
+    """How often somebody logged in to the daemon, or failed to, in an hour."""
+
+    __tablename__ = "login_counts"
+    __table_args__ = (Index("ix_login_counts_account_remote_ip", "account", "remote_ip"),)
+
+    hour: Mapped[when] = mapped_column(primary_key=True)
+    """When the hour began."""
+    account: Mapped[exact] = mapped_column(primary_key=True)
+    """The address of an account; or what was typed and is none, with its ``@``; else empty, since
+    a word that is no address may be a password."""
+    remote_ip: Mapped[str] = mapped_column(String(45), primary_key=True)
+    """Empty when unknown."""
+    service: Mapped[str] = mapped_column(String(16), primary_key=True)
+    """``vpopmaild``, or what a checkpassword program was asked for."""
+    domain: Mapped[str | None] = mapped_column(NameText(255))
+    """The real domain of an account; of another address what is behind its ``@``."""
+    ok: Mapped[count]
+    failed: Mapped[count]
+    last_at: Mapped[when]
 
 
 class IpMapping(Base):

@@ -30,20 +30,32 @@ from vpopsql.errors import VpopsqlError
 
 DEFAULT_SCHEME = "sha512-crypt"
 
-# The kinds that may be made, with the cost that each accepts. crypt() of the other mail programs
-# must read them, so argon2 is missing here; DES and MD5 are read but no longer made. The upper
-# ends keep one login below some seconds: a cost above them is not verified either.
+# The kinds that may be made, with the cost that each accepts. crypt() reads all but argon2, which
+# is argon2id here; DES and MD5 are read but no longer made. The upper ends keep one login below
+# some seconds: a cost above them is not verified either.
 ROUNDS: Mapping[str, range] = MappingProxyType(
     {
         "sha512-crypt": range(1_000, 5_000_001),
         "sha256-crypt": range(1_000, 5_000_001),
         "bcrypt": range(4, 17),
         "yescrypt": range(1, 12),
+        "argon2": range(1, 33),
     }
 )
 
-# crypt(3)'s own for SHA-2 and yescrypt; bcrypt's takes about 70 ms.
-_DEFAULT_ROUNDS = {"sha512-crypt": 5_000, "sha256-crypt": 5_000, "bcrypt": 10, "yescrypt": 5}
+# crypt(3)'s own for SHA-2 and yescrypt; bcrypt's takes about 70 ms; argon2's, with its memory, is
+# the least that OWASP's cheat sheet names.
+_DEFAULT_ROUNDS = {
+    "sha512-crypt": 5_000,
+    "sha256-crypt": 5_000,
+    "bcrypt": 10,
+    "yescrypt": 5,
+    "argon2": 2,
+}
+_ARGON2_KIB = 19_456
+_OTHER_COSTS: Mapping[str, Mapping[str, Any]] = {
+    "argon2": {"type": "ID", "memory_cost": _ARGON2_KIB, "parallelism": 1}
+}
 
 # libxcrypt refuses longer ones: CRYPT_MAX_PASSPHRASE_SIZE is 512 with the NUL.
 MAX_PASSWORD_BYTES = 511
@@ -67,7 +79,10 @@ _FORMS = {
     "sha512-crypt": r"\$6\$(rounds=(?P<rounds>\d{1,9})\$)?S{0,16}\$B{86}",
     "bcrypt": r"\$2[abxy]\$(?P<rounds>\d\d)\$B{53}",
     "yescrypt": r"\$y\$(?P<cost>B+)\$B{0,86}\$B{43}",
-    "argon2": r"\$argon2(id|i|d)\$v=\d+\$m=\d{1,6},t=\d{1,3},p=\d{1,3}(\$[+/0-9A-Za-z]+){2}",
+    "argon2": (
+        r"\$argon2(id|i|d)\$v=\d+\$m=(?P<kib>\d{1,6}),t=(?P<rounds>\d{1,3}),p=\d{1,3}"
+        r"(\$[+/0-9A-Za-z]+){2}"
+    ),
 }
 SCHEMES = tuple(_FORMS)
 """Every kind of hash that can be verified, the weakest first."""
@@ -107,7 +122,7 @@ def hash_password(password: str, scheme: str, rounds: int | None = None) -> str:
     if _libcrypt_knows(scheme):
         made = _libcrypt()(secret, _new_setting(scheme, cost))
     else:
-        made = _libpass(scheme).using(rounds=cost).hash(secret)
+        made = _libpass(scheme).using(rounds=cost, **_OTHER_COSTS.get(scheme, {})).hash(secret)
     if scheme_of(made) != scheme:
         raise ValueError(f"{scheme} with {cost} rounds failed")
     return str(made)
@@ -170,7 +185,11 @@ def needs_rehash(stored: str, scheme: str, rounds: int | None = None) -> bool:
         return False
     if found != scheme:
         return SCHEMES.index(found) < SCHEMES.index(scheme)
-    return _cost(scheme, _PREFIX.sub("", stored, count=1)) < (rounds or _DEFAULT_ROUNDS[scheme])
+    bare, wanted = _PREFIX.sub("", stored, count=1), rounds or _DEFAULT_ROUNDS[scheme]
+    if scheme == "argon2":
+        # Rounds cost as much as they have memory to go through.
+        return _cost(scheme, bare) * _argon2_kib(bare) < wanted * _ARGON2_KIB
+    return _cost(scheme, bare) < wanted
 
 
 def scheme_of(stored: str) -> str:
@@ -226,6 +245,11 @@ def _cost(scheme: str, stored: str) -> int:
     if parts.get("cost") in _YESCRYPT_COSTS:
         return _YESCRYPT_COSTS.index(parts["cost"]) + 1
     return _DEFAULT_ROUNDS[scheme] if "rounds" in parts else 0
+
+
+def _argon2_kib(stored: str) -> int:
+    found = _PATTERNS["argon2"].fullmatch(stored)
+    return int(found["kib"]) if found else 0
 
 
 def _affordable(scheme: str, stored: str) -> bool:

@@ -37,6 +37,15 @@ class Client:
         self._socket.sendall(line + b"\r\n")
         return self._receive(line.split(b" ")[0].decode())
 
+    def change(self, line: bytes, *body: bytes) -> bytes:
+        """Send a command whose lines follow once it was answered, and return the last reply.
+
+        :raises BenchFailed: it is refused, or the connection ends.
+        """
+        self.ask(line)
+        self._socket.sendall(b"".join(each + b"\r\n" for each in (*body, b".")))
+        return self._receive(line.split(b" ")[0].decode())
+
     def _receive(self, what: str) -> bytes:
         reply = self._socket.recv(_READ)
         if not reply.startswith(b"+OK"):

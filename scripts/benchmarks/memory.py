@@ -1,8 +1,9 @@
-"""How much memory a command takes, its child processes included, seen from outside.
+"""How much memory and time processes take, their child processes included, seen from outside.
 
 Pages that processes share count once: it is the sum of their PSS, which the kernel works out.
 """
 
+import os
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -41,10 +42,21 @@ class MemorySampler:
 
     def _watch(self) -> None:
         while not self._done.wait(_EVERY_S):
-            alone = _pss(self._pid)
-            everybody = alone + sum(map(_pss, _descendants(self._pid)))
-            self.peak_alone = max(self.peak_alone, alone)
-            self.peak = max(self.peak, everybody)
+            self.peak_alone = max(self.peak_alone, _pss(self._pid))
+            self.peak = max(self.peak, memory_of(self._pid))
+
+
+def memory_of(pid: int) -> int:
+    """Return the bytes that a process and its descendants have at the moment."""
+    return sum(map(_pss, (pid, *_descendants(pid))))
+
+
+def processor_time_of(pid: int) -> float:
+    """Return the seconds that processors have worked for a process and its descendants.
+
+    To a hundredth of a second, as the kernel counts it; of descendants that ended, nothing.
+    """
+    return sum(map(_ticks, (pid, *_descendants(pid)))) / os.sysconf("SC_CLK_TCK")
 
 
 def _descendants(pid: int) -> list[int]:
@@ -53,6 +65,14 @@ def _descendants(pid: int) -> list[int]:
         with suppress(OSError):  # it has ended
             found += map(int, children.read_text().split())
     return found + [each for child in found for each in _descendants(child)]
+
+
+def _ticks(pid: int) -> int:
+    with suppress(OSError):  # it has ended
+        # The name, in parentheses, may have blanks and parentheses.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return int(fields[11]) + int(fields[12])
+    return 0
 
 
 def _pss(pid: int) -> int:

@@ -72,14 +72,23 @@ def run_watched(settings: Mapping[str, str], *arguments: str | Path) -> Usage:
     return Usage(seconds, sampler.peak, sampler.peak_alone)
 
 
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """A daemon that answers."""
+
+    port: int
+    pid: int
+    """Of its first process; it may have others."""
+
+
 @contextlib.contextmanager
-def daemon(settings: Mapping[str, str], log: Path) -> Iterator[int]:
-    """Give the port of a daemon of its own, logging to ``log`` as it would in production."""
+def daemon(settings: Mapping[str, str], log: Path) -> Iterator[Daemon]:
+    """Give a daemon of its own, logging to ``log`` as it would in production."""
     settings = {**settings, "DAEMON_LISTEN": "127.0.0.1:0"}
     with log.open("wb") as stderr:
         process = subprocess.Popen([*_VPOPSQL, "serve"], env=environment(settings), stderr=stderr)
     try:
-        yield _port(process, log)
+        yield Daemon(_port(process, log), process.pid)
     finally:
         process.terminate()
         try:

@@ -78,6 +78,12 @@ def domains_site(directory: Path, domains: int) -> Site:
     return _make(Site(directory, tuple(Domain(f"d{n:07}.example") for n in range(domains))))
 
 
+def changes_site(directory: Path, users: int) -> Site:
+    """Make a site of domains to be changed, with nobody but a postmaster, 1,000 and ``users``."""
+    sizes = {"empty.example": 1, "middle.example": 1_000, "large.example": users}
+    return _make(Site(directory, tuple(Domain(name, size) for name, size in sizes.items())))
+
+
 def _make(site: Site) -> Site:
     heads = tuple(
         shape.Head(domain.name, f"{shape.HOME}/domains/{shape.bucket(number)}{domain.name}")

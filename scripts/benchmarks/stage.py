@@ -1,8 +1,8 @@
-"""What a workload works with: sites, fresh databases, a daemon for each, the unit M."""
+"""What a workload works with: sites, fresh databases, daemons, the unit M."""
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -10,9 +10,10 @@ from typing import Protocol
 from scripts.benchmarks import BenchFailed, programs, site
 from scripts.benchmarks.client import Client
 from scripts.benchmarks.databases import Databases
+from scripts.benchmarks.programs import Daemon
 from scripts.benchmarks.site import PASSWORD, Site
 from scripts.benchmarks.stub import stub
-from scripts.benchmarks.yardstick import measure_m
+from scripts.benchmarks.yardstick import measure
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,17 +24,32 @@ class Options:
     domains: int
     repeat: int
     seconds: float
+    mailboxes: int
+    """Of the large site that is made up."""
+    cold: bool
+    """Whether to measure the first step after a start of the daemon, too."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one of the repetitions of a workload took."""
+
+    value: float
+    """Steps a second, seconds a step, or bytes."""
+    latencies_s: list[float]
+    cpu_s: float | None = None
+    """A step's share of what processors did for the daemon; None: it was not watched."""
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """One of the repetitions of a workload."""
 
-    value: float
-    """Steps a second, or seconds a step."""
+    measured: Measured
     m: float
     """M, measured just before, so that a machine that is busy for a while is so for both."""
-    latencies_s: list[float]
+    cpu_m: float
+    """M by the processor's clock."""
 
 
 @dataclass(slots=True)
@@ -45,15 +61,17 @@ class Sites:
     _made: dict[str, Site] = field(default_factory=dict)
 
     def get(self, name: str) -> Site:
-        """Return the site ``users`` or ``domains``."""
+        """Return the site ``users``, ``changes``, or ``domains-N`` with that many domains."""
         if name not in self._made:
-            place = self.directory / f"site-{name}"
-            self._made[name] = (
-                site.users_site(place, self.options.users)
-                if name == "users"
-                else site.domains_site(place, self.options.domains)
-            )
+            self._made[name] = self._make(name, self.directory / f"site-{name}")
         return self._made[name]
+
+    def _make(self, name: str, place: Path) -> Site:
+        kind, _, number = name.partition("-")
+        if kind == "domains":
+            return site.domains_site(place, int(number))
+        make = site.users_site if kind == "users" else site.changes_site
+        return make(place, self.options.users)
 
 
 class Stage(Protocol):
@@ -62,8 +80,17 @@ class Stage(Protocol):
     options: Options
     sites: Sites
 
-    def port(self, name: str) -> int:
-        """Return the port of a server for the site ``name``."""
+    def server(self, name: str, variant: str = "") -> Daemon:
+        """Return a server for the site ``name``."""
+
+
+VARIANTS = {
+    "": {},
+    # As if each login were the first of its user.
+    "new": {"PASSWORDS_REMEMBER_S": "0"},
+    "crowd": {"DAEMON_MAX_CONNECTIONS": "2100"},
+}
+"""Daemons that differ from the usual one, and their settings."""
 
 
 class DatabaseStage(contextlib.ExitStack):
@@ -78,21 +105,35 @@ class DatabaseStage(contextlib.ExitStack):
         self._databases = databases
         self._scratch = scratch
         self._imported: dict[str, str] = {}
-        self._ports: dict[str, int] = {}
+        self._filled: dict[str, str] = {}
+        self._daemons: dict[tuple[str, str], Daemon] = {}
+        self._logs = 0
         scratch.mkdir()
 
-    def port(self, name: str) -> int:
-        """Return the port of the daemon for the site ``name``, started if there is none."""
-        if name not in self._ports:
-            settings = self.settings(self.imported(name))
-            log = self._scratch / f"{name}.log"
-            port = self.enter_context(programs.daemon(settings, log))
-            self._require_all(port, name)
-            self._ports[name] = port
-        return self._ports[name]
+    def server(self, name: str, variant: str = "") -> Daemon:
+        """Return the daemon for the site ``name``, started if there is none."""
+        found = self._daemons.get((name, variant))
+        if found is None:
+            found = self.enter_context(self.fresh(name, variant))
+            self._require_all(found.port, name)
+            self._daemons[name, variant] = found
+        return found
+
+    @contextlib.contextmanager
+    def fresh(self, name: str, variant: str = "") -> Iterator[Daemon]:
+        """Give a daemon that has just been started.
+
+        Its files are below a directory of its own, where those of the site are if it was exported.
+        """
+        settings = self.settings(self.imported(name), self.root(name)) | VARIANTS[variant]
+        self._logs += 1
+        with programs.daemon(settings, self._scratch / f"{self._logs}.log") as daemon:
+            yield daemon
 
     def _require_all(self, port: int, name: str) -> None:
         """Refuse to measure a daemon that does not hold the whole site."""
+        if name in self._filled:
+            return
         found = self.sites.get(name)
         with Client(port) as client:
             client.ask(f"slogin {found.main.addresses[0]} {PASSWORD}".encode())
@@ -102,11 +143,20 @@ class DatabaseStage(contextlib.ExitStack):
             if reply != f"+OK+\r\ncount {wanted}\r\n.\r\n".encode():
                 raise BenchFailed(f"the daemon should hold {wanted}, it says {reply!r}")
 
+    def fill(self, name: str, make: Callable[[str], object]) -> str:
+        """Return the URL of a database that ``make`` has filled, when it is first asked for."""
+        if name not in self._filled:
+            url = self._databases.create()
+            make(url)
+            self._databases.settle(url)
+            self._filled[name] = url
+        return self._filled[name]
+
     def imported(self, name: str) -> str:
         """Return the URL of a database that holds the site ``name``."""
-        if name not in self._imported:
+        if name not in self._filled and name not in self._imported:
             self.import_site(name)
-        return self._imported[name]
+        return self._filled.get(name) or self._imported[name]
 
     def import_site(self, name: str) -> float:
         """Import the site ``name`` into a fresh database; return how long that took."""
@@ -124,6 +174,16 @@ class DatabaseStage(contextlib.ExitStack):
         """Export the site ``name`` into the empty directory ``root``; return how long it took."""
         return programs.run(self.settings(self.imported(name), root), "export", "apply")
 
+    def root(self, name: str) -> Path:
+        """Return where the files of the daemons of a site are."""
+        return self._scratch / f"root-{name}"
+
+    def write_files(self, name: str) -> None:
+        """Export a site to where its daemons have it, unless that was done."""
+        if not self.root(name).exists():
+            self.root(name).mkdir()
+            self.export_site(name, self.root(name))
+
     def directory(self, name: str) -> Path:
         """Return a place of its own for ``name``, not made yet."""
         return self._scratch / name
@@ -136,6 +196,8 @@ class DatabaseStage(contextlib.ExitStack):
             # Only root may give files away.
             "EXPORT_UID": str(os.geteuid()),
             "EXPORT_GID": str(os.getegid()),
+            # The C daemon does not do it, and it would turn the MD5 hashes into others.
+            "PASSWORDS_REHASH": "false",
             "PATHS_ROOT": "" if root is None else str(root),
         }
 
@@ -147,17 +209,18 @@ class StubStage(contextlib.ExitStack):
         super().__init__()
         self.options = options
         self.sites = sites
-        self._port: int | None = None
+        self._server: Daemon | None = None
 
-    def port(self, name: str) -> int:
-        """Return the port of the stub, which is the same for every site."""
-        del name
-        if self._port is None:
+    def server(self, name: str, variant: str = "") -> Daemon:
+        """Return the stub, which is the same for every site."""
+        del name, variant
+        if self._server is None:
             users = _BLOCK * self.options.users
-            self._port = self.enter_context(
+            port = self.enter_context(
                 stub({b"user_info": _list(_BLOCK), b"list_users": _list(users)})
             )
-        return self._port
+            self._server = Daemon(port, pid=0)
+        return self._server
 
 
 _BLOCK = b"".join(b"name_of_the_%02d %s\r\n" % (n, b"0" * 12) for n in range(24))
@@ -168,11 +231,10 @@ def _list(lines: bytes) -> bytes:
     return b"+OK+\r\n" + lines + b".\r\n"
 
 
-def repeat(options: Options, measure: Callable[[], tuple[float, list[float]]]) -> list[Run]:
-    """Return the runs of a workload, each of them M, then what ``measure()`` returns."""
+def repeat(options: Options, take: Callable[[], Measured]) -> list[Run]:
+    """Return the runs of a workload, each of them M, then what ``take()`` returns."""
     runs = []
     for _ in range(options.repeat):
-        m = measure_m()
-        value, latencies_s = measure()
-        runs.append(Run(value, m, latencies_s))
+        yardstick = measure()
+        runs.append(Run(take(), yardstick.m, yardstick.cpu_m))
     return runs

@@ -3,12 +3,14 @@
 import shlex
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
 
 from tests.cli.conftest import Command, Site, on_sqlite
+from tests.examples import FENCE
 from vpopsql.cli import cli, manual, object_commands
 
 DOCUMENT = Path(__file__).parents[2] / "docs/commands.md"
@@ -89,6 +91,54 @@ def _parsed(page: manual.Page, example: str) -> click.Context:
         assert command is not None
         context = click.Context(command, info_name=name, parent=context)
     return context.command.make_context(page.name, words[len(page.path) :])
+
+
+def test_what_the_manual_gives_to_type_is_what_the_commands_take(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("VPOPSQL_CONFIG", raising=False)
+    pages = [DOCUMENT.parents[1] / "README.md", *DOCUMENT.parent.rglob("*.md")]
+    typed = {
+        (page.name, " ".join(words)): _mistake(words)
+        for page in pages
+        for kind, text in FENCE.findall(page.read_text(encoding="utf-8"))
+        if kind in {"sh", "console", ""}
+        for words in _typed(text)
+    }
+
+    assert len(typed) > 120
+    assert {where: mistake for where, mistake in typed.items() if mistake} == {}
+
+
+def _typed(text: str) -> Iterator[list[str]]:
+    """Give the words of each ``vpopsql`` that a block has."""
+    for line in text.replace("\\\n", " ").splitlines():
+        lexer = shlex.shlex(line.removeprefix("$ "), posix=True, punctuation_chars=True)
+        lexer.whitespace_split = True
+        words = list(lexer) if line.count("'") % 2 == 0 else []
+        ends = [at for at, word in enumerate(words) if set(word) <= set("|&;<>()")]
+        for start, end in zip([0, *(at + 1 for at in ends)], [*ends, len(words)], strict=True):
+            if words[start:end][:1] == ["vpopsql"]:
+                yield words[start + 1 : end]
+
+
+def _mistake(words: list[str]) -> str:
+    """Return what a command finds wrong with its words; files that are not here are none."""
+    try:
+        context = cli.make_context("vpopsql", list(words))
+        while isinstance(context.command, click.Group) and context._protected_args:
+            rest = [*context._protected_args, *context.args]
+            name, command, rest = context.command.resolve_command(context, rest)
+            assert command
+            context = command.make_context(name, rest, parent=context)
+    except click.exceptions.Exit:
+        return ""
+    except click.UsageError as error:
+        said = error.format_message()
+        return "" if "does not exist" in said or "No such file" in said else said
+    except SystemExit as ended:
+        return "" if ended.code == 0 else f"exit code {ended.code}"
+    return ""
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

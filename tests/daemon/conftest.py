@@ -1,6 +1,5 @@
 """A real daemon on a real socket, over an imported tree."""
 
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,8 @@ from tests.sites import import_sample, import_tree
 from tests.transcripts import Client
 from vpopsql import config
 from vpopsql.daemon.conversation import Service
-from vpopsql.daemon.server import Server
+from vpopsql.daemon.encryption import Certificate
+from vpopsql.daemon.server import Listener, Server
 from vpopsql.db import Database
 from vpopsql.exporter.projector import Projector
 
@@ -27,7 +27,8 @@ def settings(url: str, root: Path, **daemon: Any) -> config.Config:
         paths=replace(defaults.paths, root=str(root)),
         passwords=replace(defaults.passwords, store_clear_text=True),
         daemon=replace(
-            defaults.daemon, listen=config.Address("127.0.0.1", 0), max_connections=50, **daemon
+            defaults.daemon,
+            **{"listen": config.Address("127.0.0.1", 0), "max_connections": 50, **daemon},
         ),
     )
 
@@ -38,15 +39,18 @@ class Running:
     def __init__(self, settings: config.Config, database: Database) -> None:
         self.config = settings
         self.database = database
-        self.server = Server(Service(database, settings, Projector(database, settings)))
+        service = Service(database, settings, Projector(database, settings))
+        certificate = Certificate(settings.daemon) if settings.daemon.tls_certificate else None
+        is_tls = settings.daemon.tls_listen is not None
+        self._listener = Listener(settings.daemon.listen, is_tls=is_tls)
+        self.server = Server(service, [self._listener], certificate=certificate)
         self.address = ("127.0.0.1", self.server.port)
-        self._thread = threading.Thread(target=self.server.serve_forever, args=(0.02,))
-        self._thread.start()
+        self.server.start()
 
     def stop(self) -> None:
         """Stop as SIGTERM does."""
         self.server.stop()
-        self._thread.join()
+        self._listener.server_close()
 
 
 @pytest.fixture

@@ -365,11 +365,11 @@ def test_an_outage_is_one_temporary_error_and_the_conversation_lives_on(
     )
     conversation.receive(f"slogin postmaster@root.example {PASSWORD}".encode())
 
-    def unavailable() -> None:
+    def unavailable(_work: object) -> None:
         raise DatabaseUnavailable("gone")
 
     with monkeypatch.context() as outage:
-        outage.setattr(site, "reader", unavailable)
+        outage.setattr(site, "read", unavailable)
         (during,) = conversation.receive(b"domain_count")
     (after,) = conversation.receive(b"domain_count")
 

@@ -179,10 +179,10 @@ def test_an_outage_is_counted(
 ) -> None:
     conversation, metrics = spoken
 
-    def unavailable() -> None:
+    def unavailable(_work: object) -> None:
         raise errors.DatabaseUnavailable("gone")
 
-    monkeypatch.setattr(site, "reader", unavailable)
+    monkeypatch.setattr(site, "read", unavailable)
     conversation.receive(b"domain_count")
 
     found = counted(metrics)
@@ -241,8 +241,18 @@ def test_threads_lose_no_count() -> None:
 @pytest.fixture
 def ask() -> Iterator[Ask]:
     """A function that sends bytes to a page of the text "page" and returns all that comes."""
-    with scraping.served(Address("127.0.0.1", 0), lambda: "page\n") as address:
+    with page_of(lambda: "page\n") as address:
         yield lambda request: fetch(address, request)
+
+
+@contextlib.contextmanager
+def page_of(make: Callable[[], str]) -> Iterator[tuple[str, int]]:
+    """Serve a page; give its address."""
+    with (
+        scraping.listening(Address("127.0.0.1", 0)) as listener,
+        scraping.served(listener, make),
+    ):
+        yield listener.getsockname()
 
 
 def fetch(address: tuple[str, int], request: bytes) -> bytes:
@@ -285,7 +295,7 @@ def test_a_client_that_says_nothing_does_not_hold_up_the_next_for_long(
     ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scraping, "_PATIENCE_S", 0.1)
-    with scraping.served(Address("127.0.0.1", 0), lambda: "page\n") as address:
+    with page_of(lambda: "page\n") as address:
         silent = socket.create_connection(address)
         silent.sendall(b"GET /metr")
 
@@ -304,19 +314,18 @@ def test_a_page_that_cannot_be_made_does_not_end_the_others() -> None:
             raise page
         return page
 
-    with scraping.served(Address("127.0.0.1", 0), make) as address:
+    with page_of(make) as address:
         broken, whole = fetch(address, GET), fetch(address, GET)
 
     assert (broken, whole[-5:]) == (b"", b"page\n")
 
 
 def test_an_address_that_is_taken_is_refused() -> None:
-    with (
-        scraping.served(Address("127.0.0.1", 0), str) as taken,
-        pytest.raises(errors.CannotListen, match=f"--metrics: cannot listen on {taken}: "),
-        scraping.served(taken, str),
-    ):
-        pass
+    with scraping.listening(Address("127.0.0.1", 0)) as listener:
+        taken = Address(*listener.getsockname())
+
+        with pytest.raises(errors.CannotListen, match=f"--metrics: cannot listen on {taken}: "):
+            scraping.listening(taken)
 
 
 def test_the_page_tells_of_the_daemon_and_of_exports(site: Database) -> None:

@@ -103,6 +103,23 @@ def test_a_login_by_a_weak_hash_gets_a_better_one_after_the_answer(site: Site) -
     assert audited(site) == [("login", address, address, SOMEBODY.remote_ip, changes)]
 
 
+@pytest.mark.parametrize("scheme, rounds", [("bcrypt", 4), ("yescrypt", 1), ("argon2", 1)])
+def test_a_login_gets_a_hash_of_the_scheme_that_is_chosen_and_is_good_afterwards(
+    site: Site, scheme: str, rounds: int
+) -> None:
+    rehasher = make(site, scheme=scheme, rounds=rounds)
+    log_in(site, rehasher)
+    rehasher.finish()
+    first = mailbox(site).password_hash
+
+    again = log_in(site, rehasher)
+    rehasher.finish()
+
+    assert (again, mailbox(site).password_hash) == (["+OK "], first)
+    assert passwords.scheme_of(first) == scheme
+    assert f"\nalice:{first}:" in "\n" + site.path(f"{EXAMPLE}/vpasswd").read_text()
+
+
 def test_another_login_finds_nothing_to_do(site: Site) -> None:
     rehasher = make(site)
     log_in(site, rehasher)

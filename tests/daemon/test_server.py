@@ -8,6 +8,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from tests.daemon.conftest import Running
 from tests.transcripts import Client
 from vpopsql.db import Database
 from vpopsql.model import Flag
+from vpopsql.protocol import Reply, listing
 
 LOGIN = f"slogin postmaster@root.example {factories.PASSWORD}\r\n".encode()
 Start = Callable[..., Running]
@@ -141,6 +143,101 @@ def test_a_client_that_never_reads_holds_up_nobody(
     client.send(LOGIN)
 
     assert client.line() == b"+OK \r\n"
+    deaf.close()
+
+
+def test_clients_that_say_nothing_cost_no_thread(
+    site: Database, start: Start, greeted: Greeted, tmp_path: Path
+) -> None:
+    daemon = start(tmp_path, max_connections=300)
+    before = threading.active_count()
+
+    clients = [greeted(daemon) for _ in range(300)]
+
+    assert threading.active_count() == before
+    clients[-1].send(LOGIN)
+    assert clients[-1].line() == b"+OK \r\n"
+
+
+def test_threads_that_are_held_up_are_made_up_for(
+    site: Database,
+    start: Start,
+    greeted: Greeted,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    goes_on = threading.Event()
+    monkeypatch.setattr("vpopsql.services.domains.count_domains", lambda _: int(goes_on.wait(20)))
+    daemon = start(tmp_path)
+    before = threading.active_count()
+    held_up = [greeted(daemon) for _ in range(12)]
+    for client in held_up:
+        client.send(LOGIN + b"domain_count\r\n")
+
+    client = greeted(daemon)
+    client.send(LOGIN)
+
+    assert client.line() == b"+OK \r\n"
+    goes_on.set()
+    for each in held_up:
+        assert [each.line() for _ in range(4)][1:3] == [b"+OK+\r\n", b"count 1\r\n"]
+    assert eventually(lambda: client_is_answered(client) and threading.active_count() <= before)
+
+
+def client_is_answered(client: Client) -> bool:
+    client.send(b"help\r\n")
+    while client.line() != b".\r\n":
+        pass
+    return True
+
+
+def test_many_lines_of_a_client_do_not_wait_for_all_their_answers(
+    site: Database,
+    start: Start,
+    greeted: Greeted,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    goes_on = threading.Event()
+    pauses = iter([0.0, 0.1, 20.0])
+    monkeypatch.setattr(
+        "vpopsql.services.domains.count_domains", lambda _: 1 + goes_on.wait(next(pauses))
+    )
+    client = greeted(start(tmp_path))
+
+    client.send(LOGIN + b"domain_count\r\n" * 3)
+
+    assert [client.line() for _ in range(7)] == [
+        b"+OK \r\n",
+        *[b"+OK+\r\n", b"count 1\r\n", b".\r\n"] * 2,
+    ]
+    goes_on.set()
+
+
+def test_a_client_that_reads_no_answer_is_asked_no_more(
+    site: Database,
+    start: Start,
+    greeted: Greeted,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counted: list[object] = []
+
+    def long_reply(level: object) -> Reply:
+        counted.append(level)
+        return listing(["x" * 70] * 100_000)
+
+    monkeypatch.setattr("vpopsql.daemon.conversation.help_reply", long_reply)
+    daemon = start(tmp_path, idle_timeout_s=1)
+    deaf = socket.create_connection(daemon.address, timeout=20)
+    deaf.sendall(LOGIN + b"help\r\n" * 100)
+
+    assert eventually(lambda: len(counted) == 1)
+    time.sleep(0.2)
+
+    # One answer waits, and the other lines are not carried out, until its time is up.
+    assert len(counted) == 1
+    assert eventually(lambda: len(counted) == 100)
     deaf.close()
 
 

@@ -21,7 +21,7 @@ from vpopsql.services import account_changes
 from vpopsql.services.account_changes import Wishes
 
 DOCUMENT = Path(__file__).parents[2] / "docs/migration.md"
-FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^(?:<!-- ([^\n]*) -->\n\n)?```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 EXIT_CODE = re.compile(r"\s+# exit code (\d)$")
 # What stands in the test's own directory instead of in the root.
 OF_THE_ROOT = re.compile(
@@ -37,6 +37,7 @@ class Block(NamedTuple):
     """What stands between two fences."""
 
     kind: str
+    """What is behind the first fence, and in a comment before it."""
     text: str
 
     @property
@@ -123,7 +124,7 @@ class Page:
 
 def blocks() -> list[Block]:
     found = FENCE.findall(DOCUMENT.read_text(encoding="utf-8"))
-    return [Block(kind, text) for kind, text in found]
+    return [Block(f"{kind} {note}".strip(), text) for note, kind, text in found]
 
 
 def before_the_return() -> int:

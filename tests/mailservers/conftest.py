@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from tests import databases, factories
 from tests.conftest import SHARED
-from tests.mailservers.dovecot import Dovecot, Relay, root_of
+from tests.mailservers.dovecot import MAPPED, Dovecot, Relay, root_of
 from vpopsql.cli import cli
 from vpopsql.db import Database
 from vpopsql.model import Flag
@@ -66,6 +66,7 @@ def fill(session: Session) -> None:
     factories.mailbox(session, one, "bouncer", Flag.BOUNCE_MAIL)
     factories.mailbox(session, one, "locked", password_hash="!" + factories.PASSWORD_HASH)
     factories.mailbox(session, one, "empty", password_hash="", clear_text="")
+    factories.ip_mapping(session, MAPPED, one)
     plain = factories.domain(session, "plain.net", directory="/d/plain.net", **ours)
     factories.limits(session, None, disable_imap=True)
     factories.mailbox(session, plain, "pat")
@@ -74,6 +75,12 @@ def fill(session: Session) -> None:
     factories.limits(session, schemes)
     for name, hashed in HASHES.items():
         factories.mailbox(session, schemes, name, password_hash=hashed)
+    stored = factories.PASSWORD
+    shut = Flag.NO_IMAP | Flag.NO_POP
+    factories.mailbox(session, schemes, "clear", clear_text=stored)
+    factories.mailbox(session, schemes, "shut", shut, clear_text=stored)
+    locked = "!" + factories.PASSWORD_HASH
+    factories.mailbox(session, schemes, "lock", password_hash=locked, clear_text=stored)
 
 
 USERS = {
@@ -82,7 +89,7 @@ USERS = {
         *("tiny", "few", "o'neil", "bouncer", "locked", "empty"),
     ],
     "plain.net": ["pat", "vip"],
-    "schemes.org": list(HASHES),
+    "schemes.org": [*HASHES, "clear", "shut", "lock"],
 }
 
 
@@ -176,7 +183,7 @@ def configure(directory: Path, version: str, url: URL, login: str | None, *, mai
         cli,
         [
             *("--config", str(toml), "mailserver", "dovecot", "--version", version),
-            *(*options, "--webmail", WEBMAIL, str(directory)),
+            *(*options, "--webmail", WEBMAIL, "--cram-md5", str(directory)),
         ],
         input="secret\n",
         catch_exceptions=False,

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 PASSWORD_REFUSED = ("Authentication failed", "AUTHENTICATIONFAILED", "[AUTH]")
+MAPPED = "127.0.0.12"
+"""The second address that it listens on."""
 _START_S = 30
 _TRIES = 3
 _STOP_S = 20
@@ -29,7 +31,7 @@ base_dir = {place}/base
 state_dir = {place}/state
 log_path = {place}/log
 protocols = imap pop3
-listen = 127.0.0.1
+listen = 127.0.0.1, {mapped}
 ssl = no
 auth_verbose = yes
 auth_failure_delay = 0
@@ -104,7 +106,9 @@ class Dovecot:
 
     def _has_started(self) -> bool:
         self.imap_port, self.pop3_port = _free_ports()
-        frame = _FRAME.format(place=self.place, imap=self.imap_port, pop3=self.pop3_port)
+        frame = _FRAME.format(
+            place=self.place, imap=self.imap_port, pop3=self.pop3_port, mapped=MAPPED
+        )
         (self.directory / "dovecot.conf").write_text(_CLEAR[self.version] + frame)
         self._process = subprocess.Popen(
             self._command("/usr/sbin/dovecot", "-F"),
@@ -140,17 +144,25 @@ class Dovecot:
             timeout=_START_S,
         )
 
-    def imap(self, source: str = "127.0.0.1") -> "IMAP":
+    def imap(self, source: str = "127.0.0.1", to: str = "127.0.0.1") -> "IMAP":
         """Connect from an address of this machine's."""
-        return IMAP(self.imap_port, source)
+        return IMAP(self.imap_port, source, to)
 
     def may_log_in(
-        self, protocol: str, user: str, password: str, source: str = "127.0.0.1"
+        self,
+        protocol: str,
+        user: str,
+        password: str,
+        source: str = "127.0.0.1",
+        to: str = "127.0.0.1",
     ) -> bool:
-        """Log in and out again; say whether it was let in."""
-        return {"imap": self._imap_login, "pop3": self._pop3_login}[protocol](
-            user, password, source
-        )
+        """Log in and out again; say whether it was let in.
+
+        :param protocol: ``imap`` or ``pop3``, or what proves a password without sending it:
+            ``cram-md5``, which IMAP has, or ``apop``, which POP3 has.
+        """
+        login = self._imap_login if protocol in {"imap", "cram-md5"} else self._pop3_login
+        return login(protocol, user, password, source, to)
 
     def would_authenticate(self, service: str, user: str, password: str) -> bool:
         """Ask it what it would say to a password that a service of this name gave it."""
@@ -158,20 +170,26 @@ class Dovecot:
         assert ("auth succeeded" in done.stdout) != ("auth failed" in done.stdout), done
         return "auth succeeded" in done.stdout
 
-    def _imap_login(self, user: str, password: str, source: str) -> bool:
-        with self.imap(source) as client:
+    def _imap_login(self, protocol: str, user: str, password: str, source: str, to: str) -> bool:
+        with self.imap(source, to) as client:
             try:
-                client.login(user, password)
+                if protocol == "cram-md5":
+                    client.login_cram_md5(user, password)
+                else:
+                    client.login(user, password)
             except imaplib.IMAP4.error as error:
                 self._expect_refusal(str(error))
                 return False
             return True
 
-    def _pop3_login(self, user: str, password: str, source: str) -> bool:
-        client = _POP3(self.pop3_port, source)
+    def _pop3_login(self, protocol: str, user: str, password: str, source: str, to: str) -> bool:
+        client = _POP3(self.pop3_port, source, to)
         try:
-            client.user(user)
-            client.pass_(password)
+            if protocol == "apop":
+                client.apop(user, password)
+            else:
+                client.user(user)
+                client.pass_(password)
         except poplib.error_proto as error:
             self._expect_refusal(str(error))
             return False
@@ -192,9 +210,9 @@ class Dovecot:
 class IMAP(imaplib.IMAP4):
     """A client that connects from an address of its choice."""
 
-    def __init__(self, port: int, source: str) -> None:
+    def __init__(self, port: int, source: str, to: str) -> None:
         self._source = source
-        super().__init__("127.0.0.1", port, timeout=_START_S)
+        super().__init__(to, port, timeout=_START_S)
 
     def _create_socket(self, timeout: float | None) -> socket.socket:
         return socket.create_connection((self.host, self.port), timeout, (self._source, 0))
@@ -206,9 +224,9 @@ class IMAP(imaplib.IMAP4):
 
 
 class _POP3(poplib.POP3):
-    def __init__(self, port: int, source: str) -> None:
+    def __init__(self, port: int, source: str, to: str) -> None:
         self._source = source
-        super().__init__("127.0.0.1", port, timeout=_START_S)
+        super().__init__(to, port, timeout=_START_S)
 
     def _create_socket(self, timeout: float) -> socket.socket:
         return socket.create_connection((self.host, self.port), timeout, (self._source, 0))

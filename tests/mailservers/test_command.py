@@ -66,6 +66,25 @@ def test_files_with_a_password_are_not_for_everybody(tmp_path: Path) -> None:
     assert "s3cret" not in (tmp_path / "role.sql").read_text() + done.output
 
 
+@pytest.mark.parametrize("version", files.DOVECOT_VERSIONS)
+def test_passwords_in_clear_text_are_read_only_where_challenges_are_offered(version: str) -> None:
+    plain = files.dovecot(loaded(POSTGRESQL), version, "/etc/dovecot", LOGIN, USERS)
+    challenging = files.dovecot(
+        loaded(POSTGRESQL), version, "/etc/dovecot", LOGIN, USERS, challenges=True
+    )
+
+    assert "auth_mechanisms = plain login\n" in plain["vpopsql.conf"]
+    assert "pw_clear_passwd" not in "".join(plain.values())
+    assert "auth_mechanisms = plain login cram-md5 apop\n" in challenging["vpopsql.conf"]
+    assert "pw_clear_passwd) ON vpopmail TO dovecot;" in challenging["role.sql"]
+
+
+def test_who_offers_challenges_hears_that_no_password_is_stored_for_them(tmp_path: Path) -> None:
+    done = run(tmp_path, *DOVECOT, "--cram-md5")
+
+    assert "passwords.store_clear_text is off" in done.stderr
+
+
 def test_what_is_as_it_should_be_is_left_alone(tmp_path: Path) -> None:
     run(tmp_path, "postfix")
 
@@ -127,7 +146,7 @@ def test_every_place_of_a_template_is_filled_in(url: str, root: str) -> None:
     settings = loaded(url, VPOPSQL_PATHS_ROOT=root)
     made = [
         *files.dovecot(settings, "2.3", "/etc/dovecot", LOGIN, USERS).values(),
-        *files.dovecot(settings, "2.4", "/etc/dovecot", LOGIN, USERS).values(),
+        *files.dovecot(settings, "2.4", "/etc/dovecot", LOGIN, USERS, challenges=True).values(),
         *files.postfix(settings, "/etc/postfix", LOGIN).values(),
     ]
 

@@ -11,7 +11,7 @@ from sqlalchemy import select, text
 from tests.daemon.conversations import Talk
 from tests.factories import PASSWORD
 from tests.mailservers.conftest import HASHES, USERS, WEBMAIL, Served
-from tests.mailservers.dovecot import wait_for
+from tests.mailservers.dovecot import MAPPED, wait_for
 from vpopsql import config
 from vpopsql.daemon.conversation import Service
 from vpopsql.exporter.projector import Projector
@@ -40,6 +40,7 @@ class Attempt(NamedTuple):
     user: str
     password: str = PASSWORD
     source: str = "127.0.0.1"
+    to: str = "127.0.0.1"
 
 
 LET_IN = [
@@ -63,6 +64,16 @@ LET_IN = [
     Attempt("smtp", "alice@example.com"),
     Attempt("sieve", "alice@example.com"),
     *(Attempt("imap", f"{name}@schemes.org") for name in HASHES),
+    # Without a domain, by the address that it came to.
+    Attempt("imap", "alice", to=MAPPED),
+    Attempt("imap", "Weber", to=MAPPED),
+    Attempt("imap", "alice@", to=MAPPED),
+    Attempt("pop3", "boss", to=MAPPED),
+    Attempt("imap", "vip@plain.net", to=MAPPED),
+    # Without saying the password.
+    Attempt("cram-md5", "clear@schemes.org"),
+    Attempt("apop", "clear@schemes.org"),
+    Attempt("imap", "clear@schemes.org"),
 ]
 KEPT_OUT = [
     Attempt("imap", "alice@example.com", "wrong"),
@@ -93,6 +104,14 @@ KEPT_OUT = [
     Attempt("imap", "alic_@example.com"),
     Attempt("imap", "*@example.com"),
     *(Attempt("imap", f"{name}@schemes.org", "wrong") for name in HASHES),
+    # The map gives a domain to who names none; it takes nothing from who may not.
+    Attempt("imap", "alice", "wrong", to=MAPPED),
+    Attempt("imap", "vip", to=MAPPED),
+    Attempt("imap", "bob", to=MAPPED),
+    Attempt("cram-md5", "clear@schemes.org", "wrong"),
+    Attempt("apop", "clear@schemes.org", "wrong"),
+    *(Attempt("cram-md5", f"{name}@schemes.org") for name in ("md5", "shut", "lock")),
+    *(Attempt("apop", f"{name}@schemes.org") for name in ("md5", "shut", "lock")),
 ]
 
 
@@ -101,7 +120,7 @@ def let_in(served: Served) -> dict[Attempt, bool]:
     """What came of each attempt. They are made at once, since Dovecot lets the refused wait."""
 
     def attempt(each: Attempt) -> bool:
-        if each.protocol in {"imap", "pop3"}:
+        if each.protocol in {"imap", "pop3", "cram-md5", "apop"}:
             return served.server.may_log_in(*each)
         return served.server.would_authenticate(*each[:3])
 

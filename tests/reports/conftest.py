@@ -21,6 +21,8 @@ from vpopsql.model import (
 )
 from vpopsql.reports.query import Question, rows
 from vpopsql.reports.registry import REPORTS
+from vpopsql.services import login_counts
+from vpopsql.services.login_counts import Counted
 
 NOW = utc_now().replace(microsecond=0)
 
@@ -105,6 +107,15 @@ def accounts(database: Database) -> Database:
         )
         factories.last_auth(session, dave, ago(1), "2001:db8::1")
         factories.alias(session, one, "", "&alice@example.com", "|/bin/cat", mailbox_id=dave.id)
+        for name, ip, service, ok, failed in (
+            ("alice@example.com", "198.51.100.6", "vpopmaild", 1, 2),
+            ("nobody@example.com", "198.51.100.6", "vpopmaild", 0, 5),
+            ("", "198.51.100.6", "vpopmaild", 0, 4),
+            ("alice@example.com", "192.0.2.7", "imap", 3, 0),
+        ):
+            hour = ago(40).replace(minute=0, second=0)
+            counted = Counted(hour, name, ip, service, ok, failed, ago(40))
+            login_counts.add(session, [counted])
         other = factories.domain(session, "other.net")
         factories.mailbox(session, other, "zoe", Flag.SA_ADMIN, password_hash="odd")
         session.add(entry("add_user", "user", "bob@example.com", ago(200), quota=(None, "5S")))

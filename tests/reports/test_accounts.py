@@ -124,9 +124,12 @@ def test_long_lines_counts_the_bytes_of_vpasswd(ask: Ask) -> None:
 
 def test_logins_of_a_day_are_counted_by_service_and_address(ask: Ask) -> None:
     assert ask("auth-activity") == [
-        (ago(1).date().isoformat(), "example.com", None, "2001:db8::1", 1, ago(1)),
-        (ago(100).date().isoformat(), "example.com", "imap", "192.0.2.7", 1, ago(100)),
-        (ago(300).date().isoformat(), "example.com", "pop3", "192.0.2.9", 1, ago(300)),
+        (ago(1).date().isoformat(), "example.com", None, "2001:db8::1", 1, None, None, ago(1)),
+        (ago(40).date().isoformat(), "example.com", "imap", "192.0.2.7", 1, 3, 0, ago(40)),
+        (ago(40).date().isoformat(), "example.com", "vpopmaild", "198.51.100.6", 2, 1, 7, ago(40)),
+        (ago(40).date().isoformat(), None, "vpopmaild", "198.51.100.6", 0, 0, 4, ago(40)),
+        (ago(100).date().isoformat(), "example.com", "imap", "192.0.2.7", 1, None, None, ago(100)),
+        (ago(300).date().isoformat(), "example.com", "pop3", "192.0.2.9", 1, None, None, ago(300)),
     ]
 
 

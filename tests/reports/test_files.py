@@ -83,3 +83,19 @@ def test_rows_of_files_are_sorted_and_cut_like_others(database: Database, spoilt
     arranged = arrange(REPORTS["drift"], Question(sort=("code", True), limit=2), found)
 
     assert [row[3] for row in arranged] == ["orphan-home", "home-missing"]
+
+
+def test_drift_tells_what_differs(database: Database, root: Path) -> None:
+    v.make_site(database, root)
+    v.write(f"{v.EXAMPLE}/.qmail-info", "&somebody@elsewhere.net\n")(root)
+
+    assert answer("drift", database, root) == [
+        (
+            f"/{v.EXAMPLE}/.qmail-info",
+            "example.com",
+            "harm",
+            "dotqmail-differs",
+            "line 1 differs; has 1 line, not 2",
+            "vpopsql verify --domain example.com --fix dotqmail-differs",
+        ),
+    ]

@@ -11,6 +11,7 @@ from vpopsql.model import DomainUsage
 from vpopsql.reports import past
 from vpopsql.reports.query import CannotAsk
 
+BOSS, IP, JOE, ONE = "boss@example.com", "192.0.2.1", "joe@example.com", "example.com"
 MONDAY, TUESDAY, FRIDAY = (factories.at(2026, 3, day, 10, 30) for day in (2, 3, 6))
 
 
@@ -69,17 +70,20 @@ def test_growth_as_of_a_day_ends_with_it(ask: Ask) -> None:
 
 
 def test_changes_are_told_field_by_field_with_secrets_masked(ask: Ask) -> None:
-    who = ("boss@example.com", "192.0.2.1", "daemon")
-    joe = ("user", "joe@example.com", "example.com")
-
     assert ask("changes") == [
-        (4, FRIDAY, *who, *joe, "del_user", None, None, None),
-        (3, TUESDAY, *who, *joe, "mod_user", "flags", "0", "2"),
-        (3, TUESDAY, *who, *joe, "mod_user", "odd", "false", "true"),
-        (2, MONDAY, *who, *joe, "add_user", "password", None, "(masked)"),
-        (2, MONDAY, *who, *joe, "add_user", "quota", None, "10S"),
-        (1, MONDAY, *who, "domain", "example.com", "example.com", "add_domain", None, None, None),
-    ]
+        (4, FRIDAY, BOSS, IP, "daemon", "user", JOE, ONE,
+         "del_user", None, None, None),
+        (3, TUESDAY, BOSS, IP, "daemon", "user", JOE, ONE,
+         "mod_user", "flags", "0", "2"),
+        (3, TUESDAY, BOSS, IP, "daemon", "user", JOE, ONE,
+         "mod_user", "odd", "false", "true"),
+        (2, MONDAY, BOSS, IP, "daemon", "user", JOE, ONE,
+         "add_user", "password", None, "(masked)"),
+        (2, MONDAY, BOSS, IP, "daemon", "user", JOE, ONE,
+         "add_user", "quota", None, "10S"),
+        (1, MONDAY, BOSS, IP, "daemon", "domain", ONE, ONE,
+         "add_domain", None, None, None),
+    ]  # fmt: skip
 
 
 def test_changes_as_of_a_day_are_those_until_its_end(ask: Ask) -> None:

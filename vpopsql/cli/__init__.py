@@ -39,6 +39,7 @@ _COMMANDS = {
     "domain": ("vpopsql.cli.objects.domain", "domain"),
     "explain": ("vpopsql.cli.explain", "explain"),
     "export": ("vpopsql.cli.export", "export"),
+    "fail2ban": ("vpopsql.cli.fail2ban", "fail2ban"),
     "flag": ("vpopsql.cli.objects.flag", "flag"),
     "forward": ("vpopsql.cli.objects.forward", "forward"),
     "history": ("vpopsql.cli.history", "history"),

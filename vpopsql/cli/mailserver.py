@@ -112,6 +112,12 @@ def mailserver() -> None:
 @click.option(
     "--user", show_default="who has export.uid here", help="Who owns the mailboxes, by name."
 )
+@click.option(
+    "--cram-md5",
+    "challenges",
+    is_flag=True,
+    help="Offer CRAM-MD5 and APOP as well, for passwords that are stored in clear text.",
+)
 @_targeted("vpopsql_dovecot")
 def dovecot(
     ctx: click.Context,
@@ -119,6 +125,8 @@ def dovecot(
     version: str,
     webmails: tuple[_IP, ...],
     user: str | None,
+    *,
+    challenges: bool,
 ) -> None:
     """Write Dovecot's part into DIRECTORY, such as /etc/dovecot; see docs/mailservers.md."""
     from vpopsql.mailservers import files
@@ -128,10 +136,15 @@ def dovecot(
     mail = user or _user_name(config.export.uid)
     users = files.Users(mail=mail, database=_database_owner(config) or mail)
     where = str(target.directory.absolute())
-    made = files.dovecot(config, version, where, login, users, webmails)
+    made = files.dovecot(config, version, where, login, users, webmails, challenges=challenges)
     _deliver(config, target, made, group="dovecot")
     if not webmails:
         click.echo("no --webmail: no_webmail has no effect, a webmail's logins are IMAP", err=True)
+    if challenges and not config.passwords.store_clear_text:
+        click.echo(
+            "--cram-md5: passwords.store_clear_text is off, so new passwords cannot be used so",
+            err=True,
+        )
 
 
 @mailserver.command("postfix")

@@ -17,6 +17,8 @@ from vpopsql.checkpassword import QUESTION_MAX
 from vpopsql.daemon.authentication import Authenticator
 from vpopsql.errors import CannotListen
 
+_BACKLOG = 128
+
 _PATIENCE_S = 10.0
 """How long a question may take to come, or an answer to go."""
 
@@ -58,23 +60,14 @@ def _read_question(connection: socket.socket) -> bytes:
 class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
     block_on_close = False
-    request_queue_size = 128
 
-    def __init__(self, path: str, mode: int, authenticator: Authenticator, most: int) -> None:
+    def __init__(self, listener: socket.socket, authenticator: Authenticator, most: int) -> None:
         self.authenticator = authenticator
         self._log = structlog.get_logger("vpopsql.logins")
-        self._mode = mode
         self._room = threading.BoundedSemaphore(most)
-        super().__init__(path, _Handler)
-
-    def server_bind(self) -> None:
-        """Make the socket, for those who may use it from the first moment on."""
-        # The thread that starts the daemon is the only one that makes files yet.
-        before = os.umask(0o777 & ~self._mode)
-        try:
-            super().server_bind()
-        finally:
-            os.umask(before)
+        super().__init__(listener.getsockname(), _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listener
 
     def process_request(self, request: object, client_address: object) -> None:
         """Start a thread for a question, once there is room; the kernel keeps others waiting."""
@@ -93,20 +86,45 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
 
 @contextlib.contextmanager
-def answering(path: str, mode: int, authenticator: Authenticator, most: int) -> Iterator[None]:
-    """Answer questions on the socket ``path`` meanwhile.
+def listening(path: str, mode: int) -> Iterator[socket.socket]:
+    """Give a socket that listens at ``path``, and take it away at the end.
 
     :param mode: its permission bits.
-    :param most: how many are answered at once.
     :raises CannotListen: the socket cannot be made, or another daemon answers there.
     """
     _remove_stale(path)
+    listener = socket.socket(socket.AF_UNIX)
+    # For those who may use it from the first moment on: nobody else makes files yet.
+    before = os.umask(0o777 & ~mode)
     try:
-        server = _Server(path, mode, authenticator, most)
+        listener.bind(path)
+        listener.listen(_BACKLOG)
     except OSError as error:
+        listener.close()
         why = error.strerror or error
         raise CannotListen(f"daemon.auth_socket: cannot make {path}: {why}") from error
+    finally:
+        os.umask(before)
+    # Another worker may be quicker to accept.
+    listener.setblocking(False)  # noqa: FBT003 - takes no keyword
     made = Path(path).lstat()
+    try:
+        yield listener
+    finally:
+        listener.close()
+        with contextlib.suppress(OSError):
+            # Another daemon may have made its own there by now.
+            if os.path.samestat(Path(path).lstat(), made):
+                Path(path).unlink()
+
+
+@contextlib.contextmanager
+def answering(listener: socket.socket, authenticator: Authenticator, most: int) -> Iterator[None]:
+    """Answer questions that come to ``listener`` meanwhile.
+
+    :param most: how many are answered at once.
+    """
+    server = _Server(listener, authenticator, most)
     thread = threading.Thread(
         target=server.serve_forever, args=(0.1,), name="authentication", daemon=True
     )
@@ -115,11 +133,6 @@ def answering(path: str, mode: int, authenticator: Authenticator, most: int) -> 
         yield
     finally:
         server.shutdown()
-        server.server_close()
-        with contextlib.suppress(OSError):
-            # Another daemon may have made its own there by now.
-            if os.path.samestat(Path(path).lstat(), made):
-                Path(path).unlink()
 
 
 def _remove_stale(path: str) -> None:

@@ -19,7 +19,9 @@ from vpopsql import errors, passwords
 from vpopsql.checkpassword import DENIED, FIELDS, GRANTED, LATER, PROTOCOL
 from vpopsql.config import Config
 from vpopsql.daemon.call import parse_address
+from vpopsql.daemon.guard import Door, OpenDoor
 from vpopsql.db import Database
+from vpopsql.names import lower
 from vpopsql.protocol import decode
 from vpopsql.services import accounts, logins
 from vpopsql.services.accounts import Login
@@ -89,8 +91,12 @@ class Authenticator:
         database: Database,
         config: Config,
         after_login: Callable[[Login, str], object] = lambda _login, _password: None,
+        verify: Callable[[str, str | None], bool] = passwords.verify,
+        door: Door | None = None,
     ) -> None:
         self._database = database
+        self._is_right = verify
+        self._door = door or OpenDoor()
         self._after_login = after_login
         self._config = config
         self._log = structlog.get_logger("vpopsql.logins")
@@ -147,8 +153,13 @@ class Authenticator:
             found = self._read(lambda session: self._find(session, asked))
         except errors.InvalidAddress:
             found = None
+        account = found.actor.address if found else lower(asked.login)
+        with self._door.attempt(account, asked.remote_ip, asked.service):
+            return self._verify(found, asked)
+
+    def _verify(self, found: Login | None, asked: Question) -> Login:
         account = found.account if found else None
-        is_proved = passwords.verify(asked.password, account.password_hash if account else None)
+        is_proved = self._is_right(asked.password, account.password_hash if account else None)
         is_digest = not is_proved
         # Who is locked out is so with a digest as well.
         if account and passwords.scheme_of(account.password_hash) not in _NO_PASSWORD:
@@ -192,13 +203,11 @@ class Authenticator:
         """Do what only reads, once more if the database has just come back."""
         started = time.monotonic()
         try:
-            with self._database.reader() as session:
-                return work(session)
+            return self._database.read(work)
         except errors.DatabaseUnavailable:
             if time.monotonic() - started > _QUICK_S:
                 raise
-        with self._database.reader() as session:
-            return work(session)
+        return self._database.read(work)
 
 
 _NO_PASSWORD = frozenset({"empty", "locked", "unknown"})

@@ -6,7 +6,7 @@ of the client follow.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy.orm import Session
 
@@ -25,13 +25,20 @@ class Call:
     """One command of one client."""
 
     session: Session
-    actor: Actor
+    caller: Actor
+    """Who asks, for commands that only read."""
+    request_id: str
     words: Words
     compact: bool
     """Whether flags are shown as one number, as after clogin and slogin."""
     config: Config
     local_ip: str
     """The address that the client connected to; empty when unknown."""
+
+    @property
+    def actor(self) -> Actor:
+        """Return who asks, as the audit log names him."""
+        return replace(self.caller, request_id=self.request_id)
 
     def word(self, missing: type[errors.MissingParameter]) -> str:
         """Take the next parameter, or raise ``missing``."""
@@ -57,7 +64,7 @@ class Call:
 
     def path(self, missing: type[errors.MissingParameter]) -> tuple[Tree, str]:
         """Take the next parameter as a path that the caller may use."""
-        owned = paths.resolve(self.session, self.actor, self.word(missing))
+        owned = paths.resolve(self.session, self.caller, self.word(missing))
         return Tree(self.config.paths.root + owned.root), owned.below
 
     def tree(self) -> Tree:

@@ -106,7 +106,7 @@ def _command(
     )
 
 
-_EVERYWHERE: Mapping[type[Exception], str] = {
+EVERYWHERE: Mapping[type[Exception], str] = {
     errors.DotsInPath: "20.1501",
     errors.PercentInPath: "21.1502",
     errors.NoSlashInPath: "22.1503",
@@ -137,7 +137,8 @@ RULES: Mapping[type[Exception], str] = {
 }
 """What the rules of names and limits refuse, after the code of the command."""
 
-_UNAUTHORIZED_PATH = {Level.SYSTEM: "26.1510", Level.DOMAIN: "26.1511", Level.USER: "26.1512"}
+UNAUTHORIZED_PATH = {Level.SYSTEM: "26.1510", Level.DOMAIN: "26.1511", Level.USER: "26.1512"}
+"""What leads out of what the caller may touch, by what he administers."""
 
 FILES_BEHIND = failure("0.112", "Saved, but not all files could be written")
 TEMPORARY_ERROR = failure("0.108", "Database not available, try again later")
@@ -265,6 +266,8 @@ COMMANDS: Mapping[str, Command] = {
 
 QUIT_VERBS = ("exit", "quit", "q")
 
+LOGIN_VERBS = ("login", "clogin", "slogin")
+
 
 def find_command(verb: str, level: Level) -> Command | None:
     """Return the command ``verb`` if a caller of ``level`` may run it; else there is no such."""
@@ -275,11 +278,11 @@ def find_command(verb: str, level: Level) -> Command | None:
 def refusal(error: Exception, command: Command, level: Level) -> Reply | None:
     """Return the reply that tells ``error`` to the client; None for an error that is a defect."""
     if isinstance(error, errors.UnauthorizedPath | UnsafePath):
-        return refuse(_UNAUTHORIZED_PATH[level])
+        return refuse(UNAUTHORIZED_PATH[level])
     if isinstance(error, OSError) and command.code and error.errno:
         return failure(command.code, os.strerror(error.errno))
     for kind in type(error).__mro__:
-        code = command.refusals.get(kind) or _EVERYWHERE.get(kind)
+        code = command.refusals.get(kind) or EVERYWHERE.get(kind)
         if code:
             return refuse(code)
         if command.code and kind in RULES:

@@ -17,11 +17,13 @@ from typing import Protocol, TypeVar
 
 import structlog
 from sqlalchemy.orm import Session
+from structlog.typing import FilteringBoundLogger
 
-from vpopsql import errors
+from vpopsql import errors, passwords
 from vpopsql.config import Config
 from vpopsql.daemon.call import Afterwards, Answer, Body, Call, Effects, Write, parse_address
 from vpopsql.daemon.commands import (
+    COMMANDS,
     FILES_BEHIND,
     INTERNAL_ERROR,
     QUIT_VERBS,
@@ -32,9 +34,11 @@ from vpopsql.daemon.commands import (
     refusal,
     refuse,
 )
+from vpopsql.daemon.guard import Door, OpenDoor
 from vpopsql.daemon.metrics import Metrics, Result
 from vpopsql.daemon.reading import login_reply
 from vpopsql.db import Database
+from vpopsql.names import lower
 from vpopsql.protocol import (
     COMMAND_LINE_MAX,
     END,
@@ -56,10 +60,12 @@ from vpopsql.touched import Touched
 _PROCESS = secrets.token_hex(4)
 _connections = itertools.count(1)
 _LOGINS = frozenset({"login", "clogin", "slogin"})
+_KNOWN = frozenset({*COMMANDS, *_LOGINS, *QUIT_VERBS, "help"})
 
 _FIRST_WORD = re.compile(r"[^\s\0]+")
 
 T = TypeVar("T")
+
 
 _QUICK_S = 0.5
 """A read that fails sooner met connections that had been broken before it."""
@@ -82,8 +88,11 @@ class Service:
     config: Config
     files: Files
     metrics: Metrics = field(default_factory=Metrics)
+    verify: Callable[[str, str | None], bool] = passwords.verify
+    """Whether a password belongs to a hash, as `passwords.verify` has it."""
     after_login: Callable[[Login, str], object] = lambda _login, _password: None
     """Told of every good login with its password; must take no time, and not raise."""
+    door: Door = field(default_factory=OpenDoor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,15 +151,22 @@ class Conversation:
         self._is_first = False
         """Whether no line of that body has come yet."""
         self._id = f"{_PROCESS}-{next(_connections)}"
-        self._log = structlog.get_logger("vpopsql.daemon").bind(
+        self._verb = ""
+        """What is carried out at the moment; of lines that follow a command, its verb."""
+        self._about_connection: FilteringBoundLogger = structlog.get_logger("vpopsql.daemon").bind(
             connection=self._id, peer=peer.remote_ip or None
         )
-        self._log.debug("connected")
+        self._about_connection.debug("connected")
 
     @property
     def is_logged_in(self) -> bool:
         """Tell whether there was a good login."""
         return self._actor is not None
+
+    @property
+    def account(self) -> str:
+        """Return who has logged in; empty: nobody."""
+        return self._actor.address if self._actor else ""
 
     @property
     def line_max(self) -> int:
@@ -199,6 +215,11 @@ class Conversation:
         return []
 
     @property
+    def _logger(self) -> FilteringBoundLogger:
+        """Return where to say something about what is carried out."""
+        return self._about_connection.bind(request=self._request, verb=self._verb)
+
+    @property
     def _request(self) -> str:
         return f"{self._id}-{self._lines}"
 
@@ -220,27 +241,29 @@ class Conversation:
     def _answer(self, verb: str, work: Callable[[], list[Reply]]) -> list[Reply]:
         """Do some work and log it; whatever goes wrong, answer it and live on."""
         started = time.monotonic()
-        verb = verb if _is_known(verb) else "unknown"
-        log = self._log = self._log.bind(request=self._request, verb=verb)
+        verb = self._verb = verb if verb in _KNOWN else "unknown"
         result = None
         try:
             replies = work()
         except errors.DatabaseUnavailable as error:
-            log.error("database unavailable", error=str(error))  # noqa: TRY400 - no defect
+            self._logger.error("database unavailable", error=str(error))  # noqa: TRY400 - no defect
             replies, result = [TEMPORARY_ERROR], Result.DATABASE_UNAVAILABLE
         except errors.ExportFailed as error:
-            log.error("files behind", error=str(error))  # noqa: TRY400 - no defect
+            self._logger.error("files behind", error=str(error))  # noqa: TRY400 - no defect
             replies, result = [FILES_BEHIND], Result.FILES_BEHIND
         except Exception:
-            log.exception("internal error")
+            self._logger.exception("internal error")
             replies, result = [INTERNAL_ERROR], Result.INTERNAL_ERROR
         status = replies[0].status if replies else "+OK"
         passed_s = time.monotonic() - started
         if not self._collecting:
             said = Result.REFUSED if status.startswith("-ERR") else Result.OK
             self._service.metrics.command(verb, result or said, passed_s)
-        log.info(
+        # Not by way of `_logger`: this line is written for every command.
+        self._about_connection.info(
             "command",
+            request=self._request,
+            verb=verb,
             actor=self._actor.address if self._actor else None,
             status=status[:4].strip(),
             code=status.split(" ")[1] if status.startswith("-ERR") else None,
@@ -272,25 +295,29 @@ class Conversation:
         if not password:
             return refuse("7.204")
         try:
-            login = accounts.verify_login(self._find_login(address), password)
-            logins.require_good_hash(
-                login.account.password_hash,
-                self._service.config.passwords.deadlines,
-                datetime.now(UTC).date(),
-            )
+            found = self._find_login(address)
+            account = found.actor.address if found else lower(address)
+            with self._service.door.attempt(account, self._peer.remote_ip, "vpopmaild"):
+                login = accounts.verify_login(found, password, self._service.verify)
+                logins.require_good_hash(
+                    login.account.password_hash,
+                    self._service.config.passwords.deadlines,
+                    datetime.now(UTC).date(),
+                )
         except errors.InvalidAddress:
             self._fail_login()
             return refuse("8.205")
         except errors.InvalidLogin as error:
             self._fail_login()
             # A word that is no address may be a password in the wrong place.
-            account = address[:320] if "@" in address else None
-            self._log.warning("login failed", account=account, reason=str(error) or None)
+            shown = address[:320] if "@" in address else None
+            self._logger.warning("login failed", account=shown, reason=str(error) or None)
             return refuse("8.207")
         self._service.metrics.login(is_good=True)
-        self._actor = replace(login.actor, remote_ip=self._peer.remote_ip)
-        asking = replace(self._actor, request_id=self._request)
-        self._service.after_login(replace(login, actor=asking), password)
+        self._actor = replace(
+            login.actor, remote_ip=self._peer.remote_ip, request_id=self._request
+        )
+        self._service.after_login(replace(login, actor=self._actor), password)
         self._compact = verb != "login"
         return ok() if verb == "slogin" else login_reply(login, compact=self._compact)
 
@@ -311,14 +338,12 @@ class Conversation:
         """Do what only reads, once more if the database has just come back."""
         started = time.monotonic()
         try:
-            with self._service.database.reader() as session:
-                return work(session)
+            return self._service.database.read(work)
         except errors.DatabaseUnavailable:
             if time.monotonic() - started > _QUICK_S:
                 raise
             self._service.metrics.database_error()
-        with self._service.database.reader() as session:
-            return work(session)
+        return self._service.database.read(work)
 
     # --- commands -------------------------------------------------------------------------------
 
@@ -389,7 +414,8 @@ class Conversation:
     def _call(self, session: Session, actor: Actor, words: Words) -> Call:
         return Call(
             session=session,
-            actor=replace(actor, request_id=self._request),
+            caller=actor,
+            request_id=self._request,
             words=words,
             compact=self._compact,
             config=self._service.config,
@@ -428,11 +454,7 @@ class Conversation:
         if line == END:
             self._refused = None
             return True
-        if not refused.body_is_file and is_first and _is_known(parse_command(line)[0]):
+        if not refused.body_is_file and is_first and parse_command(line)[0] in _KNOWN:
             self._refused = None
             return False
         return True
-
-
-def _is_known(verb: str) -> bool:
-    return bool(find_command(verb, Level.SYSTEM)) or verb in {*_LOGINS, *QUIT_VERBS, "help"}

@@ -97,7 +97,7 @@ def dom_info(call: Call) -> Reply:
 def get_limits(call: Call) -> Reply:
     """Show the limits that hold for a domain."""
     name = call.domain()
-    if not rights.may_see_limits(call.actor, name):
+    if not rights.may_see_limits(call.caller, name):
         raise errors.NotAuthorized(name)
     settings = limits.get_limits(call.session, domains.get_domain(call.session, name).id)
     lines = [f"{key} {int(settings[key])}" for key in LIMIT_SETTINGS if key not in _NOT_SHOWN]
@@ -114,21 +114,21 @@ _NOT_SHOWN = frozenset({"perm_maillist_users", "perm_maillist_moderators"})
 def user_info(call: Call) -> Reply:
     """Show one mailbox."""
     name, domain = call.address()
-    rights.require_domain(call.actor, domain)
+    rights.require_domain(call.caller, domain)
     account = accounts.get_account(call.session, name, domain)
-    return listing(_user_lines(account, call.actor, compact=call.compact))
+    return listing(_user_lines(account, call.caller, compact=call.compact))
 
 
 def list_users(call: Call) -> Reply:
     """Show the mailboxes of a domain, each followed by a blank line."""
     domain = call.domain(errors.AddressRequired)
-    rights.require_domain(call.actor, domain)
+    rights.require_domain(call.caller, domain)
     found = accounts.list_accounts(call.session, domain, *call.words.numbers())
     return listing(_blocks(found, call))
 
 
 def _blocks(found: Iterable[Account], call: Call) -> Iterator[str]:
-    viewer, compact = call.actor, call.compact
+    viewer, compact = call.caller, call.compact
     for account in found:
         yield from _user_lines(account, viewer, compact=compact)
         yield ""
@@ -137,14 +137,14 @@ def _blocks(found: Iterable[Account], call: Call) -> Iterator[str]:
 def user_count(call: Call) -> Reply:
     """Count the mailboxes of a domain."""
     domain = call.domain()
-    rights.require_domain(call.actor, domain)
+    rights.require_domain(call.caller, domain)
     return listing([f"count {accounts.count_accounts(call.session, domain)}"])
 
 
 def get_lastauth(call: Call) -> Reply:
     """Tell when and from where an account last logged in; 0.0.0.0 is never."""
     name, domain = call.address()
-    rights.require_account(call.actor, name, domain)
+    rights.require_account(call.caller, name, domain)
     account = accounts.get_account(call.session, name, domain)
     last = accounts.last_auth(call.session, account.id)
     at, address = (0, "0.0.0.0") if last is None else (int(last[0].timestamp()), last[1])  # noqa: S104
@@ -154,7 +154,7 @@ def get_lastauth(call: Call) -> Reply:
 def get_user_size(call: Call) -> Afterwards:
     """Measure a mailbox: bytes and messages."""
     name, domain = call.address()
-    rights.require_account(call.actor, name, domain)
+    rights.require_account(call.caller, name, domain)
     account, tree = accounts.get_account(call.session, name, domain), call.tree()
     return Afterwards(lambda: listing(_size_lines(*_measure(tree, account))))
 
@@ -162,7 +162,7 @@ def get_user_size(call: Call) -> Afterwards:
 def get_domain_size(call: Call) -> Afterwards:
     """Measure every mailbox of a domain, and add them up."""
     name = call.domain()
-    rights.require_domain(call.actor, name)
+    rights.require_domain(call.caller, name)
     domain = domains.find_domain(call.session, name)
     found = accounts.list_accounts(call.session, name)
     real, tree = name if domain is None else domain.name, call.tree()
@@ -201,7 +201,7 @@ def list_alias(call: Call) -> Reply:
     """Show every line of the aliases of a domain, or of one alias."""
     word = call.word(errors.DomainRequired)
     name, domain = parse_address(call.session, word, "") if "@" in word else (None, lower(word))
-    rights.require_domain(call.actor, domain)
+    rights.require_domain(call.caller, domain)
     found = domains.find_domain(call.session, domain)
     if found is None:
         return listing([])
@@ -212,7 +212,7 @@ def list_alias(call: Call) -> Reply:
 def list_lists(call: Call) -> Reply:
     """Show the dot-qmail files that run ezmlm."""
     name = call.domain(errors.AddressRequired)
-    rights.require_domain(call.actor, name)
+    rights.require_domain(call.caller, name)
     domain = domains.get_domain(call.session, name)
     page, per_page = call.words.numbers()
     names = forwards.list_mailing_lists(call.session, domain.id)

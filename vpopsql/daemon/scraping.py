@@ -6,6 +6,8 @@ login and no encryption: the address is for loopback, or a network of one's own.
 """
 
 import contextlib
+import os
+import select
 import socket
 import threading
 import time
@@ -41,37 +43,46 @@ def page(metrics: Metrics, database: Database) -> str:
     return render(families)
 
 
-@contextlib.contextmanager
-def served(address: Address, make: Callable[[], str]) -> Iterator[Address]:
-    """Serve what ``make`` returns while the block runs; give the address that is listened on.
-
-    :raises CannotListen: the address cannot be had.
-    """
+def listening(address: Address) -> socket.socket:
+    """Return a socket that listens on ``address``. :raises CannotListen: it cannot be had."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
         listener = socket.create_server(tuple(address), family=family, backlog=_BACKLOG)
     except OSError as error:
         raise CannotListen(f"--metrics: cannot listen on {address}: {error}") from error
-    with listener:
-        thread = threading.Thread(
-            target=_serve, args=(listener, make), name="metrics", daemon=True
-        )
-        thread.start()
-        try:
-            yield Address(*listener.getsockname()[:2])
-        finally:
-            # Wakes the thread; a client that it serves has no more than its time.
-            listener.shutdown(socket.SHUT_RDWR)
-            thread.join(2 * _PATIENCE_S)
+    # Clients may have gone before they are accepted.
+    listener.setblocking(False)  # noqa: FBT003 - takes no keyword
+    return listener
 
 
-def _serve(listener: socket.socket, make: Callable[[], str]) -> None:
+@contextlib.contextmanager
+def served(listener: socket.socket, make: Callable[[], str]) -> Iterator[None]:
+    """Serve what ``make`` returns while the block runs."""
+    # Shutting the listener down would do so in all processes that have it.
+    over = os.eventfd(0, os.EFD_CLOEXEC)
+    thread = threading.Thread(
+        target=_serve, args=(listener, over, make), name="metrics", daemon=True
+    )
+    thread.start()
+    try:
+        yield
+    finally:
+        os.eventfd_write(over, 1)
+        # A client that is served has no more than its time.
+        thread.join(2 * _PATIENCE_S)
+        os.close(over)
+
+
+def _serve(listener: socket.socket, over: int, make: Callable[[], str]) -> None:
     log = structlog.get_logger("vpopsql.metrics")
-    while True:
+    poll = select.poll()
+    poll.register(listener, select.POLLIN)
+    poll.register(over, select.POLLIN)
+    while over not in [ready for ready, _ in poll.poll()]:
         try:
             client, _ = listener.accept()
         except OSError:
-            return
+            continue
         with client:
             try:
                 _answer(client, make)

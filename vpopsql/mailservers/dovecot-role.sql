@@ -5,6 +5,6 @@ DO $$
 BEGIN
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO @ROLE@', current_schema());
 END $$;
-GRANT SELECT ON dovecot_users TO @ROLE@;
--- No row of it is ever kept: a trigger notes the login.
+GRANT SELECT ON dovecot_users, ip_alias_map TO @ROLE@;
+@MAY_READ_CLEAR@-- No row of it is ever kept: a trigger notes the login.
 GRANT SELECT, INSERT, UPDATE ON dovecot_logins TO @ROLE@;

@@ -41,6 +41,14 @@ _SOCKETS = "/var/run/postgresql"
 """Where Debian's libpq looks for a server that no host is named of."""
 _NOBODY = "'none'"
 """What no address is equal to."""
+_MECHANISM = {"2.3": "%m", "2.4": "%{mechanism}"}
+"""What Dovecot calls the mechanism of a login."""
+_CLEAR = (
+    "(SELECT '{PLAIN}' || pw_clear_passwd FROM vpopmail WHERE pw_name = name"
+    " AND pw_domain = substr(address, length(name) + 2) AND pw_clear_passwd <> '')"
+)
+"""The password of a row of dovecot_users, if it is stored."""
+_MAY_READ_CLEAR = "GRANT SELECT (pw_name, pw_domain, pw_clear_passwd) ON vpopmail"
 _DOVECOTS_OWN = "# As Dovecot's own user, who logs in to PostgreSQL."
 
 
@@ -70,12 +78,15 @@ def dovecot(
     login: Login,
     users: Users,
     webmails: Iterable[IPv4Address | IPv6Address] = (),
+    *,
+    challenges: bool = False,
 ) -> dict[str, str]:
     """Return Dovecot's configuration: the text of each file by its name.
 
     :param version: one of `DOVECOT_VERSIONS`.
     :param directory: where the files will be.
     :param webmails: where IMAP logins of webmails come from.
+    :param challenges: whether CRAM-MD5 and APOP are offered, which need passwords in clear text.
     :raises ConfigError: a value cannot be written there.
     """
     url = make_url(config.database.url)
@@ -88,9 +99,17 @@ def dovecot(
         "WEBMAILS": ", ".join(f"'{each}'" for each in webmails) or _NOBODY,
         "MAIL_USER": _checked("user", users.mail, _NAME),
         "RUN_AS": run_as,
+        "MECHANISMS": "plain login cram-md5 apop" if challenges else "plain login",
+        "PASSWORD": "password",
+        "AND_STORED": "",
     }
+    if challenges:
+        asks = f"'{_MECHANISM[version]}' IN ('CRAM-MD5', 'APOP')"
+        values["PASSWORD"] = f"CASE WHEN {asks} THEN {_CLEAR} ELSE password END AS password"
+        values["AND_STORED"] = f" AND (NOT {asks} OR {_CLEAR} IS NOT NULL)"
     filled = {name: _fill(f"dovecot-{version}/{name}", values) for name in _DOVECOT[version]}
-    return filled if is_sqlite else filled | {_ROLE: _role("dovecot", login)}
+    may_read = f"{_MAY_READ_CLEAR} TO {login.role};\n" if challenges else ""
+    return filled if is_sqlite else filled | {_ROLE: _role("dovecot", login, may_read)}
 
 
 def postfix(config: Config, directory: str, login: Login) -> dict[str, str]:
@@ -167,8 +186,9 @@ def _path(url: URL) -> str:
     return _checked("database.url", url.database or "")
 
 
-def _role(server: str, login: Login) -> str:
-    return _fill(f"{server}-{_ROLE}", {"ROLE": _checked("role", login.role, _ROLE_NAME)})
+def _role(server: str, login: Login, may_read_clear: str = "") -> str:
+    role = _checked("role", login.role, _ROLE_NAME)
+    return _fill(f"{server}-{_ROLE}", {"ROLE": role, "MAY_READ_CLEAR": may_read_clear})
 
 
 def _fill(template: str, values: Mapping[str, str]) -> str:

@@ -22,6 +22,7 @@ REPORTS = (
             time("deleted_at", "when it was deleted, by the audit log", "never, or unknown"),
         ),
         ("domain", "alias", "kind", "line_no"),
+        parts=Parts.DOMAINS,
     ),
     Report(
         "alias-loops",
@@ -35,7 +36,10 @@ REPORTS = (
             number("entry_points", "addresses outside that forward right into it"),
         ),
         ("domain", "path"),
-        notes="Circles of up to 32 addresses are found.",
+        parts=Parts.DOMAINS,
+        counter="cycle_id",
+        notes="Circles of up to 32 addresses are found. In the view `cycle_id` counts those of a"
+        " domain.",
     ),
     Report(
         "alias-depth",
@@ -46,7 +50,9 @@ REPORTS = (
             number("depth", "how often, at most: 2 for a forward to who forwards"),
             truth("is_cut_off", "whether it goes on: nobody looks beyond 32; see `alias-loops`"),
         ),
-        ("-depth", "domain", "address"),
+        ("domain", "-depth", "address"),
+        parts=Parts.DOMAINS,
+        notes="`--sort depth:desc` begins with those that go furthest, once all are known.",
     ),
     Report(
         "external-forwards",
@@ -76,6 +82,7 @@ REPORTS = (
             text("via", "the ways there"),
         ),
         ("domain", "alias", "destination"),
+        parts=Parts.DOMAINS,
         notes="Ways of up to 16 forwards are found. What a line delivers into a directory is not"
         " counted.",
     ),
@@ -90,6 +97,7 @@ REPORTS = (
             truth("keeps_copy", "whether a line of it delivers here"),
         ),
         ("domain", "address"),
+        parts=Parts.DOMAINS,
         notes='`vpopsql explain ADDRESS` shows each step. With `export.delivery = "exact"` the'
         " same mailboxes are hidden.",
     ),

@@ -52,19 +52,22 @@ REPORTS = (
     ),
     Report(
         "auth-activity",
-        "Who logged in last, when, from where?",
+        "Who logged in, or failed to, when and from where?",
         (
             date("date", "the day"),
             DOMAIN,
             text("service", "imap, pop3, smtp, ..."),
             text("ip", "from where"),
-            number("distinct_users", "accounts whose last login by this service it was"),
-            time("last_at", "the last of these logins"),
+            number("distinct_users", "accounts that logged in, or that somebody tried to"),
+            number("ok", "logins that were counted"),
+            number("failed", "failed logins"),
+            time("last_at", "the last of these"),
         ),
         ("-date", "domain", "service", "ip"),
-        known=("date", "domain"),
+        known=("date",),
         parts=Parts.LOGIN_DAYS,
-        notes="The database keeps the last login of each account and service only: earlier ones"
-        " and failures are in the logs.",
+        notes="The daemon counts logins and failures, its own (service vpopmaild) and those that"
+        " checkpassword programs ask it for, for daemon.login_history_days. Of other services the"
+        " database has the last login of each account only, and failures are in their logs.",
     ),
 )

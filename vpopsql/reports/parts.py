@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy import literal_column
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from vpopsql.model import AuditEntry, DomainName, DomainUsage, LastAuth, Mailbox
+from vpopsql.model import AuditEntry, DomainName, DomainUsage, LastAuth, LoginCount, Mailbox
 from vpopsql.reports.report import Parts, Report
 
 _FEWEST, _MOST = 100, 2000
@@ -72,8 +72,9 @@ def _bounds(session: Session, parts: Parts) -> Iterator[tuple[object, object]]:
         case Parts.DOMAINS:
             yield from _domains(session)
         case Parts.LOGIN_DAYS:
-            logins = sa.select(sa.func.max(LastAuth.at)).where(_LOGGED_IN)
-            yield from _spans(_days(session, [(logins, LastAuth.at)]))
+            last = (sa.select(sa.func.max(LastAuth.at)).where(_LOGGED_IN), LastAuth.at)
+            counted = (sa.select(sa.func.max(LoginCount.hour)), LoginCount.hour)
+            yield from _spans(_days(session, [last, counted]))
         case Parts.GROWTH_DAYS:
             happened = (DomainUsage.measured_at, AuditEntry.at)
             newest = [(sa.select(sa.func.max(at)), at) for at in happened]

@@ -7,13 +7,12 @@ from datetime import date as day
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from vpopsql.errors import NoSuchDomain, VpopsqlError
-from vpopsql.model import ByBytes, ExactText, UtcDateTime, utc_now
+from vpopsql.model import ByBytes, DomainName, ExactText, UtcDateTime, utc_now
 from vpopsql.reports.parts import Part, divide
 from vpopsql.reports.report import Kind, Option, Parts, Report
-from vpopsql.services.domains import find_domain
 
 Row = tuple[object, ...]
 
@@ -113,7 +112,8 @@ def rows(session: Session, report: Report, question: Question) -> Iterator[Row]:
     require_sense(report, question)
     digits = [(place, _DIGITS.get(each.kind)) for place, each in enumerate(report.columns)]
     rounded = [(place, count) for place, count in digits if count is not None]
-    left = question.limit
+    counted = [place for place, each in enumerate(report.columns) if each.name == report.counter]
+    left, number = question.limit, 0
     for of_part in selects(session, report, question):
         found = session.execute(of_part.limit(left), execution_options={"yield_per": _AT_ONCE})
         for row in found:
@@ -122,6 +122,9 @@ def rows(session: Session, report: Report, question: Question) -> Iterator[Row]:
                 value = values[place]
                 if isinstance(value, float):
                     values[place] = round(value, count)
+            number += 1
+            for place in counted:
+                values[place] = number
             if left is not None:
                 left -= 1
             yield tuple(values)
@@ -142,17 +145,26 @@ def _narrowed(
     query = sa.select(*columns.values()).select_from(sa.table(report.view, *columns.values()))
     if question.domain is not None:
         name = question.domain.lower()
-        found = find_domain(session, name)
+        real = _real_name(session, name)
         # Of a domain that is gone there may still be a history.
-        if found is None and not report.as_of:
+        if real is None and not report.as_of:
             raise NoSuchDomain(f"{name}: no such domain")
-        name = found.name if found else name
-        query = query.where(columns["domain"] == name)
+        query = query.where(columns["domain"] == (real or name))
     if report.without_postmaster and not question.with_postmaster:
         query = query.where(columns["address"].not_like("postmaster@%"))
     if question.as_of is not None:
         query = query.where(columns[report.as_of] < _end(report, question.as_of))
     return query
+
+
+def _real_name(session: Session, name: str) -> str | None:
+    """Return the name of the real domain; reads no more than the role for reports may."""
+    asked, real = aliased(DomainName), aliased(DomainName)
+    return session.scalar(
+        sa.select(real.name)
+        .join(asked, asked.domain_id == real.domain_id)
+        .where(asked.name == name, ~real.is_alias)
+    )
 
 
 def _least(report: Report, question: Question) -> int:

@@ -98,6 +98,8 @@ class Report:
     """What to know before trusting it."""
     known: Sequence[str] = ("domain",)
     """Columns that always have a value, so that an index can sort by them."""
+    counter: str = ""
+    """A column that counts the rows of the answer, whatever the view has there."""
     parts: Parts = Parts.WHOLE
     source: Source = Source.VIEW
 

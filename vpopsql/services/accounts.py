@@ -1,20 +1,19 @@
 """Mailboxes, the "users" of the protocol: finding, listing, logging in."""
 
+import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import bindparam, func, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import and_, bindparam, func, select
+from sqlalchemy.orm import Session
 
 from vpopsql import passwords
 from vpopsql.errors import InvalidLogin, NoSuchUser
 from vpopsql.model import Domain, DomainName, Flag, LastAuth, Mailbox, SiteSetting
-from vpopsql.services.domains import paged
+from vpopsql.prepared import Paged, Prepared
 from vpopsql.services.rights import Actor, Level
-
-_asked = aliased(DomainName, name="asked")
-_real = aliased(DomainName, name="real")
 
 _COLUMNS = (
     Mailbox.id,
@@ -26,49 +25,55 @@ _COLUMNS = (
     Mailbox.clear_text,
     Mailbox.flags,
 )
-_FIND = (
-    select(*_COLUMNS, _real.name)
-    .select_from(_asked)
-    .join(_real, (_real.domain_id == _asked.domain_id) & ~_real.is_alias)
-    .join(Mailbox, Mailbox.domain_id == _asked.domain_id)
-    .where(_asked.name == bindparam("domain"), Mailbox.name == bindparam("name"))
+_DOMAIN_ID = Prepared(select(DomainName.domain_id).where(DomainName.name == bindparam("domain")))
+# A mailbox is looked up by its key alone, and what belongs to it by subqueries: SQLite compiles a
+# join anew for each value of a name, to see whether the index of administrators holds it. That
+# takes 17 µs where looking up takes 7.
+_OF_NAME = and_(
+    Mailbox.domain_id == _DOMAIN_ID.statement.scalar_subquery(),
+    Mailbox.name == bindparam("name"),
 )
+_REAL_NAME = (
+    select(DomainName.name)
+    .where(DomainName.domain_id == Mailbox.domain_id, ~DomainName.is_alias)
+    .scalar_subquery()
+)
+_FIND = Prepared(select(*_COLUMNS, _REAL_NAME).where(_OF_NAME))
 _SITE_DIRECTORY = (
     select(SiteSetting.value).where(SiteSetting.key == "vpopmail_dir").scalar_subquery()
 )
-_LOGIN = (
+_LOGIN = Prepared(
     select(
         *_COLUMNS,
-        _real.name,
+        _REAL_NAME,
         Mailbox.created_at,
-        Domain.id,
-        Domain.directory,
-        Domain.uid,
-        Domain.gid,
+        Mailbox.domain_id,
+        *(
+            select(column).where(Domain.id == Mailbox.domain_id).scalar_subquery()
+            for column in (Domain.directory, Domain.uid, Domain.gid)
+        ),
         _SITE_DIRECTORY,
+    ).where(_OF_NAME)
+)
+_RIGHTS = Prepared(
+    select(Mailbox.flags).where(
+        Mailbox.id == bindparam("id"),
+        Mailbox.name == bindparam("name"),
+        Mailbox.created_at.is_not_distinct_from(
+            bindparam("created_at", type_=Mailbox.created_at.type)
+        ),
     )
-    .select_from(_asked)
-    .join(_real, (_real.domain_id == _asked.domain_id) & ~_real.is_alias)
-    .join(Domain, Domain.id == _asked.domain_id)
-    .join(Mailbox, Mailbox.domain_id == _asked.domain_id)
-    .where(_asked.name == bindparam("domain"), Mailbox.name == bindparam("name"))
 )
-_RIGHTS = select(Mailbox.flags).where(
-    Mailbox.id == bindparam("id"),
-    Mailbox.name == bindparam("name"),
-    Mailbox.created_at.is_not_distinct_from(
-        bindparam("created_at", type_=Mailbox.created_at.type)
-    ),
-)
-_DOMAIN_ID = select(DomainName.domain_id).where(DomainName.name == bindparam("domain"))
 # By the id, so that the index on (domain, name) gives the order: a page costs a page.
-_LIST = select(*_COLUMNS).where(Mailbox.domain_id == bindparam("domain_id")).order_by(Mailbox.name)
-_COUNT = (
+_LIST = Paged(
+    select(*_COLUMNS).where(Mailbox.domain_id == bindparam("domain_id")).order_by(Mailbox.name)
+)
+_COUNT = Prepared(
     select(func.count())
     .select_from(Mailbox)
-    .where(Mailbox.domain_id == _DOMAIN_ID.scalar_subquery())
+    .where(Mailbox.domain_id == _DOMAIN_ID.statement.scalar_subquery())
 )
-_LAST_AUTH = (
+_LAST_AUTH = Prepared(
     select(LastAuth.at, LastAuth.remote_ip)
     .where(LastAuth.mailbox_id == bindparam("mailbox_id"))
     .order_by(LastAuth.at.desc())
@@ -76,8 +81,7 @@ _LAST_AUTH = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(NamedTuple):
     """A mailbox as the protocol shows it."""
 
     id: int
@@ -105,7 +109,7 @@ class Login:
 
 def find_account(session: Session, name: str, domain: str) -> Account | None:
     """Return the mailbox ``name`` of ``domain``, which may be an alias domain."""
-    row = session.execute(_FIND, {"domain": domain, "name": name}).first()
+    row = _FIND.first(session, domain=domain, name=name)
     return None if row is None else Account(*row)
 
 
@@ -129,14 +133,14 @@ def list_accounts(
     :param per_page: mailboxes a page.
     Source: vpopmaild ``list_users``.
     """
-    domain_id = session.scalar(_DOMAIN_ID, {"domain": domain})
-    rows = session.execute(paged(_LIST, page, per_page), {"domain_id": domain_id})
-    return [Account(*row) for row in rows]
+    domain_id = _DOMAIN_ID.value(session, domain=domain)
+    rows = _LIST.page(session, page, per_page, domain_id=domain_id)
+    return list(itertools.starmap(Account, rows))
 
 
 def count_accounts(session: Session, domain: str) -> int:
     """Return how many mailboxes ``domain`` has; 0 when there is no such domain."""
-    return session.scalar(_COUNT, {"domain": domain}) or 0
+    return _COUNT.value(session, domain=domain) or 0
 
 
 def find_login(session: Session, name: str, domain: str, site_directory: str) -> Login | None:
@@ -144,7 +148,7 @@ def find_login(session: Session, name: str, domain: str, site_directory: str) ->
 
     :param site_directory: vpopmail's home for a database that does not know it.
     """
-    row: Any = session.execute(_LOGIN, {"domain": domain, "name": name}).first()
+    row: Any = _LOGIN.first(session, domain=domain, name=name)
     if row is None:
         return None
     found = Account(*row[:-6])
@@ -163,14 +167,18 @@ def find_login(session: Session, name: str, domain: str, site_directory: str) ->
     return Login(actor, found, uid, gid)
 
 
-def verify_login(found: Login | None, password: str) -> Login:
+def verify_login(
+    found: Login | None,
+    password: str,
+    verify: Callable[[str, str | None], bool] = passwords.verify,
+) -> Login:
     """Return ``found`` if ``password`` is its password; no transaction should be open.
 
+    :param verify: as `passwords.verify`; what it is given does not tell whether there is a user.
     :raises InvalidLogin: it is not, or nobody was found; both take the same time.
     """
-    if found is None:
-        passwords.burn(password)
-    elif passwords.verify(password, found.account.password_hash):
+    is_right = verify(password, found.account.password_hash if found else None)
+    if found and is_right:
         return found
     raise InvalidLogin
 
@@ -182,10 +190,11 @@ def with_present_rights(session: Session, actor: Actor) -> Actor:
     """
     if actor.deleted_himself:
         return actor
-    who = {"id": actor.mailbox_id, "name": actor.name, "created_at": actor.created_at}
-    flags = session.execute(_RIGHTS, who).scalar()
+    flags = _RIGHTS.value(
+        session, id=actor.mailbox_id, name=actor.name, created_at=actor.created_at
+    )
     if flags is None:
-        is_domain_left = session.scalar(_DOMAIN_ID, {"domain": actor.domain}) is not None
+        is_domain_left = _DOMAIN_ID.value(session, domain=actor.domain) is not None
         if is_domain_left or actor.level is Level.SYSTEM or actor.is_gone:
             return replace(actor, flags=Flag(0), is_gone=True)
         return actor
@@ -194,5 +203,5 @@ def with_present_rights(session: Session, actor: Actor) -> Actor:
 
 def last_auth(session: Session, mailbox_id: int) -> tuple[datetime, str] | None:
     """Return when and from which address an account last logged in, by whatever service."""
-    row = session.execute(_LAST_AUTH, {"mailbox_id": mailbox_id}).first()
+    row = _LAST_AUTH.first(session, mailbox_id=mailbox_id)
     return None if row is None else (row[0], row[1])

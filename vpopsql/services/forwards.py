@@ -2,17 +2,34 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from vpopsql.model import DotQmailFile, DotQmailLine, LineKind
+from vpopsql.prepared import Prepared
 
 _OF_DOMAIN = (
     select(DotQmailFile.name, DotQmailLine.line)
     .join(DotQmailLine, DotQmailLine.file_id == DotQmailFile.id)
-    .where(DotQmailFile.mailbox_id.is_(None), DotQmailFile.name != "")
+    .where(
+        DotQmailFile.domain_id == bindparam("domain_id"),
+        DotQmailFile.mailbox_id.is_(None),
+        DotQmailFile.name != "",
+    )
 )
 """Not `.qmail` in a domain's directory, which no address leads to."""
+
+_ALIASES = Prepared(
+    _OF_DOMAIN.where(DotQmailFile.name != "default", DotQmailLine.kind != LineKind.BLANK).order_by(
+        DotQmailFile.name, DotQmailLine.position
+    )
+)
+_ALIAS = Prepared(_ALIASES.statement.where(DotQmailFile.name == bindparam("name")))
+_FIRST_PROGRAMS = Prepared(
+    _OF_DOMAIN.where(DotQmailLine.position == 1, DotQmailLine.kind == LineKind.PROGRAM).order_by(
+        DotQmailFile.name
+    )
+)
 
 
 def list_aliases(
@@ -23,14 +40,9 @@ def list_aliases(
     :param name: only this alias.
     Source: vpopmaild ``list_alias``: the catch-all is no alias, blank lines are no destinations.
     """
-    query = _OF_DOMAIN.where(
-        DotQmailFile.domain_id == domain_id,
-        DotQmailFile.name != "default",
-        DotQmailLine.kind != LineKind.BLANK,
-    ).order_by(DotQmailFile.name, DotQmailLine.position)
-    if name is not None:
-        query = query.where(DotQmailFile.name == name)
-    return [(alias, line) for alias, line in session.execute(query)]
+    if name is None:
+        return _ALIASES.all(session, domain_id=domain_id)
+    return _ALIAS.all(session, domain_id=domain_id, name=name)
 
 
 def list_alias_names(session: Session, domain_id: int) -> Sequence[str]:
@@ -49,12 +61,8 @@ def list_alias_names(session: Session, domain_id: int) -> Sequence[str]:
 
 def list_mailing_lists(session: Session, domain_id: int) -> list[str]:
     """Return the names of the dot-qmail files whose first line runs a program of ezmlm."""
-    query = _OF_DOMAIN.where(
-        DotQmailFile.domain_id == domain_id,
-        DotQmailLine.position == 1,
-        DotQmailLine.kind == LineKind.PROGRAM,
-    ).order_by(DotQmailFile.name)
-    return [name for name, line in session.execute(query) if runs_ezmlm(line)]
+    found = _FIRST_PROGRAMS.all(session, domain_id=domain_id)
+    return [name for name, line in found if runs_ezmlm(line)]
 
 
 def runs_ezmlm(line: str) -> bool:

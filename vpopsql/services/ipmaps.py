@@ -1,20 +1,23 @@
 """The map from IP addresses to the domains that logins without one belong to."""
 
 import ipaddress
+from collections.abc import Sequence
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import bindparam, delete, insert, select
 from sqlalchemy.orm import Session
 
 from vpopsql.errors import InvalidIp, NoSuchDomain, NoSuchMapping
 from vpopsql.model import DomainName, IpMapping
+from vpopsql.prepared import Prepared
 from vpopsql.services.changes import record
 from vpopsql.services.rights import Actor, require_system
 
-_LIST = (
+_LIST = Prepared(
     select(IpMapping.address, DomainName.name)
     .join(DomainName, (DomainName.domain_id == IpMapping.domain_id) & ~DomainName.is_alias)
     .order_by(IpMapping.family, IpMapping.packed)
 )
+_FIND = Prepared(_LIST.statement.where(IpMapping.address == bindparam("address")))
 
 
 def find_mapping(session: Session, address: str) -> tuple[str, str] | None:
@@ -22,7 +25,7 @@ def find_mapping(session: Session, address: str) -> tuple[str, str] | None:
     ip = _parse(address)
     if ip is None:
         return None
-    row = session.execute(_LIST.where(IpMapping.address == str(ip))).first()
+    row = _FIND.first(session, address=str(ip))
     return None if row is None else (row[0], row[1])
 
 
@@ -37,9 +40,9 @@ def get_mapping(session: Session, address: str) -> tuple[str, str]:
     return found
 
 
-def list_mappings(session: Session) -> list[tuple[str, str]]:
+def list_mappings(session: Session) -> Sequence[tuple[str, str]]:
     """Return every ``(address, domain)``, IPv4 before IPv6, by number."""
-    return [(address, domain) for address, domain in session.execute(_LIST)]
+    return _LIST.all(session)
 
 
 def add_mapping(session: Session, actor: Actor, address: str, domain: str) -> None:

@@ -1,11 +1,13 @@
 """Limits of domains, with the site's defaults behind them: reading and changing."""
 
 from collections.abc import Mapping
+from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from vpopsql.model import LIMIT_SETTINGS, DefaultLimits, DomainLimits
+from vpopsql.prepared import Prepared
 from vpopsql.services.changes import record
 from vpopsql.services.domains import FoundDomain, lock_domain
 from vpopsql.services.rights import Actor, require_system
@@ -16,8 +18,14 @@ BUILT_IN: Mapping[str, int | bool] = {
 }
 """What holds where neither the domain nor the site has limits."""
 
-_OF_DOMAIN = select(*(getattr(DomainLimits, name) for name in LIMIT_SETTINGS))
-_DEFAULT = select(*(getattr(DefaultLimits, name) for name in LIMIT_SETTINGS))
+_OF_DOMAIN: Prepared[*tuple[Any, ...]] = Prepared(
+    select(*(getattr(DomainLimits, name) for name in LIMIT_SETTINGS)).where(
+        DomainLimits.domain_id == bindparam("domain_id")
+    )
+)
+_DEFAULT: Prepared[*tuple[Any, ...]] = Prepared(
+    select(*(getattr(DefaultLimits, name) for name in LIMIT_SETTINGS))
+)
 
 
 def get_limits(session: Session, domain_id: int) -> Mapping[str, int | bool]:
@@ -26,10 +34,7 @@ def get_limits(session: Session, domain_id: int) -> Mapping[str, int | bool]:
     ``disk_quota`` is in megabytes, ``default_quota`` in bytes, 0 meaning none; ``max_*`` are
     numbers of objects, -1 meaning unlimited.
     """
-    row = (
-        session.execute(_OF_DOMAIN.where(DomainLimits.domain_id == domain_id)).first()
-        or session.execute(_DEFAULT).first()
-    )
+    row = _OF_DOMAIN.first(session, domain_id=domain_id) or _DEFAULT.first(session)
     return BUILT_IN if row is None else dict(zip(LIMIT_SETTINGS, row, strict=True))
 
 
@@ -70,7 +75,7 @@ def delete_limits(session: Session, actor: Actor, domain: str) -> FoundDomain:
 
 def get_default_limits(session: Session) -> Mapping[str, int | bool]:
     """Return the settings that hold for domains without limits of their own."""
-    row = session.execute(_DEFAULT).first()
+    row = _DEFAULT.first(session)
     return BUILT_IN if row is None else dict(zip(LIMIT_SETTINGS, row, strict=True))
 
 

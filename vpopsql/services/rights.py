@@ -78,11 +78,17 @@ def operator(name: str, site_directory: str, channel: str = "cli") -> Actor:
     )
 
 
+_SA_ADMIN = int(Flag.SA_ADMIN)
+_QA_ADMIN = int(Flag.QA_ADMIN)
+
+
 def level_of(name: str, flags: int) -> Level:
     """Return the level of the mailbox ``name`` with its own ``flags``."""
-    if flags & Flag.SA_ADMIN:
+    # Every command asks: an operation of integers takes a tenth of one of flags.
+    bits = int(flags)
+    if bits & _SA_ADMIN:
         return Level.SYSTEM
-    if flags & Flag.QA_ADMIN or name == "postmaster":
+    if bits & _QA_ADMIN or name == "postmaster":
         return Level.DOMAIN
     return Level.USER
 

@@ -76,7 +76,7 @@ def units(config: Config, program: Path, config_file: Path | None, user: str) ->
         "listen": str(config.daemon.listen),
         "user": _word(user),
         "writable": " ".join(f"-{_word(path)}" for path in _writable(config)),
-        "capabilities": _CAPABILITIES if user == "root" else "",
+        "capabilities": _capabilities(config) if user == "root" else "",
     }
     return {
         path.name: Template(path.read_text()).substitute(values)
@@ -84,6 +84,13 @@ def units(config: Config, program: Path, config_file: Path | None, user: str) ->
         if path.suffix in {".service", ".socket", ".timer"}
     }
 
+
+def _capabilities(config: Config) -> str:
+    becomes_another = config.lists.ezmlm_make or config.daemon.user
+    return f"{_CAPABILITIES} {_TO_BECOME_ANOTHER}" if becomes_another else _CAPABILITIES
+
+
+_TO_BECOME_ANOTHER = "CAP_SETGID CAP_SETUID"
 
 _CAPABILITIES = "CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_KILL"
 """What root needs: files belong to vpopmail, and qmail-send is told to read its own again."""

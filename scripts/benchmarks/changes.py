@@ -1,0 +1,124 @@
+"""Workloads that change a site, its files included, everything forced to the disk as always."""
+
+import contextlib
+import itertools
+import time
+from collections.abc import Callable, Iterator
+
+from scripts.benchmarks.client import Client
+from scripts.benchmarks.load import Job, Step
+from scripts.benchmarks.site import PASSWORD
+from scripts.benchmarks.stage import DatabaseStage, Options, Run, Stage
+from scripts.benchmarks.workload import Asking, Change, Unit, Workload, login
+
+_MIDDLE = 1_000
+_CROWD = 64
+_NEW_DOMAIN = b"bench-new.example"
+
+
+def _add_user(domain: str) -> Callable[[Client, int], object]:
+    line = f"add_user bench-new@{domain} {PASSWORD}".encode()
+    return lambda client, _number: client.ask(line)
+
+
+def _del_user(domain: str) -> Callable[[Client, int], object]:
+    line = f"del_user bench-new@{domain}".encode()
+    return lambda client, _number: client.ask(line)
+
+
+def _mod_user(domain: str) -> Callable[[Client, int], object]:
+    line = f"mod_user postmaster@{domain}".encode()
+    return lambda client, number: client.change(line, b"comment Change %d" % number)
+
+
+def _nothing(_client: Client, _number: int) -> None:
+    """Leave it as it is."""
+
+
+def _of_users() -> Iterator[Workload]:
+    places: tuple[tuple[str, str, Callable[[Options], int]], ...] = (
+        ("empty.example", "-0", lambda _options: 0),
+        ("middle.example", "-1000", lambda _options: _MIDDLE),
+        ("large.example", "", lambda options: options.users),
+    )
+    for domain, suffix, size in places:
+        of = {"-0": "nobody but a postmaster", "-1000": "1,000 users", "": "many users"}[suffix]
+        add, delete = _add_user(domain), _del_user(domain)
+        changes = {
+            "add_user": Change("changes", add, delete),
+            "mod_user": Change("changes", _mod_user(domain), _nothing),
+            "del_user": Change("changes", delete, add, is_undone_first=True),
+        }
+        for verb, change in changes.items():
+            if verb == "add_user" or not suffix:
+                yield Workload(
+                    f"{verb}{suffix}",
+                    f"{verb} in a domain of {of}",
+                    Unit.SECONDS,
+                    change.run,
+                    size=size,
+                    c_name=verb,
+                )
+
+
+def _of_domains() -> Iterator[Workload]:
+    sizes: tuple[tuple[str, Callable[[Options], int]], ...] = (
+        ("-10", lambda options: min(10, options.domains)),
+        ("-1000", lambda options: min(_MIDDLE, options.domains)),
+        ("", lambda options: options.domains),
+    )
+    for suffix, size in sizes:
+        yield Workload(
+            f"add_domain{suffix}",
+            f"add_domain on a site of {suffix.lstrip('-') or 'many'} domains",
+            Unit.SECONDS,
+            _add_domain(size),
+            size=size,
+            c_name="add_domain",
+        )
+
+
+def _add_domain(size: Callable[[Options], int]) -> Callable[[DatabaseStage], list[Run]]:
+    def make(client: Client, _number: int) -> object:
+        return client.ask(b"add_domain %s %s" % (_NEW_DOMAIN, PASSWORD.encode()))
+
+    def undo(client: Client, _number: int) -> object:
+        return client.ask(b"del_domain %s" % _NEW_DOMAIN)
+
+    return lambda stage: Change(f"domains-{size(stage.options)}", make, undo).run(stage)
+
+
+def _crowd(stage: Stage, port: int) -> Job:
+    """Half of the workers add users to one domain, the others add domains."""
+    main = stage.sites.get(_CROWD_SITE).main.name
+
+    @contextlib.contextmanager
+    def job(worker: int) -> Iterator[Step]:
+        # Of this run alone: what it has added stays.
+        names = (f"c{time.monotonic_ns()}-{worker}-{number}" for number in itertools.count())
+        form = "add_domain {}.example {}" if worker % 2 else f"add_user {{}}@{main} {{}}"
+        with Client(port) as client:
+            login(client, stage, _CROWD_SITE)
+            yield lambda: client.ask(form.format(next(names), PASSWORD).encode())
+
+    return job
+
+
+_CROWD_SITE = f"domains-{_CROWD}"
+
+CHANGES: tuple[Workload, ...] = (
+    *_of_users(),
+    *_of_domains(),
+    Workload(
+        "crowd",
+        f"{_CROWD} connections at once, half of them add_user, half add_domain",
+        Unit.PER_SECOND,
+        Asking(
+            _CROWD_SITE,
+            _crowd,
+            _CROWD,
+            prepare=lambda stage: (stage.imported(_CROWD_SITE), stage.write_files(_CROWD_SITE)),
+        ).run,
+        size=lambda _options: _CROWD,
+    ),
+)

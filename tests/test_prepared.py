@@ -1,0 +1,181 @@
+"""Prepared selects give what ordinary ones give, on sessions that keep their connection."""
+
+import contextlib
+import threading
+
+import pytest
+from sqlalchemy import String, bindparam, func, literal_column, select, update
+from sqlalchemy.orm import Session
+
+from tests import factories
+from vpopsql.db import Database
+from vpopsql.errors import DatabaseUnavailable, VpopsqlError
+from vpopsql.model import CatchAll, Domain, DomainName, Mailbox
+from vpopsql.prepared import Paged, Prepared
+
+# Bytes that no database text can hold, beside plain text; a time, a truth, a choice, a NULL.
+COMMENTS = {"ann": "plain", "ben": "J\udcf6e\0", "cat": "Zo\xeb", "dan": ""}
+
+MAILBOX = Prepared(
+    select(
+        *(Mailbox.name, Mailbox.comment, Mailbox.clear_text, Mailbox.created_at, Mailbox.flags),
+        *(Domain.catchall, DomainName.is_alias),
+    )
+    .join(Domain, Domain.id == Mailbox.domain_id)
+    .join(DomainName, DomainName.domain_id == Domain.id)
+    .where(
+        Mailbox.name == bindparam("name"),
+        Mailbox.created_at.is_not_distinct_from(
+            bindparam("created_at", type_=Mailbox.created_at.type)
+        ),
+        Domain.catchall == CatchAll.BOUNCE,
+    )
+)
+ALL = Prepared(select(Mailbox.name, Mailbox.comment, Mailbox.clear_text).order_by(Mailbox.name))
+PAGES = Paged(select(Mailbox.name).order_by(Mailbox.name))
+COUNT = Prepared(select(func.count()).select_from(Mailbox))
+CREATED_AT = factories.at(2026, 1, 2)
+
+
+@pytest.fixture
+def site(database: Database) -> Database:
+    with database.writer() as session:
+        example = factories.domain(session, "example.com")
+        for name, comment in COMMENTS.items():
+            factories.mailbox(
+                session, example, name, comment=comment, clear_text=None, created_at=CREATED_AT
+            )
+    return database
+
+
+def both(site: Database, query: Prepared[*tuple[object, ...]], **values: object) -> list[object]:
+    """Return the rows by a kept connection, after making sure that they are what they should."""
+    kept = [tuple(row) for row in site.read(lambda session: query.all(session, **values))]
+    first = site.read(lambda session: query.first(session, **values))
+    with site.reader() as session:
+        usual = [tuple(row) for row in session.execute(query.statement, values)]
+        assert [tuple(row) for row in query.all(session, **values)] == usual
+    assert kept == usual
+    assert (None if first is None else tuple(first)) == (usual[0] if usual else None)
+    return list(kept)
+
+
+@pytest.mark.parametrize("name", COMMENTS)
+def test_a_row_is_the_same_as_that_of_a_session(site: Database, name: str) -> None:
+    (row,) = both(site, MAILBOX, name=name, created_at=CREATED_AT)
+
+    assert row == (name, COMMENTS[name], None, CREATED_AT, 0, CatchAll.BOUNCE, False)
+
+
+def test_a_value_that_nothing_matches_gives_no_row(site: Database) -> None:
+    assert both(site, MAILBOX, name="\udcff", created_at=CREATED_AT) == []
+    assert both(site, MAILBOX, name="ann", created_at=None) == []
+
+
+def test_many_rows_are_the_same_as_those_of_a_session(site: Database) -> None:
+    assert both(site, ALL) == [(name, comment, None) for name, comment in COMMENTS.items()]
+
+
+def test_a_page_has_its_rows_and_without_a_page_there_are_all(site: Database) -> None:
+    def names(page: int, per_page: int) -> list[str]:
+        return site.read(lambda session: [n for (n,) in PAGES.page(session, page, per_page)])
+
+    assert names(2, 3) == ["dan"]
+    assert names(3, 3) == []
+    assert names(0, 3) == names(2, 0) == list(COMMENTS)
+
+
+def test_other_statements_go_by_way_of_the_session_on_the_same_connection(site: Database) -> None:
+    def work(session: Session) -> tuple[object, ...]:
+        before = COUNT.value(session)
+        name = session.scalar(select(Mailbox.name).where(Mailbox.comment == "plain"))
+        return before, name, COUNT.value(session)
+
+    assert site.read(work) == (4, "ann", 4)
+    assert site.read(work) == (4, "ann", 4)
+
+
+def test_nothing_can_be_written(site: Database) -> None:
+    with pytest.raises(VpopsqlError):
+        site.read(lambda session: session.execute(update(Mailbox).values(comment="changed")))
+
+    assert len(both(site, ALL)) == 4
+    assert site.read(ALL.all)[0][1] == "plain"
+
+
+def test_what_was_committed_is_seen_by_the_next_read(site: Database) -> None:
+    before = site.read(COUNT.value)
+    with site.writer() as session:
+        factories.mailbox(session, factories.domain(session, "b.example"), "eve")
+
+    after = site.read(COUNT.value)
+
+    assert (before, after) == (4, 5)
+
+
+def test_on_sqlite_all_statements_of_a_read_see_one_state(site: Database) -> None:
+    if not site.is_sqlite:
+        pytest.skip("each statement has a state of its own on PostgreSQL")
+
+    def work(session: Session) -> tuple[object, ...]:
+        before = COUNT.value(session)
+        with site.writer() as other:
+            factories.mailbox(other, factories.domain(other, "b.example"), "eve")
+        return before, COUNT.value(session), session.scalar(COUNT.statement)
+
+    assert site.read(work) == (4, 4, 4)
+
+
+def test_what_the_work_raises_comes_out_and_the_connection_stays(site: Database) -> None:
+    with pytest.raises(ZeroDivisionError):
+        site.read(lambda session: COUNT.value(session) / 0)
+
+    assert site.read(COUNT.value) == 4
+
+
+def test_who_finds_no_connection_free_waits_and_is_told(database_url: str) -> None:
+    with contextlib.closing(Database(database_url, pool_size=1, patience_s=0.2)) as database:
+        is_over = threading.Event()
+        inside = threading.Barrier(3)
+
+        def hold(_session: Session) -> None:
+            inside.wait()
+            is_over.wait()
+
+        threads = [threading.Thread(target=database.read, args=(hold,)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        inside.wait()
+
+        with pytest.raises(DatabaseUnavailable, match="no connection became free"):
+            database.read(COUNT.value)
+
+        is_over.set()
+        for thread in threads:
+            thread.join()
+        assert database.read(COUNT.value) == 0
+
+
+def test_what_the_driver_refuses_is_told_without_values_and_costs_one_connection(
+    site: Database,
+) -> None:
+    nonsense = Prepared(
+        select(Mailbox.id).where(literal_column("nonsense") == bindparam("word", type_=String))
+    )
+
+    with pytest.raises(VpopsqlError, match="nonsense") as refused:
+        site.read(lambda session: nonsense.first(session, word="hunter2"))
+    with pytest.raises(VpopsqlError):
+        site.read(lambda session: nonsense.all(session, word="hunter2"))
+
+    assert "hunter2" not in str(refused.value)
+    assert refused.value.__cause__ is None
+    assert site.read(COUNT.value) == 4
+
+
+def test_connections_that_were_forgotten_are_made_anew(site: Database) -> None:
+    site.read(COUNT.value)
+
+    site.forget_connections()
+
+    assert site.read(COUNT.value) == 4

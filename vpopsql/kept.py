@@ -1,0 +1,149 @@
+"""Sessions that read, each on a connection that is kept for the next one.
+
+SQLAlchemy gives a session a connection of its pool for each transaction, and has both set up and
+put back to how they were: more work than looking up a row. Here session and connection stay
+together, `prepared` selects go straight to the driver, and a command costs a transaction of the
+database only where statements would otherwise see different states.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as NoneFree
+from sqlalchemy.orm import Session
+
+from vpopsql.prepared import Driver
+
+T = TypeVar("T")
+
+
+class Watch(Protocol):
+    """Who cuts connections that are in use for too long."""
+
+    def began(self, connection: object) -> None:
+        """Note that a connection is in use from now on."""
+
+    def ended(self, connection: object) -> None:
+        """Note that it is not in use any more."""
+
+
+class _Kept:
+    """A connection with its session."""
+
+    __slots__ = ("connection", "driver", "is_new", "session")
+
+    def __init__(self, engine: Engine) -> None:
+        self.connection = engine.connect()
+        self.driver = Driver(engine.dialect, self.connection.connection.driver_connection)
+        self.session = Session(self.connection, expire_on_commit=False)
+        self.driver.attach(self.session)
+        self.is_new = True
+
+    def close(self) -> None:
+        # Perhaps broken: nothing of it is used any more.
+        self.connection.invalidate()
+        self.connection.close()
+
+
+class KeptSessions:
+    """Sessions for the threads of a process, each used by one at a time.
+
+    :param engine: without a pool; its connections commit by themselves.
+    :param kept: connections that stay open while nobody uses them; twice as many may be open.
+    :param patience_s: how long to wait for one, when that many are in use.
+    :param on_connect: a statement for each new connection.
+    :param begin: what begins a transaction, where there should be one.
+    :param broke: called when a connection broke while it was in use.
+    :param watch: told of every use.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        kept: int,
+        patience_s: float,
+        broke: Callable[[], object],
+        on_connect: str,
+        begin: str = "",
+        watch: Watch | None = None,
+    ) -> None:
+        self._engine = engine
+        self._patience_s = patience_s
+        self._kept = kept
+        self._on_connect = on_connect
+        self._begin = begin
+        self._broke = broke
+        self._watch = watch
+        self._room = threading.Semaphore(2 * kept)
+        # The one used last is used next: it is the warmest, and fewer are open.
+        self._idle: deque[_Kept] = deque()
+
+    def run(self, work: Callable[[Session], T]) -> T:
+        """Return what ``work`` returns, given a session.
+
+        :raises sqlalchemy.exc.SQLAlchemyError: as a session does; what broke is not used again.
+        """
+        if not self._room.acquire(timeout=self._patience_s):
+            raise NoneFree("all connections are in use")
+        try:
+            try:
+                one = self._idle.pop()
+            except IndexError:
+                one = _Kept(self._engine)
+            return self._use(one, work)
+        finally:
+            self._room.release()
+
+    def _use(self, one: _Kept, work: Callable[[Session], T]) -> T:
+        is_good = False
+        if self._watch:
+            self._watch.began(one.driver.connection)
+        try:
+            if one.is_new:
+                one.driver.run(self._on_connect)
+                one.is_new = False
+            if self._begin:
+                one.driver.run(self._begin)
+            result = work(one.session)
+            is_good = True
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                # Most likely so are the others, which nobody has used meanwhile.
+                self._broke()
+            raise
+        except Exception:
+            is_good = True
+            raise
+        finally:
+            is_good = is_good and self._is_over(one)
+            if self._watch:
+                self._watch.ended(one.driver.connection)
+            if is_good and len(self._idle) < self._kept:
+                self._idle.append(one)
+            else:
+                one.close()
+        return result
+
+    def _is_over(self, one: _Kept) -> bool:
+        """End what `_use` or the session began; tell whether that went well."""
+        try:
+            if one.session.in_transaction():
+                one.session.rollback()
+            if self._begin:
+                one.driver.connection.rollback()
+        except Exception:  # noqa: BLE001 - nobody needs this connection
+            return False
+        return True
+
+    def forget(self) -> None:
+        """Close the connections that nobody uses at the moment."""
+        while self._idle:
+            try:
+                self._idle.pop().close()
+            except IndexError:
+                return
