@@ -23,6 +23,11 @@ class Accepted:
     more: frozenset[str]
     """Those of morercpthosts.cdb."""
 
+    @property
+    def all(self) -> frozenset[str]:
+        """Those of either."""
+        return self.few | self.more
+
     @classmethod
     def on_disk(cls, tree: Tree, paths: Paths) -> "Accepted":
         """Return those that are accepted now."""

@@ -66,7 +66,7 @@ from vpopsql.exporter.accepted import (
 from vpopsql.exporter.generations import Generations, Kept
 from vpopsql.exporter.locking import SITE_DIR_MODE, explained, locked
 from vpopsql.exporter.plan import Comparison
-from vpopsql.exporter.reading import FILES_ARE_OURS, is_stranger, newest_export, read
+from vpopsql.exporter.reading import FILES_ARE_OURS, is_stranger, newest_export, reading
 from vpopsql.exporter.render import Link
 from vpopsql.exporter.snapshot import EVERY_NAME, DomainState, Snapshot
 from vpopsql.model import Export, SiteSetting, utc_now
@@ -113,8 +113,8 @@ def plan(database: Database, config: Config) -> Comparison:
     """
     with explained(config.paths):
         tree = Tree(config.paths.root, config.paths.places)
-        snapshot = with_locals_of_the_host(read(database, config), tree)
-        return _compare(tree, config, snapshot)
+        with reading(database, config) as snapshot:
+            return _compare(tree, config, with_locals_of_the_host(snapshot, tree))
 
 
 def apply(
@@ -138,11 +138,12 @@ def apply(
     tree = Tree(config.paths.root, config.paths.places)
     with locked(tree, config, lock_timeout_s):
         last = newest_export(database)
-        snapshot = with_locals_of_the_host(read(database, config), tree)
-        comparison = _compare(tree, config, snapshot)
+        with reading(database, config) as snapshot:
+            snapshot = with_locals_of_the_host(snapshot, tree)
+            comparison = _compare(tree, config, snapshot)
         if planned is not None:
             _require(planned, comparison)
-            comparison = _compare(tree, config, snapshot)
+            comparison = comparison.anew()
         all_of_it = _Apply(tree, config, snapshot, comparison=comparison)
         applied = _run(database, all_of_it, is_known=is_known)
         if is_recorded and (last is None or applied.changed or last < applied.revision):
@@ -169,15 +170,18 @@ def follow(
     with locked(tree, config, lock_timeout_s):
         if not touched.site:
             few = Accepted.on_disk(tree, config.paths).few if touched.names else frozenset()
-            snapshot = read(database, config, touched, rcpthosts=few)
-            apply_ = _Apply(tree, config, snapshot, touched)
+            with reading(database, config, touched, rcpthosts=few) as snapshot:
+                apply_ = _Apply(tree, config, snapshot, touched)
             if apply_.patch():
                 return _run(database, apply_) if touched.names else apply_.run_domains()
             touched = replace(touched, site=True)
-        accepted = Accepted.on_disk(tree, config.paths)
-        snapshot = read(database, config, touched, accepted.few | accepted.more)
-        snapshot = with_locals_of_the_host(snapshot, tree)
-        return _run(database, _Apply(tree, config, snapshot, touched))
+
+        def known() -> frozenset[str]:
+            return Accepted.on_disk(tree, config.paths).all
+
+        with reading(database, config, touched, known) as snapshot:
+            apply_ = _Apply(tree, config, with_locals_of_the_host(snapshot, tree), touched)
+        return _run(database, apply_)
 
 
 def relay(
@@ -196,8 +200,9 @@ def relay(
     with locked(tree, config, lock_timeout_s):
         # What users/assign is made of is not asked for: a relay has none.
         plain = replace(config, export=replace(config.export, delivery="vdelivermail"))
-        snapshot = read(database, plain, Touched(site=True), EVERY_NAME)
-        return _Apply(tree, config, snapshot, Touched(site=True)).run_relay(is_known=is_known)
+        with reading(database, plain, Touched(site=True), lambda: EVERY_NAME) as snapshot:
+            apply_ = _Apply(tree, config, snapshot, Touched(site=True))
+        return apply_.run_relay(is_known=is_known)
 
 
 def restore(

@@ -20,6 +20,7 @@ rows come, so that nothing is kept but them.
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Text, and_, func, or_, select, true, type_coerce
@@ -38,6 +39,7 @@ from vpopsql.model import (
     Mailbox,
     from_database_text,
 )
+from vpopsql.qmail import assign
 from vpopsql.qmail.lines import encode
 
 BY_VDELIVERMAIL = (CatchAll.BOUNCE, CatchAll.DELETE, CatchAll.ADDRESS, CatchAll.DIRECTORY)
@@ -66,7 +68,9 @@ class _Scope:
 def lines(
     session: Session, export: Export, routes: Routes, domain_ids: Ids | None = None
 ) -> dict[str, bytes]:
-    """Return the exact lines of each name that has some, joined by newlines.
+    """Return the lines of each name that has exact ones, joined by newlines, its own first.
+
+    A name is left out if users/assign cannot have its own line: that is for `render` to say.
 
     :param routes: what leads the addresses of the names elsewhere.
     :param domain_ids: of which domains; None: of all.
@@ -77,7 +81,8 @@ def lines(
     for domain in _direct(session, export, of_them):
         for name in (domain.name, *aliases.get(domain.id, ())):
             if text := _lines_of(name, domain, routes):
-                found[name] = encode(text)
+                with suppress(ValueError):
+                    found[name] = encode(f"{_line_of(name, domain)}\n{text}")
     return found
 
 
@@ -88,13 +93,18 @@ class _Domain(NamedTuple):
     name: str
     uid: int
     gid: int
+    directory: str
     items: str
     """``name:directory`` of each, sorted, joined by newlines; there is no other colon in it."""
 
 
+def _line_of(name: str, domain: _Domain) -> str:
+    return assign.domain_line(name, domain.name, domain.uid, domain.gid, domain.directory)
+
+
 def _lines_of(name: str, domain: _Domain, routes: Routes) -> str:
     """Return the exact lines of a domain's name, or of an alias domain's, joined by newlines."""
-    _, real, uid, gid, items = domain
+    _, real, uid, gid, _, items = domain
     if routes.is_closed(name):
         return ""
     diverted = routes.diverted(name)
@@ -136,20 +146,27 @@ def _direct(session: Session, export: Export, of_them: _Scope) -> Iterator[_Doma
     if not export.exact_despite_quota:
         boxes = boxes.where(Mailbox.quota_bytes.is_(None), Mailbox.quota_messages.is_(None))
     query = (
-        select(Domain.id, _plain(DomainName.name), Domain.uid, Domain.gid, boxes.scalar_subquery())
+        select(
+            Domain.id,
+            _plain(DomainName.name),
+            Domain.uid,
+            Domain.gid,
+            Domain.directory,
+            boxes.scalar_subquery(),
+        )
         .join(DomainName, (DomainName.domain_id == Domain.id) & ~DomainName.is_alias)
         .where(of_them(Domain.id), Domain.catchall.in_(BY_VDELIVERMAIL))
     )
     elsewhere = _elsewhere(session, of_them)
     wildcards = _wildcards(session, of_them)
     rows = session.connection().execute(query, execution_options={"yield_per": _ROWS_AT_ONCE})
-    for domain_id, name, uid, gid, text in rows:
+    for domain_id, name, uid, gid, directory, text in rows:
         items = _usable(text or "")
         others: Diverted = (wildcards.get(domain_id, ()), elsewhere.get(domain_id, ()))
         if any(others):
             items = _without(items, others)
         if items:
-            yield _Domain(domain_id, name, uid, gid, items)
+            yield _Domain(domain_id, name, uid, gid, directory, items)
 
 
 def _usable(text: str) -> str:

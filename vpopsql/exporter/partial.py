@@ -25,8 +25,7 @@ def assigned(old: bytes | None, changed: Reassigned) -> bytes | None:
     """
 
     def lines_of(name: Name) -> str:
-        lines = render.assign_lines(name, changed.exact)
-        return decode(b"\n".join(lines))
+        return decode(changed.exact.get(name.name) or render.domain_line(name))
 
     return _patched(old, changed, render.ASSIGN, Grammar.ASSIGN, lines_of, changed.number)
 

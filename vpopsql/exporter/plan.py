@@ -80,6 +80,10 @@ class Comparison:
             yield from self._noted(self._of_domain(domain))
         yield from self._noted(self._of_site())
 
+    def anew(self) -> "Comparison":
+        """Return the same one before its `changes`."""
+        return Comparison(self.tree, self.snapshot, self.files, self.owner)
+
     def warnings(self) -> list[Warned]:
         """Return what the configured way of delivery cannot do."""
         if self.snapshot.export.delivery != "exact":

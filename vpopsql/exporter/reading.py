@@ -1,6 +1,6 @@
 """What an apply asks of the database: the site, and what was exported before."""
 
-from collections.abc import Collection, Container, Iterator
+from collections.abc import Callable, Collection, Container, Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import select
@@ -10,8 +10,8 @@ from vpopsql.config import Config
 from vpopsql.crew import collecting_seldom
 from vpopsql.db import Database
 from vpopsql.errors import ExportFailed
-from vpopsql.exporter import direct, sharing
-from vpopsql.exporter.snapshot import ExactLines, Snapshot, take
+from vpopsql.exporter import sharing
+from vpopsql.exporter.snapshot import ExactLines, Snapshot, at_once, take
 from vpopsql.model import UNFINISHED_IMPORT, Export, SiteSetting
 from vpopsql.touched import Touched
 
@@ -32,15 +32,20 @@ def newest_export(database: Database) -> int | None:
         return session.scalar(select(Export.revision).order_by(Export.id.desc()).limit(1))
 
 
-def read(
+@contextmanager
+def reading(
     database: Database,
     config: Config,
     touched: Touched | None = None,
-    known: Container[str] = frozenset(),
+    known: Callable[[], Container[str]] = frozenset,
     rcpthosts: Collection[str] = (),
-) -> Snapshot:
-    """Return the site as the database has it; the arguments are those of `take`.
+) -> Iterator[Snapshot]:
+    """Give the site as the database has it; the arguments are those of `take`.
 
+    Its exact lines must be asked for within the block. Of a large site another process makes them
+    meanwhile: whatever else there is to do is best done before.
+
+    :param known: asked once that process is at work.
     :raises ExportFailed: an import has not come to its end.
     """
     with collecting_seldom(), _moment(database, config, touched) as (session, exact_lines):
@@ -49,7 +54,7 @@ def read(
                 "an import has begun and not come to its end, so the database holds a part of a"
                 " site only: run the same import again, with --apply"
             )
-        return take(session, config.paths, touched, known, config.export, rcpthosts, exact_lines)
+        yield take(session, config.paths, touched, known(), config.export, rcpthosts, exact_lines)
 
 
 @contextmanager
@@ -61,4 +66,4 @@ def _moment(
             yield found
         return
     with database.snapshot() as session:
-        yield session, direct.lines
+        yield session, at_once

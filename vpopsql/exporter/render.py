@@ -248,24 +248,19 @@ def _virtual_line(name: Name) -> str:
 
 
 def _assigned(snapshot: Snapshot) -> bytes:
-    lines: list[bytes] = []
-    for line in _interleaved(snapshot.foreign.get(ASSIGN, ()), snapshot.names):
-        if isinstance(line, Name):
-            lines += assign_lines(line, snapshot.exact)
-        else:
-            lines.append(encode(line.line))
-    return assign.join(lines)
+    lines_of = snapshot.exact().get
+    return assign.join(
+        (lines_of(line.name) or domain_line(line)) if isinstance(line, Name) else encode(line.line)
+        for line in _interleaved(snapshot.foreign.get(ASSIGN, ()), snapshot.names)
+    )
 
 
-def assign_lines(name: Name, exact: Mapping[str, bytes]) -> list[bytes]:
-    """Return the lines of a name in users/assign; its exact ones, of which there are many, in one.
+def domain_line(name: Name) -> bytes:
+    """Return the line of a name that has no exact ones.
 
-    :param exact: as `Snapshot` has it.
     :raises ValueError: the name or its directory is none that a line can hold.
     """
-    line = encode(assign.domain_line(name.name, name.real, name.uid, name.gid, name.directory))
-    of_name = exact.get(name.name)
-    return [line] if of_name is None else [line, of_name]
+    return encode(assign.domain_line(name.name, name.real, name.uid, name.gid, name.directory))
 
 
 def _ip_map(mappings: Sequence[tuple[str, str]]) -> bytes | None:

@@ -6,8 +6,8 @@ same place.
 """
 
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import pairwise
 
 from vpopsql import names
 from vpopsql.exporter.rows import Foreign
@@ -39,12 +39,7 @@ class Routes:
         taken = [line.line for line in foreign.get(_ASSIGN, ())]
         self._foreign_wildcards = {_local(line) for line in taken if line.startswith("+")}
         self._foreign_exact = sorted(_local(line) for line in taken if line.startswith("="))
-        wildcards = sorted({f"{name}-" for name in own} | self._foreign_wildcards)
-        self._longer = {
-            begin: _beginning_with(begin, wildcards)[1:]
-            for begin, other in pairwise(wildcards)
-            if other.startswith(begin)
-        }
+        self._longer = _longer({*own}, self._foreign_wildcards)
         self._prepends = sorted(
             {
                 f"{names.lower(line.line.rstrip().partition(':')[2])}-"
@@ -64,9 +59,11 @@ class Routes:
         dashes = (at for at, character in enumerate(begin, 1) if character == "-")
         return any(_has(begin[:end], self._prepends) for end in dashes)
 
-    def are_plain(self, name: str) -> bool:
-        """Say whether nothing leads any address of a domain elsewhere."""
-        return not (self.is_closed(name) or any(self.diverted(name)))
+    def odd(self, of_them: Collection[str]) -> set[str]:
+        """Return the names of which any address is led elsewhere."""
+        if not (self._foreign_wildcards or self._foreign_exact or self._prepends):
+            return {begin[:-1] for begin in self._longer}.intersection(of_them)
+        return {name for name in of_them if self.is_closed(name) or any(self.diverted(name))}
 
     def diverted(self, name: str) -> Diverted:
         """Return which addresses of a domain others have: beginnings, and whole ones."""
@@ -77,6 +74,16 @@ class Routes:
             tuple(self._longer.get(begin, ())),
             frozenset(_beginning_with(begin, self._foreign_exact)),
         )
+
+
+def _longer(own: set[str], foreign: set[str]) -> dict[str, list[str]]:
+    """Return which beginnings of addresses go on where that of a name ends, by the latter."""
+    longer: defaultdict[str, list[str]] = defaultdict(list)
+    for begin in {f"{name}-" for name in own if "-" in name} | foreign:
+        for end in (at for at, character in enumerate(begin[:-1]) if character == "-"):
+            if begin[:end] in own:
+                longer[begin[: end + 1]].append(begin)
+    return {begin: sorted(others) for begin, others in longer.items()}
 
 
 def _local(line: str) -> str:

@@ -7,7 +7,7 @@ ranges of domains, in the order of their numbers, as the rows lie on disk.
 
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
+from functools import cache, partial
 from itertools import pairwise
 from typing import Self
 
@@ -20,7 +20,7 @@ from vpopsql.crew import Pair
 from vpopsql.db import Database
 from vpopsql.exporter import direct
 from vpopsql.exporter.routes import NO_ROUTES, Routes
-from vpopsql.exporter.snapshot import ExactLines
+from vpopsql.exporter.snapshot import Exact, ExactLines, at_once
 from vpopsql.model import Domain, DomainName, Mailbox
 
 WORTH_IT = 50_000
@@ -38,16 +38,19 @@ _MANY = 1000  # keys in a query
 
 @contextmanager
 def moment_of(database: Database, export: Export) -> Iterator[tuple[Session, ExactLines]]:
-    """Give a session that sees one moment, and what makes the exact lines of all its domains."""
+    """Give a session that sees one moment, and what makes the exact lines of all its domains.
+
+    What it makes may be asked for within the block only; the later, the more the copy has done.
+    """
     ranges = _ranges(database) if export.delivery == "exact" else []
     if not ranges or not Pair.is_possible() or not database.forget_connections():
         with database.moment() as moment:
-            yield moment.session, direct.lines
+            yield moment.session, at_once
         return
     begin = partial(_Lines.begin, database.url, export)
     with Pair(begin, ranges) as pair, database.moment() as moment:
         pair.start(moment.name, moment.is_shared)
-        yield moment.session, partial(_lines, pair)
+        yield moment.session, partial(_later, pair)
 
 
 def _ranges(database: Database) -> list[range]:
@@ -60,6 +63,13 @@ def _ranges(database: Database) -> list[range]:
     return [range(start, stop) for start, stop in pairwise([*bounds, 2**62])]
 
 
+def _later(
+    pair: Pair[range, dict[str, bytes]], session: Session, export: Export, routes: Routes
+) -> Exact:
+    """Let the copy go on alone until the lines are asked for."""
+    return cache(partial(_lines, pair, session, export, routes))
+
+
 def _lines(
     pair: Pair[range, dict[str, bytes]],
     session: Session,
@@ -70,7 +80,7 @@ def _lines(
     for part in pair.do(_Lines(session, export)):
         found |= part
     # The workers do not know what leads addresses elsewhere, which is rare.
-    if odd := {name for name in found if not routes.are_plain(name)}:
+    if odd := routes.odd(found):
         again = direct.lines(session, export, routes, _domains_of(session, odd))
         found = {name: text for name, text in found.items() if name not in odd} | again
     return found

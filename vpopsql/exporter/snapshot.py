@@ -53,8 +53,17 @@ _STREAMED = {"yield_per": 10_000}
 _MANY = 1000
 
 
-ExactLines = Callable[[Session, Export, Routes], Mapping[str, bytes]]
-"""As `direct.lines`, of all domains."""
+Exact = Callable[[], Mapping[str, bytes]]
+"""Returns what `direct.lines` does, of all domains."""
+
+ExactLines = Callable[[Session, Export, Routes], Exact]
+"""Makes the exact lines of a whole site, perhaps only when they are asked for."""
+
+
+def at_once(session: Session, export: Export, routes: Routes) -> Exact:
+    """Make them now; what is returned may be asked for at any time."""
+    made = direct.lines(session, export, routes)
+    return lambda: made
 
 
 class Part(Flag):
@@ -154,7 +163,7 @@ class Reassigned:
     foreign: dict[str, Sequence[Foreign]]
     """As `Snapshot` has it."""
     exact: Mapping[str, bytes]
-    """As `Snapshot` has it."""
+    """As `direct.lines` returns them."""
     number: int
     """How many names the whole site has."""
     placed: Placed | None
@@ -183,8 +192,8 @@ class Snapshot:
     """The parts read of each directory, if files are to be removed: of domains and mailboxes."""
     export: Export = field(default_factory=Export)
     """How the files are to be written."""
-    exact: Mapping[str, bytes] = field(default_factory=dict)
-    """With exact delivery: the exact lines of each name that has some, joined by newlines."""
+    exact: Exact = dict
+    """With exact delivery: the lines of each name that has exact ones, as `direct.lines` does."""
     reassigned: Reassigned | None = None
     """Without the whole site's files: the lines that are needed of them."""
 
@@ -210,7 +219,7 @@ def take(
     known: Container[str] = frozenset(),
     export: Export | None = None,
     rcpthosts: Collection[str] = (),
-    exact_lines: ExactLines = direct.lines,
+    exact_lines: ExactLines = at_once,
 ) -> Snapshot:
     """Return the site as ``session`` sees it.
 
@@ -248,7 +257,7 @@ def take(
         counter=_site_counter(session) if settings else None,
         looked_up=_looked_up(session, touched, scope),
         export=export,
-        exact=exact_lines(session, export, routes) if routes else {},
+        exact=exact_lines(session, export, routes) if routes else dict,
         reassigned=_reassigned(session, export, touched, scope, rcpthosts),
     )
 
