@@ -40,7 +40,7 @@ from vpopsql.model import (
     from_database_text,
 )
 from vpopsql.qmail import assign
-from vpopsql.qmail.lines import encode
+from vpopsql.qmail.lines import decode, encode
 
 BY_VDELIVERMAIL = (CatchAll.BOUNCE, CatchAll.DELETE, CatchAll.ADDRESS, CatchAll.DIRECTORY)
 """The catch-alls with which every mailbox of a domain is vdelivermail's."""
@@ -80,9 +80,9 @@ def lines(
     found = {}
     for domain in _direct(session, export, of_them):
         for name in (domain.name, *aliases.get(domain.id, ())):
-            if text := _lines_of(name, domain, routes):
-                with suppress(ValueError):
-                    found[name] = encode(f"{_line_of(name, domain)}\n{text}")
+            with suppress(ValueError):
+                if text := _lines_of(name, domain, routes):
+                    found[name] = text
     return found
 
 
@@ -94,28 +94,27 @@ class _Domain(NamedTuple):
     uid: int
     gid: int
     directory: str
-    items: str
+    items: bytes
     """``name:directory`` of each, sorted, joined by newlines; there is no other colon in it."""
 
 
-def _line_of(name: str, domain: _Domain) -> str:
-    return assign.domain_line(name, domain.name, domain.uid, domain.gid, domain.directory)
+def _lines_of(name: str, domain: _Domain, routes: Routes) -> bytes:
+    """Return the lines of a domain's name, or of an alias domain's; none without exact ones.
 
-
-def _lines_of(name: str, domain: _Domain, routes: Routes) -> str:
-    """Return the exact lines of a domain's name, or of an alias domain's, joined by newlines."""
-    _, real, uid, gid, _, items = domain
+    :raises ValueError: users/assign cannot have the name's own line.
+    """
+    _, real, uid, gid, directory, items = domain
     if routes.is_closed(name):
-        return ""
+        return b""
     diverted = routes.diverted(name)
     if diverted is not NOBODY:
         items = _without(items, diverted, f"{name}-")
         if not items:
-            return ""
-    # What all lines share is put into them in two steps.
-    begin = f"={name}-"
-    fields = items.replace(":", f":{real}:{uid}:{gid}:").replace("\n", f":::\n{begin}")
-    return f"{begin}{fields}:::"
+            return b""
+    line = encode(f"{assign.domain_line(name, real, uid, gid, directory)}\n={name}-")
+    # What all lines share is put into them in two steps, of bytes, which takes half as long.
+    fields = items.replace(b":", encode(f":{real}:{uid}:{gid}:"))
+    return line + fields.replace(b"\n", encode(f":::\n={name}-")) + b":::"
 
 
 def _aliases(session: Session, of_them: _Scope) -> dict[int, list[str]]:
@@ -169,22 +168,23 @@ def _direct(session: Session, export: Export, of_them: _Scope) -> Iterator[_Doma
             yield _Domain(domain_id, name, uid, gid, directory, items)
 
 
-def _usable(text: str) -> str:
+def _usable(text: str) -> bytes:
     """Return those that users/assign can have, in order, without slashes at their ends."""
     items = text.split("\n")
     ordered = sorted(items)
     # Whether all directories are as they should be is told by two counts.
     is_usual = text.isascii() and text.count(":") == text.count(":/") == len(items)
     if is_usual and not text.endswith("/") and "/\n" not in text:
-        return text if ordered == items else "\n".join(ordered)
+        return encode(text if ordered == items else "\n".join(ordered))
     items = [item.rstrip("/") for item in from_database_text(text).split("\n")]
-    return "\n".join(sorted(filter(_HAS_USABLE_DIRECTORY, items)))
+    return encode("\n".join(sorted(filter(_HAS_USABLE_DIRECTORY, items))))
 
 
-def _without(items: str, others: Diverted, begin: str = "") -> str:
+def _without(items: bytes, others: Diverted, begin: str = "") -> bytes:
     """Return those whose mailbox's name, put behind ``begin``, is not of others."""
-    kept = [i for i in items.split("\n") if not is_diverted(begin + i.partition(":")[0], others)]
-    return "\n".join(kept)
+    every = decode(items).split("\n")
+    kept = [each for each in every if not is_diverted(begin + each.partition(":")[0], others)]
+    return encode("\n".join(kept))
 
 
 def _elsewhere(session: Session, of_them: _Scope) -> dict[int, set[str]]:

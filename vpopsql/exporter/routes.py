@@ -80,9 +80,11 @@ def _longer(own: set[str], foreign: set[str]) -> dict[str, list[str]]:
     """Return which beginnings of addresses go on where that of a name ends, by the latter."""
     longer: defaultdict[str, list[str]] = defaultdict(list)
     for begin in {f"{name}-" for name in own if "-" in name} | foreign:
-        for end in (at for at, character in enumerate(begin[:-1]) if character == "-"):
+        end = begin.find("-")
+        while 0 <= end < len(begin) - 1:
             if begin[:end] in own:
                 longer[begin[: end + 1]].append(begin)
+            end = begin.find("-", end + 1)
     return {begin: sorted(others) for begin, others in longer.items()}
 
 
