@@ -7,16 +7,17 @@ in half of one, and only where a copy has nothing that should not be there twice
 """
 
 import gc
+import mmap
 import multiprocessing
 import os
-import pickle
 import signal
+import struct
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from itertools import islice
 from typing import Any, Generic, NoReturn, Protocol, Self, TypeVar
 
@@ -32,6 +33,8 @@ _TASKS_AT_ONCE = 8
 # Parcels of tasks that each process may be ahead of who takes the results: a hundred domains of
 # the usual size take as long as one of the largest, which nobody should wait for idly.
 _AHEAD = 12
+
+_HEAD = struct.Struct("=BQ")  # before what comes of a task: its number, and how many bytes
 
 _USUAL = gc.get_threshold()
 
@@ -98,17 +101,19 @@ def work_on_stream(
         pool.shutdown(cancel_futures=True)
 
 
-class Pair(Generic[T, R]):
+class Pair(Generic[T]):
     """Two processes, a copy of this one beside it; each does the next task when it is free.
 
     The copy is a help and no more: what it has not done in the end, for whatever reason, is done
     here. It ends with the block, or when this process is killed.
 
+    What comes of a task is bytes, which the two share: they are not copied from one to the other.
+
     :param begin: makes the copy's worker, of what `start` is told to say to it.
     :param tasks: 255 at most.
     """
 
-    def __init__(self, begin: Callable[[str], Worker[T, R]], tasks: Sequence[T]) -> None:
+    def __init__(self, begin: Callable[[str], Worker[T, bytes]], tasks: Sequence[T]) -> None:
         self._tasks = tasks
         self._results = os.memfd_create("vpopsql results")
         self._word, self._say = os.pipe()
@@ -151,28 +156,33 @@ class Pair(Generic[T, R]):
         os.close(self._give)
         self._give = -1
 
-    def do(self, work: Worker[T, R]) -> list[R]:
-        """Return what comes of each task, in any order.
+    def do(self, work: Worker[T, bytes]) -> list[memoryview]:
+        """Return what comes of each task, in any order; it may be used after the block, too.
 
         :param work: does those that this process takes.
         """
-        done: dict[int, R] = {}
+        done: dict[int, memoryview] = {}
         while number := os.read(self._numbers, 1):
-            done[number[0]] = work(self._tasks[number[0]])
+            done[number[0]] = memoryview(work(self._tasks[number[0]]))
         if self._pid:
             os.waitpid(self._pid, 0)
             self._pid = 0
         done |= self._found()
         for missing in {*range(len(self._tasks))} - done.keys():
-            done[missing] = work(self._tasks[missing])
+            done[missing] = memoryview(work(self._tasks[missing]))
         return [*done.values()]
 
-    def _found(self) -> Iterator[tuple[int, R]]:
-        with os.fdopen(self._results, "rb", closefd=False) as file:
-            file.seek(0)
-            with suppress(EOFError, pickle.UnpicklingError):  # the latter if it was killed
-                while True:
-                    yield pickle.load(file)  # noqa: S301 - from ourselves
+    def _found(self) -> Iterator[tuple[int, memoryview]]:
+        size = os.fstat(self._results).st_size
+        if not size:
+            return
+        results = memoryview(mmap.mmap(self._results, size, prot=mmap.PROT_READ))
+        at = 0
+        while size - at >= _HEAD.size:
+            number, length = _HEAD.unpack_from(results, at)
+            at += _HEAD.size + length
+            if at <= size:  # otherwise it was killed
+                yield number, results[at - length : at]
 
     def _end(self) -> None:
         if self._pid:
@@ -180,7 +190,7 @@ class Pair(Generic[T, R]):
             os.waitpid(self._pid, 0)
             self._pid = 0
 
-    def _be_the_copy(self, begin: Callable[[str], Worker[T, R]]) -> NoReturn:
+    def _be_the_copy(self, begin: Callable[[str], Worker[T, bytes]]) -> NoReturn:
         try:
             os.close(self._say)
             os.close(self._give)
@@ -190,8 +200,9 @@ class Pair(Generic[T, R]):
             with closing(begin(word)) as work, os.fdopen(self._results, "wb") as results:
                 os.write(self._tell, b".")
                 while number := os.read(self._numbers, 1):
-                    done = number[0], work(self._tasks[number[0]])
-                    pickle.dump(done, results, protocol=pickle.HIGHEST_PROTOCOL)
+                    done = work(self._tasks[number[0]])
+                    results.write(_HEAD.pack(number[0], len(done)))
+                    results.write(done)
         finally:
             # Nothing of what the other one has begun is to be ended here, too.
             os._exit(0)

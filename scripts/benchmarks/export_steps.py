@@ -1,5 +1,6 @@
 """What `exports` measures, each in a process of its own that imports nothing else."""
 
+import gc
 import sys
 import time
 from dataclasses import replace
@@ -31,6 +32,7 @@ def main(step: str, url: str, place: str) -> None:
         _export(step, database, qmail)
     finally:
         database.close()
+        gc.freeze()  # as the command line does
 
 
 def _export(step: str, database: Database, qmail: Path) -> None:

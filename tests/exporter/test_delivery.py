@@ -20,7 +20,7 @@ from vpopsql.config import Config, Export, Paths
 from vpopsql.db import Database, upgrade
 from vpopsql.exporter.apply import apply, follow
 from vpopsql.exporter.delivery import delivery_warnings
-from vpopsql.exporter.render import COMPILE_MARKER, site_files
+from vpopsql.exporter.render import COMPILE_MARKER, Unrenderable, site_files
 from vpopsql.exporter.snapshot import take
 from vpopsql.importer.codes import Code
 from vpopsql.model import CatchAll, DomainLimits, Flag, ForeignLine, Mailbox, Revision
@@ -158,6 +158,15 @@ def lines_of(database: Database, **settings: Any) -> list[str]:
         snapshot = take(session, Paths(), export=Export(delivery="exact", **settings))
     content = site_files(snapshot)["/var/qmail/users/assign"] or b""
     return [line for line in decode(content).split("\n") if line.startswith("=")]
+
+
+def test_a_domain_that_no_line_can_name_is_refused_by_the_files_name(database: Database) -> None:
+    with database.writer() as session:
+        domain = factories.domain(session, "example.com", directory="/home/a:b")
+        factories.mailbox(session, domain, "alice", directory="/home/alice")
+
+    with pytest.raises(Unrenderable, match="users/assign: a field has a colon"):
+        lines_of(database)
 
 
 def test_who_is_only_put_into_a_maildir_gets_a_line_in_every_domain(crowd: Database) -> None:

@@ -54,15 +54,20 @@ def rendered(state: States, foreign: list[Foreign], grammar: Grammar) -> bytes:
         names=[name(each) for each in sorted(state, key=names.sort_key)],
         foreign={file: foreign},
         export=Export(delivery="exact"),
-        exact={each: exact_lines(each, boxes).encode() for each, boxes in state.items() if boxes},
+        exact=lambda: {
+            each: b"%b\n%b" % (render.domain_line(name(each)), exact_lines(each, boxes))
+            for each, boxes in state.items()
+            if boxes
+        },
     )
     content = render.site_files(snapshot)[f"/var/qmail/{file}"]
     assert content is not None
     return content
 
 
-def exact_lines(each: str, boxes: frozenset[str]) -> str:
-    return "\n".join(f"={each}-{box}:{each}:89:89:/home/{each}/{box}:::" for box in sorted(boxes))
+def exact_lines(each: str, boxes: frozenset[str]) -> bytes:
+    lines = [f"={each}-{box}:{each}:89:89:/home/{each}/{box}:::" for box in sorted(boxes)]
+    return "\n".join(lines).encode()
 
 
 def changes_between(before: States, after: States, grammar: Grammar) -> Changes:

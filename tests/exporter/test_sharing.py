@@ -18,6 +18,7 @@ from vpopsql.db import Database
 from vpopsql.exporter import direct, sharing
 from vpopsql.exporter.routes import Routes
 from vpopsql.exporter.rows import Foreign
+from vpopsql.exporter.snapshot import at_once
 
 EXACT = Export(delivery="exact")
 ROUTES = Routes(
@@ -88,7 +89,7 @@ def share(url: str, *, disturbed: bool = False) -> None:
     if disturbed:
         Pair.start = late  # type: ignore[method-assign,assignment]
     with sharing.moment_of(database, EXACT) as (session, lines):
-        made = decoded(lines(session, EXACT, ROUTES))
+        made = decoded(lines(session, EXACT, ROUTES)())
     print(json.dumps([made, sharing.RANGES - len(own)]))  # noqa: T201
 
 
@@ -117,7 +118,7 @@ def test_who_does_not_see_the_same_moment_does_nothing(site: Database) -> None:
 
 def test_a_small_site_is_left_to_one_process(site: Database) -> None:
     with sharing.moment_of(site, EXACT) as (_, lines):
-        assert lines is direct.lines
+        assert lines is at_once
 
 
 def test_so_is_a_large_one_where_there_are_other_threads(
@@ -132,7 +133,7 @@ def test_so_is_a_large_one_where_there_are_other_threads(
         over.set()
 
     other.join()
-    assert lines is direct.lines
+    assert lines is at_once
 
 
 @pytest.mark.parametrize("_backend", ["sqlite"], indirect=True)
@@ -145,4 +146,4 @@ def test_so_is_a_large_one_whose_database_is_in_use(
     with site.reader() as session, session.begin():
         session.connection()
         with sharing.moment_of(site, EXACT) as (_, lines):
-            assert lines is direct.lines
+            assert lines is at_once

@@ -52,6 +52,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from vpopsql.config import Config
+from vpopsql.crew import collecting_seldom
 from vpopsql.db import Database
 from vpopsql.errors import ExportFailed
 from vpopsql.exporter import partial, programs, render
@@ -106,6 +107,7 @@ class Applied:
     """Whether the reload command ran."""
 
 
+@collecting_seldom()
 def plan(database: Database, config: Config) -> Comparison:
     """Return what an apply would find now; nothing is written, and no lock is held.
 
@@ -117,6 +119,7 @@ def plan(database: Database, config: Config) -> Comparison:
             return _compare(tree, config, with_locals_of_the_host(snapshot, tree))
 
 
+@collecting_seldom()
 def apply(
     database: Database,
     config: Config,
@@ -138,8 +141,8 @@ def apply(
     tree = Tree(config.paths.root, config.paths.places)
     with locked(tree, config, lock_timeout_s):
         last = newest_export(database)
-        with reading(database, config) as snapshot:
-            snapshot = with_locals_of_the_host(snapshot, tree)
+        with reading(database, config) as taken:
+            snapshot = with_locals_of_the_host(taken, tree)
             comparison = _compare(tree, config, snapshot)
         if planned is not None:
             _require(planned, comparison)
@@ -153,6 +156,7 @@ def apply(
     return applied
 
 
+@collecting_seldom()
 def follow(
     database: Database,
     config: Config,
@@ -184,6 +188,7 @@ def follow(
         return _run(database, apply_)
 
 
+@collecting_seldom()
 def relay(
     database: Database,
     config: Config,

@@ -20,7 +20,6 @@ rows come, so that nothing is kept but them.
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator
-from contextlib import suppress
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Text, and_, func, or_, select, true, type_coerce
@@ -80,9 +79,11 @@ def lines(
     found = {}
     for domain in _direct(session, export, of_them):
         for name in (domain.name, *aliases.get(domain.id, ())):
-            with suppress(ValueError):
+            try:
                 if text := _lines_of(name, domain, routes):
                     found[name] = text
+            except ValueError:
+                continue
     return found
 
 
@@ -161,8 +162,8 @@ def _direct(session: Session, export: Export, of_them: _Scope) -> Iterator[_Doma
     rows = session.connection().execute(query, execution_options={"yield_per": _ROWS_AT_ONCE})
     for domain_id, name, uid, gid, directory, text in rows:
         items = _usable(text or "")
-        others: Diverted = (wildcards.get(domain_id, ()), elsewhere.get(domain_id, ()))
-        if any(others):
+        if domain_id in wildcards or domain_id in elsewhere:
+            others: Diverted = (wildcards.get(domain_id, ()), elsewhere.get(domain_id, ()))
             items = _without(items, others)
         if items:
             yield _Domain(domain_id, name, uid, gid, directory, items)
@@ -175,7 +176,7 @@ def _usable(text: str) -> bytes:
     # Whether all directories are as they should be is told by two counts.
     is_usual = text.isascii() and text.count(":") == text.count(":/") == len(items)
     if is_usual and not text.endswith("/") and "/\n" not in text:
-        return encode(text if ordered == items else "\n".join(ordered))
+        return (text if ordered == items else "\n".join(ordered)).encode()
     items = [item.rstrip("/") for item in from_database_text(text).split("\n")]
     return encode("\n".join(sorted(filter(_HAS_USABLE_DIRECTORY, items))))
 

@@ -7,7 +7,6 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from vpopsql.config import Config
-from vpopsql.crew import collecting_seldom
 from vpopsql.db import Database
 from vpopsql.errors import ExportFailed
 from vpopsql.exporter import sharing
@@ -48,7 +47,7 @@ def reading(
     :param known: asked once that process is at work.
     :raises ExportFailed: an import has not come to its end.
     """
-    with collecting_seldom(), _moment(database, config, touched) as (session, exact_lines):
+    with _moment(database, config, touched) as (session, exact_lines):
         if session.get(SiteSetting, UNFINISHED_IMPORT):
             raise ExportFailed(
                 "an import has begun and not come to its end, so the database holds a part of a"

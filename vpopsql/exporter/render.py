@@ -6,16 +6,18 @@ while they still mean what the columns say.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import attrgetter
+from typing import TypeVar
 
 from vpopsql import names
 from vpopsql.config import Export
 from vpopsql.exporter.snapshot import (
     RCPTHOSTS_LINES,
     Account,
+    Buffer,
     Counter,
     DomainState,
     DotQmail,
@@ -49,6 +51,8 @@ FREE_BUCKETS = ".dir_control_free"
 LIMITS = ".qmailadmin-limits"
 
 _SORT_KEY = attrgetter("sort_key")
+_LINE: Callable[[Foreign], str] = attrgetter("line")
+_HOST_LINE: Callable[[Name], str] = attrgetter("name")
 
 _CATCHALLS = {
     CatchAll.BOUNCE: dotqmail.CatchAllKind.BOUNCE,
@@ -56,6 +60,9 @@ _CATCHALLS = {
     CatchAll.ADDRESS: dotqmail.CatchAllKind.ADDRESS,
     CatchAll.DIRECTORY: dotqmail.CatchAllKind.DIRECTORY,
 }
+
+
+T = TypeVar("T")
 
 
 class Unrenderable(ValueError):
@@ -92,24 +99,22 @@ def site_files(snapshot: Snapshot) -> SiteFiles:
     files: SiteFiles = {}
 
     def lines_of(file: str, own: Sequence[Name], line_of: Callable[[Name], str]) -> list[str]:
-        return _merge(snapshot.foreign.get(file, ()), own, line_of)
+        return _merge(snapshot.foreign.get(file, ()), own, line_of, _LINE)
 
     few, more = _placed(snapshot)
     with naming(path := f"{qmail}/{RCPTHOSTS}"):
-        files[path] = join_lines(lines_of(RCPTHOSTS, few, _host_line))
+        files[path] = join_lines(lines_of(RCPTHOSTS, few, _HOST_LINE))
     with naming(path := f"{qmail}/{MORERCPTHOSTS}"):
-        lines = lines_of(MORERCPTHOSTS, more, _host_line)
-        hosts = [line.rstrip() for line in lines if not is_comment(line)]
+        lines = lines_of(MORERCPTHOSTS, more, _HOST_LINE)
+        # Few lines begin so that they may be comments.
+        hosts = [line.rstrip() for line in lines if line[:1] not in "# \t" or not is_comment(line)]
         files[path] = join_lines(lines) if lines else None
         files[f"{path}.cdb"] = control.compile_morercpthosts(hosts) if lines else None
     with naming(path := f"{qmail}/{VIRTUALDOMAINS}"):
         files[path] = join_lines(lines_of(VIRTUALDOMAINS, snapshot.names, _virtual_line))
     with naming(path := f"{qmail}/{LOCALS}"):
-        own = {name.name for name in snapshot.names}
-        lines = lines_of(LOCALS, (), _host_line)
-        lines = [line for line in lines if names.lower(line.strip()) not in own]
         # Without the file the host's own name is local; an empty one would change that.
-        files[path] = join_lines(lines) if LOCALS in snapshot.foreign else None
+        files[path] = _locals(snapshot) if LOCALS in snapshot.foreign else None
     with naming(path := f"{qmail}/{ASSIGN}"):
         files[path] = text = _assigned(snapshot)
         if not snapshot.export.newu_command:
@@ -221,38 +226,42 @@ def _sorted(of_us: list[Name]) -> list[Name]:
 
 
 def _merge(
-    foreign: Iterable[Foreign], own: Sequence[Name], line_of: Callable[[Name], str]
-) -> list[str]:
-    return [
-        line_of(each) if isinstance(each, Name) else each.line
-        for each in _interleaved(foreign, own)
-    ]
-
-
-def _interleaved(foreign: Iterable[Foreign], own: Sequence[Name]) -> Iterator[Name | Foreign]:
+    foreign: Iterable[Foreign],
+    own: Sequence[Name],
+    line_of: Callable[[Name], T],
+    line_of_foreign: Callable[[Foreign], T],
+) -> list[T]:
+    lines: list[T] = []
     at = 0
     for line in foreign:
         end = bisect_left(own, line.sort_key, lo=at, key=_SORT_KEY)
-        yield from own[at:end]
-        yield line
+        lines += map(line_of, own[at:end])
+        lines.append(line_of_foreign(line))
         at = end
-    yield from own[at:]
-
-
-def _host_line(name: Name) -> str:
-    return name.name
+    lines += map(line_of, own[at:])
+    return lines
 
 
 def _virtual_line(name: Name) -> str:
-    return f"{name.name}:{name.name}"
+    own = name.name
+    return f"{own}:{own}"
+
+
+def _locals(snapshot: Snapshot) -> bytes:
+    own = {name.name for name in snapshot.names}
+    lines = [line.line for line in snapshot.foreign[LOCALS]]
+    return join_lines([line for line in lines if names.lower(line.strip()) not in own])
 
 
 def _assigned(snapshot: Snapshot) -> bytes:
-    lines_of = snapshot.exact().get
-    return assign.join(
-        (lines_of(line.name) or domain_line(line)) if isinstance(line, Name) else encode(line.line)
-        for line in _interleaved(snapshot.foreign.get(ASSIGN, ()), snapshot.names)
-    )
+    exact = snapshot.exact().get
+
+    def lines_of(name: Name) -> Buffer:
+        return exact(name.name) or domain_line(name)
+
+    foreign = snapshot.foreign.get(ASSIGN, ())
+    lines = _merge(foreign, snapshot.names, lines_of, lambda line: encode(line.line))
+    return assign.join(lines)
 
 
 def domain_line(name: Name) -> bytes:

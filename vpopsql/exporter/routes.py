@@ -8,6 +8,8 @@ same place.
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import repeat
+from operator import contains
 
 from vpopsql import names
 from vpopsql.exporter.rows import Foreign
@@ -51,9 +53,9 @@ class Routes:
 
     def is_closed(self, name: str) -> bool:
         """Say whether all addresses of a domain may be led elsewhere, or others to them."""
-        begin = f"{name}-"
         if not (self._foreign_wildcards or self._prepends):
             return False
+        begin = f"{name}-"
         if begin in self._foreign_wildcards or _beginning_with(begin, self._prepends):
             return True
         dashes = (at for at, character in enumerate(begin, 1) if character == "-")
@@ -67,6 +69,8 @@ class Routes:
 
     def diverted(self, name: str) -> Diverted:
         """Return which addresses of a domain others have: beginnings, and whole ones."""
+        if not (self._foreign_exact or self._longer):
+            return NOBODY
         begin = f"{name}-"
         if not self._foreign_exact and begin not in self._longer:
             return NOBODY
@@ -79,7 +83,12 @@ class Routes:
 def _longer(own: set[str], foreign: set[str]) -> dict[str, list[str]]:
     """Return which beginnings of addresses go on where that of a name ends, by the latter."""
     longer: defaultdict[str, list[str]] = defaultdict(list)
-    for begin in {f"{name}-" for name in own if "-" in name} | foreign:
+    # Dashes are common before the first dot, where a name hardly ever ends.
+    if all(map(contains, own, repeat("."))):
+        long = {f"{name}-" for name in own if "-" in name[name.index(".") :]}
+    else:
+        long = {f"{name}-" for name in own}
+    for begin in long | foreign:
         end = begin.find("-")
         while 0 <= end < len(begin) - 1:
             if begin[:end] in own:

@@ -47,13 +47,15 @@ VPOPMAIL_DIR = "vpopmail_dir"
 """The `SiteSetting` with vpopmail's home as the paths in the database have it."""
 
 # So that a long table is never held twice, as rows and as tuples.
-_STREAMED = {"yield_per": 10_000}
+_STREAMED = {"yield_per": 1000}
 
 # Where a query by keys stops being quicker than the whole table; databases take 32,766 keys.
 _MANY = 1000
 
 
-Exact = Callable[[], Mapping[str, bytes]]
+Buffer = bytes | memoryview
+
+Exact = Callable[[], Mapping[str, Buffer]]
 """Returns what `direct.lines` does, of all domains."""
 
 ExactLines = Callable[[Session, Export, Routes], Exact]
@@ -243,7 +245,7 @@ def take(
     foreign = _foreign_lines(session) if site else {}
     routes = None
     if site and export.delivery == "exact":
-        routes = Routes((name.name for name in names), foreign)
+        routes = Routes(map(attrgetter("name"), names), foreign)
     if touched is not None:
         scope = _scope(session, touched, (name for name in names if name.name not in known))
     return Snapshot(
@@ -512,7 +514,8 @@ def _names(session: Session, condition: ColumnElement[bool] | None = None) -> li
         .join(_REAL_NAME, (_REAL_NAME.domain_id == Domain.id) & ~_REAL_NAME.is_alias)
         .where(true() if condition is None else condition)
     )
-    names = [Name(*row) for row in session.connection().execute(query)]
+    rows = session.connection().execute(query, execution_options=_STREAMED)
+    names = [Name(*row) for row in rows]
     names.sort(key=attrgetter("sort_key"))
     return names
 

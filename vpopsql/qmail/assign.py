@@ -144,7 +144,7 @@ def render(lines: Iterable[str]) -> bytes:
     return join(map(encode, lines))
 
 
-def join(lines: Iterable[bytes]) -> bytes:
+def join(lines: Iterable[bytes | memoryview]) -> bytes:
     """Return a whole file of lines, or of several joined by newlines, as bytes."""
     return b"\n".join([*lines, _END, b""])
 

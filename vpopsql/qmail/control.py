@@ -105,7 +105,7 @@ def compile_morercpthosts(hosts: Iterable[str]) -> bytes:
 
     Source: qmail-newmrh.
     """
-    keys = encode("\n".join(map(names.lower, hosts))).split(b"\n")
+    keys = encode(names.lower("\n".join(hosts))).split(b"\n")
     return cdb.make_of(keys, keys) if keys != [b""] else cdb.make(())
 
 

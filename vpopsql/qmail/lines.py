@@ -61,7 +61,7 @@ def join_lines(lines: list[str]) -> bytes:
 
     :raises ValueError: a line has a newline or NUL inside.
     """
-    text = "".join([f"{line}\n" for line in lines])
+    text = "\n".join([*lines, ""])
     if text.count("\n") != len(lines) or "\0" in text:
         raise ValueError("a line holds a newline or NUL")
     return encode(text)
