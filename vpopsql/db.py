@@ -9,6 +9,7 @@ import contextlib
 import os
 import re
 import socket
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import NullPool
 
-from vpopsql import schema_check, watch
+from vpopsql import audit_chain, schema_check, watch
 from vpopsql.errors import Conflict, DatabaseRefused, DatabaseUnavailable, SchemaError
 from vpopsql.model import (
     SCHEMA_VERSION,
@@ -168,15 +169,21 @@ class Database:
             yield session
 
     @contextlib.contextmanager
-    def writer(self) -> Iterator[Session]:
+    def writer(self, *, chains: bool = True) -> Iterator[Session]:
         """Give a session in one write transaction; commit it when the block ends well.
 
+        :param chains: whether new rows of the audit log are chained, as `audit_chain` tells;
+            False for a database of an older schema, which has no chains yet.
         :raises DatabaseUnavailable: the connection failed or broke; nothing was changed, unless
             it broke during the commit itself.
         :raises Conflict: another session was quicker.
         """
         with _outages(self.url), self._writers.begin() as session:
             yield session
+            if chains and self.is_sqlite:
+                session.flush()
+                driver: Any = session.connection().connection.driver_connection
+                audit_chain.chain_new(driver)
 
     @contextlib.contextmanager
     def snapshots(self, wanted: int) -> Iterator[list[Session]]:
@@ -403,6 +410,8 @@ def _outages(url: URL) -> Iterator[None]:
         if error.connection_invalidated:
             raise DatabaseUnavailable(f"{url}: the connection broke: {_plain(error)}") from None
         raise DatabaseRefused(f"{url}: {_plain(error)}") from None
+    except sqlite3.Error as error:
+        raise DatabaseUnavailable(f"{url}: {error}") from None
 
 
 def _plain(error: DBAPIError) -> str:

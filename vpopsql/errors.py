@@ -187,6 +187,10 @@ class NotInTrash(VpopsqlError):
     """What should be restored or purged is not in the trash, or not any more."""
 
 
+class CannotUndo(VpopsqlError):
+    """A change cannot be taken back; the text says why, and what to do instead."""
+
+
 class DomainExists(VpopsqlError):
     """There is a domain or alias domain of this name already."""
 

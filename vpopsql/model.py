@@ -588,6 +588,7 @@ class AuditEntry(Base):
     __table_args__ = (
         Index("ix_audit_log_object", "object_type", "object", "id"),
         Index("ix_audit_log_at", "at"),
+        Index("uq_audit_log_chain_link", "chain", "link", unique=True),
     )
 
     id: Mapped[serial_pk]
@@ -603,6 +604,12 @@ class AuditEntry(Base):
     object: Mapped[exact]
     changes: Mapped[dict[str, Any]] = mapped_column(JSON().with_variant(JSONB(), "postgresql"))
     """``{field: [old, new]}``; secrets are masked."""
+    chain: Mapped[int | None]
+    """Which of the chains it is in, from 1; NULL until it is in one, see `audit_chain`."""
+    link: Mapped[int | None] = mapped_column(BigInteger)
+    """Its place in the chain, from 1, without a gap."""
+    hash: Mapped[str | None] = mapped_column(String(64))
+    """SHA-256 in hexadecimal, of what it says and of the hash before it."""
 
 
 class Revision(Base):
@@ -736,6 +743,8 @@ class TrashKind(enum.StrEnum):
     USER = "user"
     DOMAIN = "domain"
     DIRECTORY = "directory"
+    DOTQMAIL = "dotqmail"
+    """A dot-qmail file of a domain: an alias, a forward, a robot. It has rows and no files."""
 
 
 class TrashEntry(Base):
@@ -748,7 +757,7 @@ class TrashEntry(Base):
     actor: Mapped[exact]
     kind: Mapped[TrashKind] = mapped_column(_choice(TrashKind, "kind"))
     name: Mapped[exact]
-    """The address, the domain, or the path of the directory."""
+    """The address, the domain, or the path of the directory or dot-qmail file."""
     original_path: Mapped[exact]
     trash_path: Mapped[exact] = mapped_column(unique=True)
     restored_at: Mapped[when | None]

@@ -56,6 +56,7 @@ _COMMANDS = {
     "serve": ("vpopsql.cli.serve", "serve"),
     "systemd": ("vpopsql.cli.systemd", "systemd"),
     "trash": ("vpopsql.cli.trash", "trash"),
+    "undo": ("vpopsql.cli.objects.undo", "undo"),
     "usage": ("vpopsql.cli.usage", "usage"),
     "user": ("vpopsql.cli.objects.user", "user"),
     "verify": ("vpopsql.cli.verify", "verify"),
