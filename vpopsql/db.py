@@ -33,7 +33,9 @@ from vpopsql.model import (
     ExactText,
     Revision,
     SchemaGuard,
+    set_keyring,
 )
+from vpopsql.sealed import Keyring
 
 _PACKAGE = Path(__file__).resolve().parent
 _CONNECTION = {
@@ -94,6 +96,7 @@ class Database:
     :param url: ``sqlite:///path`` or ``postgresql://...``.
     :param pool_size: connections kept open, 1..200; twice as many may be open at once.
     :param busy_timeout_s: how long a SQLite writer waits for another one, in seconds.
+    :param key_file: the keys that readable passwords are sealed with; None or empty: they are not.
     :param patience_s: how long a transaction may take, for those whose client waits; None: for
         ever. One that takes longer is given up as an outage, whatever the database is doing.
     """
@@ -105,6 +108,7 @@ class Database:
         pool_size: int = 10,
         busy_timeout_s: float = 30,
         patience_s: float | None = None,
+        key_file: str | None = None,
     ) -> None:
         self.url = make_url(url)
         self._watchdog: _Watchdog | None = None
@@ -126,6 +130,10 @@ class Database:
             if patience_s is not None:
                 self._watchdog = _Watchdog(self._write_engine, patience_s)
             self._read_engine = self._write_engine.execution_options(postgresql_readonly=True)
+        if key_file:
+            keyring = Keyring.load(key_file)
+            for engine in (self._write_engine, self._read_engine):
+                set_keyring(engine.dialect, keyring)
         self._writers = sessionmaker(self._write_engine, expire_on_commit=False)
         self._readers = sessionmaker(self._read_engine, expire_on_commit=False)
 

@@ -16,6 +16,10 @@ class ConfigError(VpopsqlError):
     """The configuration has mistakes; the text lists all of them, one a line."""
 
 
+class PasswordSealed(VpopsqlError):
+    """A readable password is encrypted, and there is no key for it; the text has no secret."""
+
+
 class SchemaError(VpopsqlError):
     """The database's schema and this code do not fit together."""
 

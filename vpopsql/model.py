@@ -42,6 +42,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.visitors import InternalTraversal
 
 from vpopsql.flags import Flag as Flag  # noqa: PLC0414 - others take it from here
+from vpopsql.sealed import Keyring, is_sealed
 
 SCHEMA_VERSION = 1
 """The newest schema generation that this code understands; see `SchemaGuard`."""
@@ -130,6 +131,44 @@ class ExactText(TypeDecorator[str]):
         """Undo the escape."""
         del dialect
         return None if value is None else from_database_text(value)
+
+
+class SealedText(ExactText):
+    """A readable password: sealed on its way in, if the engine's dialect has a keyring.
+
+    Whoever selects the column wants the password, and gets it opened. Who wants it as it is stored
+    selects it coerced to `ExactText`.
+    """
+
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Seal."""
+        keyring = keyring_of(dialect)
+        if value and keyring:
+            value = keyring.seal(value)
+        return super().process_bind_param(value, dialect)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
+        """Open what is sealed. :raises PasswordSealed: it cannot be opened."""
+        stored = super().process_result_value(value, dialect)
+        if not stored or not is_sealed(stored):
+            return stored
+        return (keyring_of(dialect) or _NO_KEYS).open(stored)
+
+
+_NO_KEYS = Keyring(())
+_KEYRING = "vpopsql_keyring"
+
+
+def keyring_of(dialect: Dialect) -> Keyring | None:
+    """Return the keys that an engine's passwords are sealed with; None: they are not."""
+    return getattr(dialect, _KEYRING, None)
+
+
+def set_keyring(dialect: Dialect, keyring: Keyring) -> None:
+    """Let an engine seal and open passwords."""
+    setattr(dialect, _KEYRING, keyring)
 
 
 class ByBytes(ColumnElement[str]):
@@ -338,7 +377,7 @@ class Mailbox(Base):
     name: Mapped[str] = mapped_column(NameText(255))
     password_hash: Mapped[exact]
     """A crypt() string; empty or beginning with ``*`` or ``!``: nobody can log in."""
-    clear_text: Mapped[exact | None]
+    clear_text: Mapped[str | None] = mapped_column(SealedText)
     """NULL: not stored at all; empty: the source had the field, without a value."""
     apop_uid: Mapped[int] = mapped_column(server_default=text("1"), default=1)
     """``pw_uid``: 1 a normal account, 2 APOP."""

@@ -50,6 +50,7 @@ _COMMANDS = {
     "mailserver": ("vpopsql.cli.mailserver", "mailserver"),
     "man": ("vpopsql.cli.man", "man"),
     "metrics": ("vpopsql.cli.metrics", "metrics"),
+    "passwords": ("vpopsql.cli.passwords", "passwords"),
     "quota": ("vpopsql.cli.objects.quota", "quota"),
     "report": ("vpopsql.cli.report", "report"),
     "restore": ("vpopsql.cli.backup", "restore"),

@@ -57,7 +57,12 @@ def run(config: "Config", name: str, role: str, *, once: bool, adopt: bool) -> l
 
     logs.configure(config.log)
     settings = config.database
-    database = Database(settings.url, pool_size=2, busy_timeout_s=settings.busy_timeout_s)
+    database = Database(
+        settings.url,
+        pool_size=2,
+        busy_timeout_s=settings.busy_timeout_s,
+        key_file=config.passwords.key_file,
+    )
     with contextlib.closing(database):
         kind = HostRole(role)
         follower = Follower(database, config, name, kind, adopts=adopt)

@@ -91,9 +91,15 @@ def run(config: Config, *, stdio: bool, metrics: Address | None = None) -> None:
         pool_size=settings.pool_size,
         busy_timeout_s=settings.busy_timeout_s,
         patience_s=PATIENCE_S,
+        key_file=config.passwords.key_file,
     )
     # Its transactions read whole domains, and nobody minds if that takes a while.
-    for_files = Database(settings.url, pool_size=1, busy_timeout_s=settings.busy_timeout_s)
+    for_files = Database(
+        settings.url,
+        pool_size=1,
+        busy_timeout_s=settings.busy_timeout_s,
+        key_file=config.passwords.key_file,
+    )
     with contextlib.closing(database), contextlib.closing(for_files):
         database.require_schema()
         courier = Courier(for_files, config)

@@ -146,7 +146,11 @@ def _site(ctx: click.Context) -> Iterator[tuple["Config", "Database", "Tree"]]:
     from vpopsql.tree import Tree, UnsafePath
 
     config = load_config(ctx)
-    database = Database(config.database.url, busy_timeout_s=config.database.busy_timeout_s)
+    database = Database(
+        config.database.url,
+        busy_timeout_s=config.database.busy_timeout_s,
+        key_file=config.passwords.key_file,
+    )
     try:
         database.require_schema()
         yield config, database, Tree(config.paths.root, config.paths.places)

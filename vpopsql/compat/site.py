@@ -160,7 +160,12 @@ def opened(program: str) -> Iterator[Site]:
     """
     config = load()
     settings = config.database
-    database = Database(settings.url, pool_size=1, busy_timeout_s=settings.busy_timeout_s)
+    database = Database(
+        settings.url,
+        pool_size=1,
+        busy_timeout_s=settings.busy_timeout_s,
+        key_file=config.passwords.key_file,
+    )
     with contextlib.closing(database):
         database.require_schema()
         yield Site(program, config, database)

@@ -7,12 +7,23 @@ import secrets
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import Column, ColumnElement, LargeBinary, Table, insert, or_, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    LargeBinary,
+    Table,
+    insert,
+    or_,
+    select,
+    type_coerce,
+)
 from sqlalchemy.orm import Session
 
 from vpopsql.model import (
     DERIVED,
     Base,
+    ExactText,
+    SealedText,
     TrashEntry,
     TrashKind,
     UtcDateTime,
@@ -67,10 +78,19 @@ def rows_below(session: Session, of: type[Base], row_id: int) -> Rows:
     return {
         table.name: [
             {name: _plain(value) for name, value in row._mapping.items()}  # noqa: SLF001 - public
-            for row in session.execute(select(table).where(where).order_by(*table.primary_key))
+            for row in session.execute(
+                select(*map(_as_stored, table.columns)).where(where).order_by(*table.primary_key)
+            )
         ]
         for table, where in chosen.items()
     }
+
+
+def _as_stored(column: Column[Any]) -> ColumnElement[Any]:
+    """Return a column to select; a password that is sealed stays so in the trash."""
+    if not isinstance(column.type, SealedText):
+        return column
+    return type_coerce(column, ExactText).label(column.name)
 
 
 def insert_rows(session: Session, rows: Rows, known: dict[str, dict[int, int]]) -> None:

@@ -241,7 +241,11 @@ def opened(ctx: click.Context) -> Iterator[Site]:
     """
     config = load_config(ctx)
     settings = config.database
-    database = Database(settings.url, busy_timeout_s=settings.busy_timeout_s)
+    database = Database(
+        settings.url,
+        busy_timeout_s=settings.busy_timeout_s,
+        key_file=config.passwords.key_file,
+    )
     try:
         database.require_schema()
         yield Site(config, database)
