@@ -49,12 +49,13 @@ def run(config: "Config", name: str, role: str, *, once: bool, adopt: bool) -> l
     :raises ExportFailed: another follower is at work; in one pass, files could not be written.
     :raises DatabaseUnavailable: in one pass, the database is away.
     """
-    from vpopsql import logs
+    from vpopsql import dumps, logs
     from vpopsql.db import Database
     from vpopsql.exporter.follower import Follower, Service, Stop
     from vpopsql.exporter.hooks import Courier
     from vpopsql.model import HostRole
 
+    dumps.forbid()
     logs.configure(config.log)
     settings = config.database
     database = Database(

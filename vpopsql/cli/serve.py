@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import click
 import structlog
 
-from vpopsql import logs
+from vpopsql import dumps, logs
 from vpopsql.cli import load_config
 from vpopsql.config import Address, Config, listen_address
 from vpopsql.daemon import scraping
@@ -83,6 +83,7 @@ def run(config: Config, *, stdio: bool, metrics: Address | None = None) -> None:
     :raises CannotListen: an address cannot be had.
     :raises SchemaError: the database is not one that this code may serve.
     """
+    dumps.forbid()
     logs.configure(config.log)
     listener = None if stdio else take_listener()
     settings = config.database
