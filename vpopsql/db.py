@@ -7,6 +7,7 @@ start from the same state; readers are refused every write by the connection its
 
 import contextlib
 import re
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import NullPool
 
-from vpopsql import schema_check, watch
+from vpopsql import audit_chain, schema_check, watch
 from vpopsql.errors import Conflict, DatabaseRefused, DatabaseUnavailable, SchemaError
 from vpopsql.kept import KeptSessions
 from vpopsql.model import (
@@ -30,7 +31,9 @@ from vpopsql.model import (
     ExactText,
     Revision,
     SchemaGuard,
+    set_keyring,
 )
+from vpopsql.sealed import Keyring
 from vpopsql.watchdog import Watchdog
 
 T = TypeVar("T")
@@ -95,6 +98,7 @@ class Database:
     :param url: ``sqlite:///path`` or ``postgresql://...``.
     :param pool_size: connections kept open, 1..200; twice as many may be open at once.
     :param busy_timeout_s: how long a SQLite writer waits for another one, in seconds.
+    :param key_file: the keys that readable passwords are sealed with; None or empty: they are not.
     :param patience_s: how long a transaction may take, for those whose client waits; None: for
         ever. One that takes longer is given up as an outage, whatever the database is doing.
     """
@@ -106,6 +110,7 @@ class Database:
         pool_size: int = 10,
         busy_timeout_s: float = 30,
         patience_s: float | None = None,
+        key_file: str | None = None,
     ) -> None:
         self.url = make_url(url)
         self._watchdog: Watchdog | None = None
@@ -127,6 +132,8 @@ class Database:
             if patience_s is not None:
                 self._watchdog = _watchdog(self._write_engine, patience_s)
             self._read_engine = self._write_engine.execution_options(postgresql_readonly=True)
+        self._keyring = Keyring.load(key_file) if key_file else None
+        self._give_keys(self._write_engine, self._read_engine)
         self._writers = sessionmaker(self._write_engine, expire_on_commit=False)
         self._readers = sessionmaker(self._read_engine, expire_on_commit=False)
         self._kept = self._keep(pool_size, busy_timeout_s, patience_s)
@@ -146,6 +153,7 @@ class Database:
                 self.url, connect_args=_CONNECTION, isolation_level="AUTOCOMMIT", **options
             )
             settings = {"on_connect": "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"}
+        self._give_keys(engine)
         return KeptSessions(
             engine,
             kept=pool_size,
@@ -154,6 +162,11 @@ class Database:
             watch=self._watchdog,
             **settings,
         )
+
+    def _give_keys(self, *engines: Engine) -> None:
+        if self._keyring:
+            for engine in engines:
+                set_keyring(engine.dialect, self._keyring)
 
     @property
     def is_sqlite(self) -> bool:
@@ -208,15 +221,21 @@ class Database:
             yield session
 
     @contextlib.contextmanager
-    def writer(self) -> Iterator[Session]:
+    def writer(self, *, chains: bool = True) -> Iterator[Session]:
         """Give a session in one write transaction; commit it when the block ends well.
 
+        :param chains: whether new rows of the audit log are chained, as `audit_chain` tells;
+            False for a database of an older schema, which has no chains yet.
         :raises DatabaseUnavailable: the connection failed or broke; nothing was changed, unless
             it broke during the commit itself.
         :raises Conflict: another session was quicker.
         """
         with _outages(self.url), self._writers.begin() as session:
             yield session
+            if chains and self.is_sqlite:
+                session.flush()
+                driver: Any = session.connection().connection.driver_connection
+                audit_chain.chain_new(driver)
 
     @contextlib.contextmanager
     def snapshots(self, wanted: int) -> Iterator[list[Session]]:
@@ -403,6 +422,8 @@ def _outages(url: URL) -> Iterator[None]:
         yield
     except SQLAlchemyError as error:
         raise _told(url, error) from None
+    except sqlite3.Error as error:
+        raise DatabaseUnavailable(f"{url}: {error}") from None
 
 
 def _told(url: URL, error: SQLAlchemyError) -> Exception:

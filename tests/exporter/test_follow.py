@@ -28,6 +28,7 @@ from vpopsql.exporter.apply import apply
 from vpopsql.exporter.follower import Follower
 from vpopsql.exporter.projector import Projector
 from vpopsql.model import Export, Host, HostRole, Revision
+from vpopsql.services.rights import operator
 from vpopsql.tree import Tree
 
 RCPTHOSTS = "var/qmail/control/rcpthosts"
@@ -208,7 +209,7 @@ def test_what_is_restored_comes_out_of_every_hosts_trash(
     was_there = mail.exists()
     with site.database.writer() as session:
         (entry,) = trash.list_entries(session, Tree(site.root))
-        trash.restore(session, Tree(site.root), entry.id, "test")
+        trash.restore(session, Tree(site.root), entry.id, operator("test", "/home/vpopmail"))
 
     follower().catch_up()
 

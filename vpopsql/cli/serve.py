@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import click
 import structlog
 
-from vpopsql import logs
+from vpopsql import dumps, logs
 from vpopsql.cli import load_config
 from vpopsql.config import WORKERS_MAX, Address, Config, Daemon, listen_address
 from vpopsql.daemon import auth_server, privileges, scraping
@@ -133,6 +133,7 @@ def run(
     :raises CannotListen: an address cannot be had.
     :raises SchemaError: the database is not one that this code may serve.
     """
+    dumps.forbid()
     logs.configure(config.log)
     if stdio:
         _serve_one(config)
@@ -228,9 +229,7 @@ def _prepare(config: Config) -> None:
 
     Nothing that is opened here stays open: workers are forked after it.
     """
-    settings = config.database
-    database = Database(settings.url, pool_size=1, busy_timeout_s=settings.busy_timeout_s)
-    with contextlib.closing(database):
+    with contextlib.closing(_for_files(config)) as database:
         database.require_schema()
         _catch_up(Projector(database, config), database, config)
 
@@ -265,6 +264,7 @@ def _database(config: Config, workers: int = 1) -> Database:
         pool_size=max(-(-settings.pool_size // workers), min(settings.pool_size, 2)),
         busy_timeout_s=settings.busy_timeout_s,
         patience_s=PATIENCE_S,
+        key_file=config.passwords.key_file,
     )
 
 
@@ -280,7 +280,12 @@ def _pacer(config: Config) -> Pacer:
 def _for_files(config: Config) -> Database:
     """Return the database for files: its transactions read whole domains, and may take a while."""
     settings = config.database
-    return Database(settings.url, pool_size=1, busy_timeout_s=settings.busy_timeout_s)
+    return Database(
+        settings.url,
+        pool_size=1,
+        busy_timeout_s=settings.busy_timeout_s,
+        key_file=config.passwords.key_file,
+    )
 
 
 @contextlib.contextmanager

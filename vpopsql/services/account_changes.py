@@ -199,7 +199,16 @@ def delete_account(session: Session, actor: Actor, name: str, domain: str) -> Ho
     session.execute(delete(Mailbox).where(Mailbox.id == mailbox.id))
     bucket = buckets.bucket_of(mailbox.directory, found.directory)
     buckets.free_bucket(session, found.id, bucket)
-    record(session, actor, "del_user", ("user", f"{name}@{found.name}"), domain=found.name)
+    changes: dict[str, tuple[object, object]] = {
+        "directory": (mailbox.directory, None),
+        "quota": (mailbox.quota_text, None),
+        "comment": (mailbox.comment, None),
+        "flags": (mailbox.flags, None),
+        "password": (MASKED, None),
+    }
+    record(
+        session, actor, "del_user", ("user", f"{name}@{found.name}"), changes, domain=found.name
+    )
     return Home(found.name, mailbox.directory, found.uid, found.gid, Quota())
 
 

@@ -1,4 +1,8 @@
-"""The trace of a change: an audit entry for people, a revision for exports."""
+"""The trace of a change: an audit entry for people, a revision for exports.
+
+An entry says who did what to which object, when, from where, and what was before and after. It is
+part of the transaction of its change.
+"""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -11,6 +15,9 @@ from vpopsql.services.rights import Actor
 
 MASKED = "(masked)"
 """What the audit log shows of a secret."""
+
+UNDOES = "undoes"
+"""The field that has the number of the entry whose change was taken back."""
 
 
 def record(
@@ -43,7 +50,29 @@ def record_many(
 
     :param changed: of each object what `record` takes; none: nothing is written.
     """
+    if _insert(session, actor, action, changed):
+        session.execute(insert(Revision).values(at=utc_now(), domain=domain, topic=action))
+
+
+def note(
+    session: Session,
+    actor: Actor,
+    action: str,
+    object_: tuple[str, str],
+    changes: Mapping[str, tuple[Any, Any]] | None = None,
+) -> None:
+    """Write down, as `record` does, what makes no file of ours older than the database."""
+    _insert(session, actor, action, [(object_, changes or {})])
+
+
+def _insert(
+    session: Session,
+    actor: Actor,
+    action: str,
+    changed: Iterable[tuple[tuple[str, str], Mapping[str, tuple[Any, Any]]]],
+) -> bool:
     now = utc_now()
+    undoes = {} if actor.undoes is None else {UNDOES: [None, actor.undoes]}
     entries = [
         {
             "at": now,
@@ -54,13 +83,13 @@ def record_many(
             "action": action,
             "object_type": kind,
             "object": name,
-            "changes": {field: _plain(pair) for field, pair in changes.items()},
+            "changes": {field: _plain(pair) for field, pair in changes.items()} | undoes,
         }
         for (kind, name), changes in changed
     ]
     if entries:
         session.execute(insert(AuditEntry), entries)
-        session.execute(insert(Revision).values(at=now, domain=domain, topic=action))
+    return bool(entries)
 
 
 def _plain(pair: tuple[Any, Any]) -> list[Any]:
