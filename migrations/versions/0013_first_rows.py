@@ -50,7 +50,7 @@ def load(file: str) -> Any:  # noqa: ANN401 - a module that has no name
 
 earlier = load("0011_quick_forward_views.py")
 accounts, walks, lines, quick = earlier.accounts, earlier.walks, earlier.lines, earlier.quick
-ADMINS, BOUNCE_MAIL, DEPTH, PATH_DEPTH = 0x11000, 0x10, 32, 16
+BOUNCE_MAIL, DEPTH, PATH_DEPTH = 0x10, 32, 16
 
 
 def old_views(dialect: str) -> dict[str, str]:
