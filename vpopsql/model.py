@@ -133,15 +133,10 @@ class ExactText(TypeDecorator[str]):
         del dialect
         return None if value is None else to_database_text(value)
 
-    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
-        """Undo the escape."""
-        del dialect
-        return None if value is None else from_database_text(value)
-
     def result_processor(
         self, dialect: Dialect, coltype: object
     ) -> Callable[[str | None], str | None]:
-        """Return what undoes the escape, without two more calls for each text of each row."""
+        """Return what undoes the escape: without two more calls for each text of each row."""
         del dialect, coltype
         return unescaped
 
@@ -162,12 +157,18 @@ class SealedText(ExactText):
             value = keyring.seal(value)
         return super().process_bind_param(value, dialect)
 
-    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
-        """Open what is sealed. :raises PasswordSealed: it cannot be opened."""
-        stored = super().process_result_value(value, dialect)
-        if not stored or not is_sealed(stored):
-            return stored
-        return (keyring_of(dialect) or _NO_KEYS).open(stored)
+    def result_processor(
+        self, dialect: Dialect, coltype: object
+    ) -> Callable[[str | None], str | None]:
+        """Return what opens what is sealed; it raises `PasswordSealed` where that cannot be."""
+        del coltype
+        keyring = keyring_of(dialect) or _NO_KEYS
+
+        def opened(value: str | None) -> str | None:
+            stored = unescaped(value)
+            return keyring.open(stored) if stored and is_sealed(stored) else stored
+
+        return opened
 
 
 _NO_KEYS = Keyring(())
