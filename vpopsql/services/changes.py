@@ -12,6 +12,8 @@ from vpopsql.services.rights import Actor
 MASKED = "(masked)"
 """What the audit log shows of a secret."""
 
+_REVISIONS = "revisions"
+
 
 def record(
     session: Session,
@@ -60,7 +62,15 @@ def record_many(
     ]
     if entries:
         session.execute(insert(AuditEntry), entries)
-        session.execute(insert(Revision).values(at=now, domain=domain, topic=action))
+        revision = insert(Revision).values(at=now, domain=domain, topic=action)
+        number = session.execute(revision.returning(Revision.id)).scalar_one()
+        session.info.setdefault(_REVISIONS, set()).add(number)
+
+
+def revisions_of(session: Session) -> set[int]:
+    """Return the revisions that a session has made."""
+    made: set[int] = session.info.get(_REVISIONS, set())
+    return made
 
 
 def _plain(pair: tuple[Any, Any]) -> list[Any]:
