@@ -41,7 +41,10 @@ TEMP_PREFIX = ".vpopsql-tmp-"
 LOCK_SUFFIX = ".lock"
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY
+_POLL_FIRST_S = 0.0005
 _POLL_S = 0.01
+"""How often a lock is tried: most are held for milliseconds, some for minutes."""
+
 _FILE_MODE = 0o600
 
 _SYNC_FILE_RANGE_WRITE = 2
@@ -449,10 +452,12 @@ class Tree:
             # Only one descriptor may be open: closing any of them gives the process's lock up.
             fd = self._open_lock(path + LOCK_SUFFIX)
             try:
+                wait_s = _POLL_FIRST_S
                 while not _try_lock(fd):
                     if time.monotonic() >= deadline:
                         raise TimeoutError(errno.ETIMEDOUT, "another process has the lock", path)
-                    time.sleep(_POLL_S)
+                    time.sleep(wait_s)
+                    wait_s = min(2 * wait_s, _POLL_S)
                 yield
             finally:
                 os.close(fd)

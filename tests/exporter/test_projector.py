@@ -57,9 +57,11 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[Touched]:
     """What each run followed."""
     seen: list[Touched] = []
 
-    def counted(database: Database, config: Config, touched: Touched) -> Applied:
+    def counted(
+        database: Database, config: Config, touched: Touched, begin: Callable[[], object]
+    ) -> Applied:
         seen.append(touched)
-        return follow(database, config, touched)
+        return follow(database, config, touched, begin=begin)
 
     monkeypatch.setattr(projector_module, "follow", counted)
     return seen
@@ -356,8 +358,10 @@ def test_a_change_that_comes_while_a_run_goes_on_waits_for_the_next_one(
 ) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
-    def slow(database: Database, config: Config, touched: Touched) -> Applied:
-        done = follow(database, config, touched)
+    def slow(
+        database: Database, config: Config, touched: Touched, begin: Callable[[], object]
+    ) -> Applied:
+        done = follow(database, config, touched, begin=begin)
         begun.set()
         assert go_on.wait(30)
         return done
@@ -380,6 +384,26 @@ def test_a_change_that_comes_while_a_run_goes_on_waits_for_the_next_one(
     assert b"bob:" in (root / DOMAINS / "test.com/vpasswd").read_bytes()
 
 
+def test_what_comes_while_a_run_waits_for_another_process_is_part_of_it(
+    site: Database, projector: Projector, root: Path, runs: list[Touched]
+) -> None:
+    names = ("test.com", "example.com")
+
+    with ThreadPoolExecutor(2) as threads:
+        with Tree(root).lock("/var/qmail/users/assign"):
+            waiting = []
+            for name in names:
+                change(site, name, new_box)
+                waiting.append(threads.submit(projector.follow, Touched(accounts={name})))
+                while name not in projector._next.touched.accounts:
+                    threading.Event().wait(0.01)
+        for each in waiting:
+            each.result()
+
+    assert [run.accounts for run in runs] == [{*names}]
+    assert all(b"bob:" in (root / DOMAINS / name / "vpasswd").read_bytes() for name in names)
+
+
 # --- failures ---------------------------------------------------------------------------------
 
 
@@ -389,7 +413,10 @@ def test_an_error_goes_to_all_who_waited_for_the_run_and_to_nobody_else(
     begun, go_on = threading.Event(), threading.Event()
     waiting = 4
 
-    def first_slow_then_failing(database: Database, config: Config, touched: Touched) -> None:
+    def first_slow_then_failing(
+        database: Database, config: Config, touched: Touched, begin: Callable[[], object]
+    ) -> None:
+        begin()
         if not begun.is_set():
             begun.set()
             assert go_on.wait(30)
@@ -419,7 +446,9 @@ def test_an_error_goes_to_all_who_waited_for_the_run_and_to_nobody_else(
 def test_a_database_that_is_away_means_that_files_are_behind(
     site: Database, projector: Projector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def away(database: Database, config: Config, touched: Touched) -> None:
+    def away(
+        database: Database, config: Config, touched: Touched, begin: Callable[[], object]
+    ) -> None:
         raise DatabaseUnavailable("the database does not answer")
 
     monkeypatch.setattr(projector_module, "follow", away)

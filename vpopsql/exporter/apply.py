@@ -48,7 +48,7 @@ import contextlib
 import os
 import secrets
 import stat
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from vpopsql.config import Config
@@ -159,15 +159,18 @@ def follow(
     touched: Touched,
     *,
     lock_timeout_s: float = LOCK_TIMEOUT_S,
+    begin: Callable[[], object] = lambda: None,
 ) -> Applied:
     """Write the files that ``touched`` names, from what is committed by now, and no others.
 
     Not recorded as an export: nothing is known of the other files.
 
+    :param begin: called once the site's lock is held; till then, ``touched`` may still grow.
     :raises ExportFailed: as `apply` does.
     """
     tree = Tree(config.paths.root, config.paths.places)
     with locked(tree, config, lock_timeout_s):
+        begin()
         if not touched.site:
             few = few_on_disk(tree, config.paths) if touched.names else frozenset()
             apply_ = _following(database, config, tree, touched, few)

@@ -8,7 +8,8 @@ from vpopsql.config import Config
 from vpopsql.crew import collecting_seldom
 from vpopsql.db import Database
 from vpopsql.errors import ExportFailed
-from vpopsql.exporter.snapshot import Mark, Snapshot, take
+from vpopsql.exporter.history import Mark
+from vpopsql.exporter.snapshot import Snapshot, take
 from vpopsql.model import UNFINISHED_IMPORT, Export, SiteSetting
 from vpopsql.touched import Touched
 

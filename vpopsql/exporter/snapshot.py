@@ -13,11 +13,23 @@ from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Row, Text, and_, func, or_, select, true, type_coerce
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Text,
+    and_,
+    bindparam,
+    func,
+    or_,
+    select,
+    true,
+    type_coerce,
+)
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from vpopsql.config import Export, Paths
 from vpopsql.exporter.direct import Direct, find
+from vpopsql.exporter.history import History, Mark
 from vpopsql.model import (
     LIMIT_SETTINGS,
     Base,
@@ -48,10 +60,6 @@ VPOPMAIL_DIR = "vpopmail_dir"
 # So that a long table is never held twice, as rows and as tuples.
 _STREAMED = {"yield_per": 10_000}
 
-# A vpasswd that is older is written whole, and so are those of many domains at once.
-_LATELY = 10_000
-_SEVERAL = 100
-
 # Where a query by keys stops being quicker than the whole table; databases take 32,766 keys.
 _MANY = 1000
 
@@ -76,14 +84,6 @@ WHOLE = Part.ACCOUNTS | Part.DOTQMAIL | Part.LIMITS
 
 _Scope = Mapping[int, Part]
 """The wanted parts by domain id; a domain that is not named is not wanted."""
-
-
-class Mark(NamedTuple):
-    """A revision."""
-
-    revision: int
-    at: str
-    """When it was made, in ISO format: another database has another one of that number."""
 
 
 class Name(NamedTuple):
@@ -235,6 +235,30 @@ class Snapshot:
     """Without the whole site's files: the lines that are needed of them."""
 
 
+_DOMAINS = (
+    select(
+        Domain.id,
+        DomainName.name,
+        Domain.directory,
+        Domain.uid,
+        Domain.gid,
+        Domain.catchall,
+        Domain.catchall_target,
+    )
+    .join(DomainName, (DomainName.domain_id == Domain.id) & ~DomainName.is_alias)
+    .order_by(Domain.id)
+)
+
+_SOME_ACCOUNTS = (
+    select(*(getattr(Mailbox, name) for name in Account._fields))
+    .join(DomainName, DomainName.domain_id == Mailbox.domain_id)
+    .where(
+        DomainName.name == bindparam("domain"),
+        Mailbox.name.in_(bindparam("names", expanding=True)),
+    )
+)
+
+
 class _EveryName:
     """Contains whatever is asked for."""
 
@@ -276,7 +300,7 @@ def take(
     names = _names(session) if site else []
     scope = None
     is_exact = export.delivery == "exact"
-    history = _History(session, revision, touched, written)
+    history = History(session, revision, touched, written)
     if touched is not None:
         new = (name for name in names if name.name not in known)
         scope = _scope(session, touched, new, history)
@@ -383,53 +407,7 @@ def _own_locals(session: Session, lines: Iterable[Foreign]) -> frozenset[str]:
     return frozenset(session.scalars(select(DomainName.name).where(DomainName.name.in_(lowered))))
 
 
-class _History:
-    """The newest revisions of the domains whose accounts were touched.
-
-    One of a lower number may come to light later on PostgreSQL, but not of the same domain: each
-    change has the domain's lock before it gets a number.
-    """
-
-    def __init__(
-        self,
-        session: Session,
-        newest: int,
-        touched: Touched | None,
-        written: Mapping[str, Mark],
-    ) -> None:
-        self._written = written
-        self._made = touched.revisions if touched else set()
-        self._found: defaultdict[str | None, dict[int, str]] = defaultdict(dict)
-        named: set[str] = set()
-        if touched:
-            named = touched.accounts | {domain for domain, _ in touched.mailboxes}
-        if not 0 < len(named) <= _SEVERAL:
-            return
-        # Only what was done lately: the revisions have no index for it.
-        oldest = min(written[name].revision if name in written else newest for name in named)
-        query = select(Revision.domain, Revision.id, Revision.at).where(
-            Revision.id >= max(oldest, newest - _LATELY),
-            or_(Revision.domain.is_(None), Revision.domain.in_(named)),
-        )
-        for domain, number, at in session.connection().execute(query):
-            self._found[domain][number] = at.isoformat()
-
-    def has_others(self, name: str) -> bool:
-        """Say whether a domain may have been changed by somebody else since it was written."""
-        mark = self._written.get(name)
-        own = self._found[name]
-        if mark is None or own.get(mark.revision) != mark.at:
-            return True
-        later = {number for number in [*own, *self._found[None]] if number > mark.revision}
-        return not later <= self._made
-
-    def newest_of(self, name: str) -> Mark | None:
-        """Return the newest revision of a domain's; None: it is not known."""
-        own = self._found.get(name)
-        return Mark(max(own), own[max(own)]) if own else None
-
-
-def _scope(session: Session, touched: Touched, new: Iterable[Name], history: _History) -> _Scope:
+def _scope(session: Session, touched: Touched, new: Iterable[Name], history: History) -> _Scope:
     parts: defaultdict[str, Part] = defaultdict(lambda: Part(0))
     for part, named in (
         (Part.ACCOUNTS, touched.accounts),
@@ -480,7 +458,7 @@ def _looked_up(session: Session, touched: Touched | None, scope: _Scope | None) 
 
 
 def _domains(
-    session: Session, scope: _Scope | None, touched: Touched | None, history: _History
+    session: Session, scope: _Scope | None, touched: Touched | None, history: History
 ) -> list[DomainState]:
     if scope is not None and not scope:
         # Not even asked for: relays may do without the right to see password hashes.
@@ -492,20 +470,7 @@ def _domains(
     limits = {row.domain_id: _limits(row) for row in _rows_of(session, DomainLimits, limited)}
     counted = _with(scope, Part.ACCOUNTS | Part.MAILBOXES, DirCounter.domain_id)
     counters = {row.domain_id: _counter(row) for row in _rows_of(session, DirCounter, counted)}
-    query = (
-        select(
-            Domain.id,
-            DomainName.name,
-            Domain.directory,
-            Domain.uid,
-            Domain.gid,
-            Domain.catchall,
-            Domain.catchall_target,
-        )
-        .join(DomainName, (DomainName.domain_id == Domain.id) & ~DomainName.is_alias)
-        .where(true() if scope is None else _among(Domain.id, scope))
-        .order_by(Domain.id)
-    )
+    query = _DOMAINS.where(true() if scope is None else _among(Domain.id, scope))
     domains = [
         DomainState(
             name=row.name,
@@ -549,11 +514,8 @@ def _changed(touched: Touched | None) -> dict[str, frozenset[str]]:
 
 
 def _some_accounts(session: Session, domain: DomainState) -> Sequence[Account]:
-    of_it = select(DomainName.domain_id).where(DomainName.name == domain.name)
-    condition = and_(
-        Mailbox.domain_id == of_it.scalar_subquery(), Mailbox.name.in_(domain.changed)
-    )
-    return next(iter(_accounts(session, condition).values()), ())
+    wanted = {"domain": domain.name, "names": [*domain.changed]}
+    return [Account(*row) for row in session.connection().execute(_SOME_ACCOUNTS, wanted)]
 
 
 def _accounts(session: Session, condition: ColumnElement[bool] | None) -> dict[int, list[Account]]:

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from vpopsql.config import Paths
+from vpopsql.exporter.history import Mark
 from vpopsql.exporter.render import VPASSWD
-from vpopsql.exporter.snapshot import Mark
 from vpopsql.tree import Tree, UnsafePath
 
 DIRECTORY = ".vpopsql-stamps"
