@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from vpopsql.model import LIMIT_SETTINGS, DefaultLimits, DomainLimits
@@ -16,9 +16,7 @@ BUILT_IN: Mapping[str, int | bool] = {
 }
 """What holds where neither the domain nor the site has limits."""
 
-_OF_DOMAIN = select(*(getattr(DomainLimits, name) for name in LIMIT_SETTINGS)).where(
-    DomainLimits.domain_id == bindparam("domain_id")
-)
+_OF_DOMAIN = select(*(getattr(DomainLimits, name) for name in LIMIT_SETTINGS))
 _DEFAULT = select(*(getattr(DefaultLimits, name) for name in LIMIT_SETTINGS))
 
 
@@ -28,10 +26,9 @@ def get_limits(session: Session, domain_id: int) -> Mapping[str, int | bool]:
     ``disk_quota`` is in megabytes, ``default_quota`` in bytes, 0 meaning none; ``max_*`` are
     numbers of objects, -1 meaning unlimited.
     """
-    connection = session.connection()
     row = (
-        connection.execute(_OF_DOMAIN, {"domain_id": domain_id}).first()
-        or connection.execute(_DEFAULT).first()
+        session.execute(_OF_DOMAIN.where(DomainLimits.domain_id == domain_id)).first()
+        or session.execute(_DEFAULT).first()
     )
     return BUILT_IN if row is None else dict(zip(LIMIT_SETTINGS, row, strict=True))
 
