@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from vpopsql.exporter.apply import Applied, follow
 from vpopsql.exporter.projector import Projector
 from vpopsql.model import Domain, DomainLimits, DomainName, DotQmailFile, Export, Revision
 from vpopsql.touched import Touched
-from vpopsql.tree import Tree
+from vpopsql.tree import Tree, Write
 
 DOMAINS = "home/vpopmail/domains"
 ASSIGN = "var/qmail/users/assign"
@@ -190,15 +190,18 @@ def test_following_everything_gives_the_files_of_a_full_export(
 def test_a_domain_is_named_by_the_site_only_when_its_files_are_there(
     site: Database, projector: Projector, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = Tree.write
+    write_many = Tree.write_many
     seen: list[bool] = []
 
-    def watched(self: Tree, path: str, data: bytes, **options: Any) -> bool:
-        if b"new.net" in data:
-            seen.append((root / DOMAINS / "new.net/vpasswd.cdb").exists())
-        return write(self, path, data, **options)
+    def watched(self: Tree, batch: Iterable[Write], **options: Any) -> tuple[str, ...]:
+        writes = [*batch]
+        naming = [
+            each for each in writes if b"new.net" in each.data and "new.net" not in each.path
+        ]
+        seen.extend((root / DOMAINS / "new.net/vpasswd.cdb").exists() for _ in naming)
+        return write_many(self, writes, **options)
 
-    monkeypatch.setattr(Tree, "write", watched)
+    monkeypatch.setattr(Tree, "write_many", watched)
     add_domain(site, "new.net")
 
     projector.follow(Touched(accounts={"new.net"}, site=True))

@@ -488,9 +488,9 @@ class _Apply:
                 self._note([path])
 
     def _write_vpopmail(self) -> None:
-        for path, data in self._files.items():
-            if path.startswith(f"{self._paths.vpopmail}/"):
-                self._replace(path, data, self._vpopmail_owner)
+        home = f"{self._paths.vpopmail}/"
+        files = [path for path in self._files if path.startswith(home)]
+        self._replace_many(files, self._vpopmail_owner)
 
     def _write_batches(self, domains: Sequence[DomainState], *, durable: bool) -> None:
         for start in range(0, len(domains), _DOMAINS_AT_ONCE):
@@ -563,9 +563,11 @@ class _Apply:
             self._accept_more(Accepted.of(self._files, self._paths).more | moving)
             self._put(render.RCPTHOSTS)
             self._put_more(wanted)
-        else:
+        elif self._export.newmrh_command or self._files[f"{self._paths.qmail}/{MORE_CDB}"] is None:
             self._put_more(wanted)
             self._put(render.RCPTHOSTS)
+        else:
+            self._put(render.MORERCPTHOSTS, MORE_CDB, render.RCPTHOSTS)
 
     def _accept_more(self, hosts: frozenset[str]) -> None:
         """Let morercpthosts.cdb have these names, whatever the final text is."""
@@ -596,14 +598,21 @@ class _Apply:
             self._swept += self._tree.sweep(directory, LEFTOVER_AGE_S)
 
     def _put(self, *files: str) -> None:
-        """Write files of qmail's, in that order."""
-        for file in files:
-            path = f"{self._paths.qmail}/{file}"
-            self._replace(path, self._files[path], None)
+        """Write files of qmail's, in that order, with one wait for the disk."""
+        self._replace_many([f"{self._paths.qmail}/{file}" for file in files], None)
 
     def _differ(self, *files: str) -> bool:
         paths = [f"{self._paths.qmail}/{file}" for file in files]
         return any(content_of(self._tree, path) != self._files[path] for path in paths)
+
+    def _replace_many(self, paths: Sequence[str], owner: Owner | None) -> None:
+        """Give files the contents that are ready for them; those that have none are removed."""
+        contents = [(path, self._files[path]) for path in paths]
+        writes = [self._wanted(path, data, owner) for path, data in contents if data is not None]
+        self._note(self._tree.write_many(writes))
+        for path, data in contents:
+            if data is None:
+                self._replace(path, None, None)
 
     def _replace(self, path: str, data: bytes | None, owner: Owner | None) -> None:
         if data is not None:
@@ -613,9 +622,11 @@ class _Apply:
             self._note([path])
 
     def _write(self, path: str, data: bytes, owner: Owner | None = None) -> None:
+        self._note(self._tree.write_many([self._wanted(path, data, owner)]))
+
+    def _wanted(self, path: str, data: bytes, owner: Owner | None) -> Write:
         mode = None if self._tree.exists(path) else _SITE_FILE_MODE
-        if self._tree.write(path, data, mode=mode, owner=owner):
-            self._note([path])
+        return Write(path, data, mode, owner)
 
     def _links_among(
         self, domain: DomainState, files: render.DomainFiles, owner: Owner, *, durable: bool

@@ -33,8 +33,8 @@ class Mark(NamedTuple):
 class History:
     """The newest revisions of the domains whose accounts were touched.
 
-    One of a lower number may come to light later on PostgreSQL, but not of the same domain: each
-    change has the domain's lock before it gets a number.
+    One of a lower number may come to light later on PostgreSQL, but not of the same domain: whoever
+    writes files after a change has the domain's lock before the change gets a number.
     """
 
     def __init__(
