@@ -154,7 +154,18 @@ def test_another_database_of_the_same_numbers_is_noticed(site: Database, config:
     assert files_are_right(site, config)
 
 
-@pytest.mark.parametrize("stamp", [b"", b"{", b"[]", b'{"mark": 1, "directory": 2}', b"\xff"])
+@pytest.mark.parametrize(
+    "stamp",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"\xff",
+        b'{"mark": 1, "directory": 2}',
+        b'{"mark": ["x", "y"], "directory": "/home"}',
+        b'{"mark": [1, "y"], "directory": 2}',
+    ],
+)
 def test_a_damaged_stamp_is_none(site: Database, config: Config, root: Path, stamp: bytes) -> None:
     set_comment(site, "bob", "written")
     (root / "var/qmail/users/.vpopsql-stamps" / DOMAIN).write_bytes(stamp)
@@ -162,6 +173,17 @@ def test_a_damaged_stamp_is_none(site: Database, config: Config, root: Path, sta
     follow(site, config, change(site, "carol", "new"))
 
     assert files_are_right(site, config)
+
+
+def test_all_domains_of_a_run_get_a_stamp(site: Database, config: Config, root: Path) -> None:
+    with site.writer() as session:
+        factories.mailbox(session, factories.domain(session, "test.com"), "erin")
+    revisions = {revise(site), revise(site, "test.com")}
+
+    follow(site, config, Touched(accounts={DOMAIN, "test.com"}, revisions=revisions))
+
+    stamps = root / "var/qmail/users/.vpopsql-stamps"
+    assert {path.name for path in stamps.iterdir()} >= {DOMAIN, "test.com"}
 
 
 def test_a_stamp_that_cannot_be_written_is_none(

@@ -14,7 +14,7 @@ _LATELY = 10_000
 """Revisions that are looked at: they have no index for a domain's."""
 
 _SEVERAL = 100
-"""Domains up to which it is worth looking."""
+"""Domains, and changes of theirs, up to which it is worth looking."""
 
 _OF_DOMAINS = select(Revision.domain, Revision.id, Revision.at).where(
     Revision.id >= bindparam("since"),
@@ -33,7 +33,7 @@ class Mark(NamedTuple):
 class History:
     """The newest revisions of the domains whose accounts were touched.
 
-    One of a lower number may come to light later on PostgreSQL, but not of the same domain: whoever
+    One of a lower number may come to light later on PostgreSQL, but not of the same domain: who
     writes files after a change has the domain's lock before the change gets a number.
     """
 
@@ -52,7 +52,9 @@ class History:
             named = touched.accounts | {domain for domain, _ in touched.mailboxes}
         if not 0 < len(named) <= _SEVERAL:
             return
-        oldest = min(written[name].revision if name in written else newest for name in named)
+        # Those of files without a stamp are looked at for the next one's sake.
+        recent = Mark(newest - _SEVERAL, "")
+        oldest = min(written.get(name, recent).revision for name in named)
         asked = {"since": max(oldest, newest - _LATELY), "domains": [*named]}
         for domain, number, at in session.connection().execute(_OF_DOMAINS, asked):
             self._found[domain][number] = at.isoformat()

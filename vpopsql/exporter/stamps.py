@@ -72,7 +72,8 @@ class Stamps:
         # An unsafe path is a ValueError.
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             found = self._load(domain)
-            stamp = Stamp(Mark(*found["mark"]), found["directory"])
+            revision, at = found["mark"]
+            stamp = Stamp(Mark(int(revision), at), found["directory"])
             if found["files"] == self._states(_accounts_in(stamp.directory)):
                 return stamp
         return None
