@@ -74,7 +74,9 @@ def opened(database: Database) -> dict[str, str | None]:
 # --- keys ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("word", ["\u00e4", PASSWORD, "\u2603" * 128, "$sealed$1$00000000$" + "A" * 40])
+@pytest.mark.parametrize(
+    "word", ["\u00e4", PASSWORD, "\u2603" * 128, "$sealed$1$00000000$" + "A" * 40]
+)
 def test_what_is_sealed_can_be_opened_and_sealed_once(key_file: str, word: str) -> None:
     keys = Keyring.load(key_file)
 

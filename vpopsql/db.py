@@ -6,6 +6,7 @@ start from the same state; readers are refused every write by the connection its
 """
 
 import contextlib
+import random
 import re
 import sqlite3
 import time
@@ -34,6 +35,7 @@ from vpopsql.model import (
     set_keyring,
 )
 from vpopsql.sealed import Keyring
+from vpopsql.turns import Turns
 from vpopsql.watchdog import Watchdog
 
 T = TypeVar("T")
@@ -49,6 +51,8 @@ _CONNECTION = {
 }
 _POOL_TIMEOUT_S = 30.0
 _SETTLING_POLL_S = 0.01
+_BUSY_POLL_S = (0.0005, 0.002)
+_PRIMARY_CODE = 0xFF  # of an extended result code of SQLite's
 _MOMENTS = 50
 """So often a moment is sought that several SQLite connections see."""
 
@@ -114,6 +118,7 @@ class Database:
     ) -> None:
         self.url = make_url(url)
         self._watchdog: Watchdog | None = None
+        self._turns = Turns()
         options: dict[str, Any] = {
             "pool_size": pool_size,
             "max_overflow": pool_size,
@@ -122,6 +127,7 @@ class Database:
         if patience_s is not None:
             busy_timeout_s = min(busy_timeout_s, patience_s)
             options["pool_timeout"] = patience_s
+        self._busy_timeout_s = busy_timeout_s
         if self.url.get_backend_name() == "sqlite":
             # Two pools, because whether a SQLite connection may write is a property of the
             # connection, not of the transaction.
@@ -230,12 +236,25 @@ class Database:
             it broke during the commit itself.
         :raises Conflict: another session was quicker.
         """
-        with _outages(self.url), self._writers.begin() as session:
+        with self._turn(), _outages(self.url), self._writers.begin() as session:
             yield session
             if chains and self.is_sqlite:
                 session.flush()
                 driver: Any = session.connection().connection.driver_connection
                 audit_chain.chain_new(driver)
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Let the threads that write to SQLite wait in line, instead of asking it in turns."""
+        if not self.is_sqlite:
+            yield
+            return
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(self._turns.turn(self._busy_timeout_s))
+            except TimeoutError as error:
+                raise DatabaseUnavailable(f"{self.url}: locked: {error}") from None
+            yield
 
     @contextlib.contextmanager
     def snapshots(self, wanted: int) -> Iterator[list[Session]]:
@@ -360,16 +379,40 @@ def _sqlite_engine(
         if not writer:
             connection.execute("PRAGMA query_only = ON")
 
-    begin = "BEGIN IMMEDIATE" if writer else "BEGIN"
-
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         driver: Any = connection.connection.driver_connection
+        if writer:
+            _begin_immediate(connection, busy_timeout_s)
         # A reader may have begun already, see `KeptSessions`.
-        if writer or not driver.in_transaction:
-            connection.exec_driver_sql(begin)
+        elif not driver.in_transaction:
+            connection.exec_driver_sql("BEGIN")
 
     return engine
+
+
+def _begin_immediate(connection: Connection, patience_s: float) -> None:
+    """Begin to write once no other process does.
+
+    SQLite itself looks only ten times a second, and may find other processes writing each time.
+    """
+    driver: Any = connection.connection.driver_connection
+    deadline = time.monotonic() + patience_s
+    driver.execute("PRAGMA busy_timeout = 0")
+    try:
+        while time.monotonic() < deadline:
+            try:
+                driver.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & _PRIMARY_CODE != sqlite3.SQLITE_BUSY:
+                    break
+                time.sleep(random.uniform(*_BUSY_POLL_S))  # noqa: S311 - so that nobody is always late
+            else:
+                return
+        # Once more, for what SQLAlchemy makes of the error.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    finally:
+        driver.execute(f"PRAGMA busy_timeout = {round(patience_s * 1000)}")
 
 
 def _open_existing_only(engine: Engine) -> None:

@@ -1,6 +1,6 @@
 """What an apply asks of the database: the site, and what was exported before."""
 
-from collections.abc import Collection, Container
+from collections.abc import Collection, Container, Mapping
 
 from sqlalchemy import select
 
@@ -8,9 +8,12 @@ from vpopsql.config import Config
 from vpopsql.crew import collecting_seldom
 from vpopsql.db import Database
 from vpopsql.errors import ExportFailed
+from vpopsql.exporter.history import Mark
 from vpopsql.exporter.snapshot import Snapshot, take
 from vpopsql.model import UNFINISHED_IMPORT, Export, SiteSetting
 from vpopsql.touched import Touched
+
+_UNFINISHED = select(SiteSetting.key).where(SiteSetting.key == UNFINISHED_IMPORT)
 
 FILES_ARE_OURS = "files_are_ours"
 """The site setting that says since when this database's files are the site's."""
@@ -35,15 +38,16 @@ def read(
     touched: Touched | None = None,
     known: Container[str] = frozenset(),
     rcpthosts: Collection[str] = (),
+    written: Mapping[str, Mark] | None = None,
 ) -> Snapshot:
     """Return the site as the database has it; the arguments are those of `take`.
 
     :raises ExportFailed: an import has not come to its end.
     """
     with database.snapshot() as session, collecting_seldom():
-        if session.get(SiteSetting, UNFINISHED_IMPORT):
+        if session.connection().execute(_UNFINISHED).first():
             raise ExportFailed(
                 "an import has begun and not come to its end, so the database holds a part of a"
                 " site only: run the same import again, with --apply"
             )
-        return take(session, config.paths, touched, known, config.export, rcpthosts)
+        return take(session, config.paths, touched, known, config.export, rcpthosts, written or {})

@@ -19,6 +19,12 @@ MASKED = "(masked)"
 UNDOES = "undoes"
 """The field that has the number of the entry whose change was taken back."""
 
+_MADE = "revisions"
+
+# Executed past the ORM, from which nothing is gained here: every change does it.
+_ENTRY = insert(AuditEntry)
+_REVISION = insert(Revision).returning(Revision.id)
+
 
 def record(
     session: Session,
@@ -51,7 +57,9 @@ def record_many(
     :param changed: of each object what `record` takes; none: nothing is written.
     """
     if _insert(session, actor, action, changed):
-        session.execute(insert(Revision).values(at=utc_now(), domain=domain, topic=action))
+        revision = {"at": utc_now(), "domain": domain, "topic": action}
+        number = session.connection().execute(_REVISION, revision).scalar_one()
+        session.info.setdefault(_MADE, set()).add(number)
 
 
 def note(
@@ -88,8 +96,14 @@ def _insert(
         for (kind, name), changes in changed
     ]
     if entries:
-        session.execute(insert(AuditEntry), entries)
+        session.connection().execute(_ENTRY, entries)
     return bool(entries)
+
+
+def revisions_of(session: Session) -> set[int]:
+    """Return the revisions that a session has made."""
+    made: set[int] = session.info.get(_MADE, set())
+    return made
 
 
 def _plain(pair: tuple[Any, Any]) -> list[Any]:
