@@ -17,10 +17,11 @@ from vpopsql.daemon.rehash import Rehasher, rehashing
 from vpopsql.daemon.server import serve_stdio, serve_tcp
 from vpopsql.db import Database
 from vpopsql.errors import ExportFailed, VpopsqlError
-from vpopsql.exporter import moving
+from vpopsql.exporter import directories, moving
 from vpopsql.exporter.hooks import Courier, hooks_in_background
 from vpopsql.exporter.projector import Projector
 from vpopsql.systemd import take_listener
+from vpopsql.tree import Tree, UnsafePath
 
 
 class _MetricsAddress(click.ParamType[Address]):
@@ -62,7 +63,9 @@ def _catch_up(files: Projector, database: Database, config: Config) -> None:
     try:
         files.catch_up()
         moving.finish(database, config)
-    except ExportFailed as error:
+        # What is still there of what was deleted would seem not to be.
+        directories.move_away(database, Tree(config.paths.root, config.paths.places))
+    except (ExportFailed, OSError, UnsafePath) as error:
         # Reading works without files, and each change says itself when they cannot be written.
         structlog.get_logger("vpopsql.daemon").error("files behind", error=str(error))
 
