@@ -45,7 +45,7 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from vpopsql.errors import (
     DirectoryExists,
@@ -248,9 +248,12 @@ def _is_what_was_seen(tree: Tree, entry: TrashEntry) -> bool:
     status = _status(tree, entry.original_path)
     if status is None:
         return False
+    is_directory = stat.S_ISDIR(status.st_mode)
+    if entry.kind is not TrashKind.DIRECTORY:
+        return is_directory
     seen = (entry.payload or {}).get(_SEEN)
     if seen is None:
-        return stat.S_ISDIR(status.st_mode)
+        return is_directory
     return any(_Seen(**each).is_still(status) for each in seen)
 
 
@@ -309,7 +312,8 @@ def _is_left(session: Session, tree: Tree, entry: TrashEntry) -> bool:
 
 def unmoved(session: Session, tree: Tree) -> dict[str, datetime]:
     """Return where what was deleted still is, and when that was."""
-    present = session.scalars(_PRESENT).all()
+    # Their rows may be many, and are hardly ever asked for.
+    present = session.scalars(_PRESENT.options(defer(TrashEntry.payload))).all()
     return {each.original_path: each.at for each in present if _is_left(session, tree, each)}
 
 

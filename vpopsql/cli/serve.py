@@ -64,7 +64,7 @@ def _catch_up(files: Projector, database: Database, config: Config) -> None:
         files.catch_up()
         moving.finish(database, config)
         # What is still there of what was deleted would seem not to be.
-        directories.move_away(database, Tree(config.paths.root, config.paths.places))
+        directories.finish_deletions(database, Tree(config.paths.root, config.paths.places))
     except (ExportFailed, OSError, UnsafePath) as error:
         # Reading works without files, and each change says itself when they cannot be written.
         structlog.get_logger("vpopsql.daemon").error("files behind", error=str(error))

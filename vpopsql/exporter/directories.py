@@ -71,6 +71,14 @@ def displace(database: Database, tree: Tree, since: datetime) -> None:
         trash.displace(session, tree, since, lambda path: homes.is_unused(tree, path))
 
 
+def finish_deletions(database: Database, tree: Tree) -> None:
+    """Move to the trash what a process left where it was when it was killed, if there is any."""
+    with database.reader() as session:
+        left = trash.unmoved(session, tree)
+    if left:
+        move_away(database, tree)
+
+
 def move_away(database: Database, tree: Tree) -> None:
     """Move what was deleted to this host's trash."""
     with database.writer() as session:
