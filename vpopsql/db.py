@@ -79,6 +79,12 @@ _FOR_SURVEYS = {
     ),
 }
 
+_MIGRATION_LOCK = 0x76706F7073716C
+"""The advisory lock of a migration: "vpopsql" in ASCII."""
+
+_MIGRATION_PATIENCE_S = 3600
+"""How long a migration waits for another one, which may take minutes."""
+
 _SECRET_PARAMETERS = True
 """Errors must not show what a statement was given."""
 
@@ -586,6 +592,7 @@ def revisions() -> list[str]:
 def _migrate(url: str, direction: str, revision: str) -> None:
     from alembic import command  # noqa: PLC0415 - slow import
     from alembic.config import Config  # noqa: PLC0415
+    from alembic.runtime.migration import MigrationContext  # noqa: PLC0415
     from alembic.util import CommandError  # noqa: PLC0415
 
     config = Config()
@@ -594,6 +601,7 @@ def _migrate(url: str, direction: str, revision: str) -> None:
         _refuse_newer(connection)
         if direction == "upgrade":
             _refuse_encoding(connection)
+        _refuse_unknown(MigrationContext.configure(connection).get_current_revision())
         config.attributes["connection"] = connection
         try:
             getattr(command, direction)(config, revision)
@@ -608,7 +616,10 @@ def _migration_connection(url: str) -> Iterator[Connection]:
     A batch migration rebuilds a table under a temporary name; with foreign keys on, dropping the
     old one would delete every row that refers to it.
     """
-    with _connection(url, "BEGIN IMMEDIATE") as connection:
+    with _connection(url, "BEGIN IMMEDIATE", patience_s=_MIGRATION_PATIENCE_S) as connection:
+        if connection.dialect.name == "postgresql":
+            # Until the end of the transaction; on SQLite it is the only one that writes, anyway.
+            connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
         yield connection
         if connection.dialect.name == "sqlite":
             broken = connection.execute(text("PRAGMA foreign_key_check")).all()
@@ -617,8 +628,11 @@ def _migration_connection(url: str) -> Iterator[Connection]:
 
 
 @contextlib.contextmanager
-def _connection(url: str, begin: str) -> Iterator[Connection]:
-    """Give a connection in one transaction, which begins with ``begin`` on SQLite."""
+def _connection(url: str, begin: str, *, patience_s: float = 5) -> Iterator[Connection]:
+    """Give a connection in one transaction, which begins with ``begin`` on SQLite.
+
+    :param patience_s: how long to wait for another writer, on SQLite.
+    """
     engine = create_engine(url, poolclass=NullPool, hide_parameters=_SECRET_PARAMETERS)
     if engine.dialect.name == "sqlite":
         _open_existing_only(engine)
@@ -626,6 +640,7 @@ def _connection(url: str, begin: str) -> Iterator[Connection]:
         @event.listens_for(engine, "connect")
         def _connected(connection: Any, _record: object) -> None:  # noqa: ANN401 - DBAPI
             connection.isolation_level = None
+            connection.execute(f"PRAGMA busy_timeout = {round(patience_s * 1000)}")
             connection.execute("PRAGMA foreign_keys = OFF")
             # A rebuilt table is renamed while views still name the old one.
             connection.execute("PRAGMA legacy_alter_table = ON")
@@ -658,6 +673,14 @@ def _refuse_newer(connection: Connection) -> None:
         )
 
 
+def _refuse_unknown(revision: str | None) -> None:
+    if revision is not None and revision not in revisions():
+        raise SchemaError(
+            f"the database's schema is at {revision}, which this vpopsql does not know, its own"
+            f" is {revisions()[-1]}: install the vpopsql that upgraded it"
+        )
+
+
 def _refuse_encoding(connection: Connection) -> None:
     if connection.dialect.name != "postgresql":
         return
@@ -675,6 +698,7 @@ def _require_schema(connection: Connection) -> None:
     if not connection.dialect.has_table(connection, "alembic_version"):
         raise SchemaError("the database has no vpopsql schema: run `vpopsql db upgrade`")
     found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    _refuse_unknown(found)
     head = revisions()[-1]
     if found != head:
         raise SchemaError(

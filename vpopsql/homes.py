@@ -81,7 +81,7 @@ def require_room(tree: Tree, home: Home) -> None:
     """
     path = home.directory.rstrip("/")
     try:
-        if tree.exists(path) and not _is_unused_home(tree, path):
+        if tree.exists(path) and not is_unused(tree, path):
             raise DirectoryExists(path)
     except (NotADirectoryError, LinkInPath) as error:
         raise DirectoryExists(path) from error
@@ -145,7 +145,7 @@ def _take_down_domain(tree: Tree, path: str) -> None:
 def _take_down_home(tree: Tree, path: str) -> None:
     """Remove a home that nobody has used yet."""
     box = f"{path}/Maildir"
-    if not _is_unused_home(tree, path):
+    if not is_unused(tree, path):
         raise DirectoryExists(path)
     if tree.exists(box):
         for entry in tree.list(box):
@@ -159,7 +159,7 @@ def _take_down_home(tree: Tree, path: str) -> None:
     tree.remove_dir(path)
 
 
-def _is_unused_home(tree: Tree, path: str) -> bool:
+def is_unused(tree: Tree, path: str) -> bool:
     """Say whether a directory has nothing but what `make_home` makes, or a part of it."""
     box = f"{path}/Maildir"
     found = _content(tree, path)

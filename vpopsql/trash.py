@@ -28,7 +28,7 @@ Nothing here begins or ends a transaction.
 import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -36,7 +36,7 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Select, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from vpopsql.errors import (
     DirectoryExists,
@@ -67,6 +67,9 @@ from vpopsql.services.paths import is_home
 from vpopsql.services.rights import Actor
 from vpopsql.touched import Touched
 from vpopsql.tree import Tree
+
+_SEEN = "seen"
+"""The key in an entry's rows for what tells its directory from another one; see `_identity`."""
 
 
 class State(StrEnum):
@@ -160,10 +163,20 @@ def prepare_domain(session: Session, tree: Tree, actor: Actor, name: str) -> Kep
 
 
 def prepare_directory(
-    session: Session, tree: Tree, actor: Actor, path: str, action: str = "rm_dir"
+    session: Session,
+    tree: Tree,
+    actor: Actor,
+    path: str,
+    action: str = "rm_dir",
+    *,
+    is_followed: bool = False,
 ) -> Kept:
-    """Write down a file or directory without rows that is about to go."""
-    kept = _prepare(session, tree, actor, (TrashKind.DIRECTORY, path, path), {})
+    """Write down a file or directory without rows that is about to go.
+
+    :param is_followed: whether it goes on every host, and not on this one alone.
+    """
+    rows = {} if is_followed else _identity(tree, path)
+    kept = _prepare(session, tree, actor, (TrashKind.DIRECTORY, path, path), rows)
     moved = {"directory": (kept.source, kept.target)}
     note(session, actor, action, (TrashKind.DIRECTORY.value, path), moved)
     return kept
@@ -185,6 +198,29 @@ def _see(tree: Tree, path: str, kind: TrashKind) -> "_Seen | None":
     if kind is TrashKind.USER or not stat.S_ISDIR(status.st_mode) or not tree.list(path):
         return _Seen(status.st_ino, status.st_ctime_ns)
     return _Seen(status.st_ino, None)
+
+
+def _identity(tree: Tree, path: str) -> Rows:
+    """Return what an entry remembers of a file or directory that goes on this host alone."""
+    seen = _see(tree, path.rstrip("/"), TrashKind.DIRECTORY)
+    return {_SEEN: [{"inode": seen.inode, "changed_at_ns": seen.changed_at_ns}] if seen else []}
+
+
+def _is_what_was_seen(tree: Tree, entry: TrashEntry) -> bool:
+    """Tell whether what is at an entry's old path can be what it is about.
+
+    Somebody may have made another there, or it may be another host's.
+    """
+    status = _status(tree, entry.original_path)
+    if status is None:
+        return False
+    is_directory = stat.S_ISDIR(status.st_mode)
+    if entry.kind is not TrashKind.DIRECTORY:
+        return is_directory
+    seen = (entry.payload or {}).get(_SEEN)
+    if seen is None:
+        return is_directory
+    return any(_Seen(**each).is_still(status) for each in seen)
 
 
 def _status(tree: Tree, path: str) -> os.stat_result | None:
@@ -233,10 +269,46 @@ def _place(tree: Tree, entry: TrashEntry) -> str | None:
 
 def _is_left(session: Session, tree: Tree, entry: TrashEntry) -> bool:
     """Tell whether an entry's files are still where they were, and nobody else's."""
-    path = entry.original_path
     if entry.kind is TrashKind.DOTQMAIL:
         return False
-    return _place(tree, entry) is None and tree.exists(path) and not is_home(session, path)
+    return (
+        _place(tree, entry) is None
+        and _is_what_was_seen(tree, entry)
+        and not is_home(session, entry.original_path)
+    )
+
+
+def unmoved(session: Session, tree: Tree) -> dict[str, datetime]:
+    """Return where what was deleted still is, and when that was."""
+    # Their rows may be many, and are hardly ever asked for.
+    present = session.scalars(_PRESENT.options(defer(TrashEntry.payload))).all()
+    return {each.original_path: each.at for each in present if _is_left(session, tree, each)}
+
+
+def displace(
+    session: Session, tree: Tree, since: datetime, is_new: Callable[[str], bool]
+) -> list[str]:
+    """Move away what is in the place of a mailbox or domain that was deleted and made again.
+
+    For a host that follows, before it does anything else: what is there is the old one's, and
+    the new one must not get its mail.
+
+    :param session: in a write transaction.
+    :param since: when the last change was made that this host shows.
+    :param is_new: tells of a path that nobody has used yet what is there.
+    :returns: the paths that are free now.
+    """
+    query = _PRESENT.where(
+        TrashEntry.at >= since, TrashEntry.kind.in_((TrashKind.USER, TrashKind.DOMAIN))
+    )
+    moved = []
+    for entry in session.scalars(query).all():
+        path = entry.original_path
+        is_there = _place(tree, entry) is None and tree.exists(path)
+        if is_there and is_home(session, path) and not is_new(path):
+            _move(tree, path, entry.trash_path)
+            moved.append(path)
+    return moved
 
 
 # --- looking ------------------------------------------------------------------------------------
@@ -271,7 +343,8 @@ def finish(session: Session, tree: Tree) -> list[str]:
     present = session.scalars(_PRESENT.with_for_update()).all()
     left = [entry for entry in present if _is_left(session, tree, entry)]
     for entry in left:
-        _move(tree, entry.original_path, entry.trash_path)
+        if tree.exists(entry.original_path):  # two may be about one
+            _move(tree, entry.original_path, entry.trash_path)
     return [entry.original_path for entry in left]
 
 

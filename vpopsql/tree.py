@@ -370,9 +370,10 @@ class Tree:
 
     def symlink(self, path: str, target: str) -> None:
         """Make a symbolic link at ``path`` with the text ``target``, whatever that means."""
+        text = _target(target)
         self._change(path)
         with self._parent(path) as (parent, name):
-            os.symlink(_bytes(target), name, dir_fd=parent)
+            os.symlink(text, name, dir_fd=parent)
             if os.geteuid() == 0:
                 user, group = _owner_of(os.fstat(parent))
                 os.chown(name, user, group, dir_fd=parent, follow_symlinks=False)
@@ -582,6 +583,16 @@ def _names(path: str) -> _Names:
         return tuple(map(_bytes, names))
     except UnicodeEncodeError:
         raise UnsafePath(f"not a path of bytes: {path!r}") from None
+
+
+def _target(text: str) -> bytes:
+    """Return the text of a link. :raises UnsafePath: no link can have it."""
+    if "\0" in text:
+        raise UnsafePath(f"not the text of a link: {text!r}")
+    try:
+        return _bytes(text)
+    except UnicodeEncodeError:
+        raise UnsafePath(f"not the text of a link: {text!r}") from None
 
 
 # The system's file names are bytes; text is the same everywhere in vpopsql, whatever the locale.

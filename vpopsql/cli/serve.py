@@ -31,11 +31,12 @@ from vpopsql.daemon.stdio import serve_stdio
 from vpopsql.daemon.workers import Supervisor, serve_alone, usual_workers
 from vpopsql.db import Database
 from vpopsql.errors import ExportFailed, VpopsqlError
-from vpopsql.exporter import moving
+from vpopsql.exporter import directories, moving
 from vpopsql.exporter.hooks import Courier, hooks_in_background
 from vpopsql.exporter.projector import Projector
 from vpopsql.remembered import Remembered
 from vpopsql.systemd import take_listener
+from vpopsql.tree import Tree, UnsafePath
 
 
 class _MetricsAddress(click.ParamType[Address]):
@@ -88,7 +89,9 @@ def _catch_up(files: Projector, database: Database, config: Config) -> None:
     try:
         files.catch_up()
         moving.finish(database, config)
-    except ExportFailed as error:
+        # What is still there of what was deleted would seem not to be.
+        directories.finish_deletions(database, Tree(config.paths.root, config.paths.places))
+    except (ExportFailed, OSError, UnsafePath) as error:
         # Reading works without files, and each change says itself when they cannot be written.
         structlog.get_logger("vpopsql.daemon").error("files behind", error=str(error))
 
