@@ -271,6 +271,12 @@ def _database(config: Config, workers: int = 1) -> Database:
     )
 
 
+def _remembered(config: Config) -> Remembered:
+    """Return what verifies passwords, as this site makes its hashes."""
+    settings = config.passwords
+    return Remembered(settings.remember_s, (settings.scheme, settings.rounds))
+
+
 def _pacer(config: Config) -> Pacer:
     """Return what counts failed logins, for all workers that are forked later."""
     settings = config.daemon
@@ -308,7 +314,7 @@ def _worker(shared: _Shared, number: int) -> Iterator[Server]:
             config,
             files,
             metrics=shared.metrics,
-            verify=Remembered(config.passwords.remember_s).verify,
+            verify=_remembered(config).verify,
             after_login=after_login,
             door=guard,
         )
@@ -342,7 +348,16 @@ def _serve_one(config: Config) -> None:
             contextlib.closing(_pacer(config)) as pacer,
             guarding(for_files, config, pacer) as guard,
         ):
-            serve_stdio(Service(database, config, files, after_login=rehasher.take, door=guard))
+            serve_stdio(
+                Service(
+                    database,
+                    config,
+                    files,
+                    verify=_remembered(config).verify,
+                    after_login=rehasher.take,
+                    door=guard,
+                )
+            )
         rehasher.finish()
         # The client has gone: nobody waits for them.
         _tell_once(Courier(for_files, config))
