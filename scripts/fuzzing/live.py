@@ -41,6 +41,9 @@ _POOL = 3000
 """Lines that are made at once; a batch takes some of them."""
 _BATCHES_OF_A_POOL = 60
 _PATIENCE_S = 60.0
+_TRIES = 10
+"""To log in, with an account that others change meanwhile."""
+
 _SAMPLES = 12
 """How often the daemon is looked at while it runs, besides the beginning and the end."""
 
@@ -220,17 +223,18 @@ class _Connection(threading.Thread):
 
     def _connected(self) -> socket.socket:
         if self._socket is None:
-            for _ in range(3):
+            answer = b""
+            for _ in range(_TRIES):
                 made = socket.create_connection(("127.0.0.1", self._run.port), _PATIENCE_S)
                 made.sendall(f"slogin {self._role} {PASSWORD}\n".encode())
                 said = made.makefile("rb")
-                if said.readline() and said.readline().startswith(b"+OK"):
+                if said.readline() and (answer := said.readline()).startswith(b"+OK"):
                     self._socket = made
                     break
                 made.close()
                 self._run.mend()
             else:
-                raise Broken(f"{self._role} cannot log in")
+                raise Broken(f"{self._role} cannot log in: {answer!r}")
         return self._socket
 
     def _hang_up(self) -> None:
