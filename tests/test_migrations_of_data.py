@@ -156,8 +156,9 @@ def test_data_that_an_older_schema_has_a_place_for_come_through_a_downgrade(
     left = rows_of(database_url)
     db.upgrade(database_url)
 
+    columns = {name: list(kept[0]) for name, kept in left.items() if kept}
     assert left["mailboxes"] == rows["mailboxes"]
-    assert {name: kept for name, kept in rows_of(database_url).items() if name in left} == left
+    assert rows_of(database_url, columns) == {name: left[name] for name in columns}
     assert db.check(database_url) == []
 
 
