@@ -8,12 +8,17 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests import archives, databases, mariadb
 from vpopsql.db import Database
 
 SHARED = pytest.StashKey[Path]()
+
+# How long an example takes is the machine's affair.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 POSTGRESQL_URL = os.environ.get("VPOPSQL_TEST_POSTGRESQL_URL")
 POSTGRESQL_REQUIRED = os.environ.get("VPOPSQL_TEST_REQUIRE_POSTGRESQL") == "1"

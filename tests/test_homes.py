@@ -165,14 +165,14 @@ def test_a_message_that_comes_between_looking_and_removing_stays(
 ) -> None:
     homes.make_home(site, home())
     message = tmp_path / ALICE[1:] / "Maildir/new/1.host"
-    look = homes._is_unused_home
+    look = homes.is_unused
 
     def look_and_deliver(tree: Tree, path: str) -> bool:
         unused = look(tree, path)
         message.write_text("mail")
         return unused
 
-    monkeypatch.setattr(homes, "_is_unused_home", look_and_deliver)
+    monkeypatch.setattr(homes, "is_unused", look_and_deliver)
     with pytest.raises(DirectoryExists):
         homes.make_home(site, home())
 

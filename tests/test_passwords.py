@@ -55,9 +55,9 @@ def no_libcrypt(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def burnt(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Collect the passwords for which time was spent in vain."""
-    spent: list[str] = []
+def burnt(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Collect as what kinds of hashes time was spent in vain."""
+    spent: list[object] = []
     monkeypatch.setattr(passwords, "burn", spent.append)
     return spent
 
@@ -265,24 +265,43 @@ def test_what_is_no_hash_has_a_kind_too(stored: str, kind: str) -> None:
     [(None, 1), ("", 1), ("*", 1), ("what", 1), (KNOWN["des"][1], 1), (NORTH, 0)],
 )
 def test_every_failure_costs_a_hash_of_the_default_scheme(
-    stored: str | None, times: int, burnt: list[str]
+    stored: str | None, times: int, burnt: list[object]
 ) -> None:
     assert not verify("wrong", stored)
 
-    assert burnt == ["wrong"] * times
+    assert burnt == [None] * times
 
 
-def test_success_costs_nothing_more(burnt: list[str]) -> None:
+@pytest.mark.parametrize(
+    "stored, made, times",
+    [
+        (None, ("bcrypt", 4), 1),
+        (NORTH, ("bcrypt", 4), 1),
+        (NORTH, ("sha512-crypt", 100_000), 1),
+        (NORTH, ("sha512-crypt", None), 0),
+        (KNOWN_TO_LIBCRYPT_ONLY["bcrypt"][1], ("bcrypt", 4), 0),
+        (KNOWN_TO_LIBCRYPT_ONLY["bcrypt"][1], ("sha512-crypt", None), 0),
+    ],
+)
+def test_every_failure_costs_a_hash_as_the_site_makes_them(
+    stored: str | None, made: tuple[str, int | None], times: int, burnt: list[object]
+) -> None:
+    assert not verify("wrong", stored, made)
+
+    assert burnt == [made] * times
+
+
+def test_success_costs_nothing_more(burnt: list[object]) -> None:
     assert verify(*KNOWN["des"])
 
     assert burnt == []
 
 
 def test_burning_takes_as_long_as_a_failing_verification() -> None:
-    spent = _seconds(lambda: burn("wrong"))
     failed = _seconds(lambda: verify("wrong", NORTH))
 
-    assert failed / 4 < spent < failed * 4
+    assert failed / 4 < _seconds(burn) < failed * 4
+    assert failed / 4 < _seconds(lambda: burn(("sha512-crypt", None))) < failed * 4
 
 
 def test_this_machine_makes_every_kind_that_may_be_made() -> None:

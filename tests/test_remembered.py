@@ -21,13 +21,13 @@ OTHER_HASH = "$1$0therSa1$" + "x" * 22
 class Computed:
     """What is asked of `passwords.verify`."""
 
-    def __init__(self, verify: Callable[[str, str | None], bool]) -> None:
+    def __init__(self, verify: Callable[..., bool]) -> None:
         self.asked: list[tuple[str, str | None]] = []
         self._verify = verify
 
-    def __call__(self, password: str, stored: str | None) -> bool:
+    def __call__(self, password: str, stored: str | None, made: object = None) -> bool:
         self.asked.append((password, stored))
-        return self._verify(password, stored)
+        return self._verify(password, stored, made)
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_what_is_forgotten_does_not_stay_in_memory(computed: Computed, clock: li
     old = set(known._until)
 
     clock[0] += 301
-    computed._verify = lambda _password, _stored: True
+    computed._verify = lambda *_: True
     known.verify("another", HASH)
 
     assert len(known._until) == 1
@@ -121,7 +121,7 @@ def test_of_too_many_the_oldest_is_forgotten(
     computed: Computed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(remembered, "_AT_MOST", 2)
-    monkeypatch.setattr(computed, "_verify", lambda _password, _stored: True)
+    monkeypatch.setattr(computed, "_verify", lambda *_: True)
     known = Remembered(300)
 
     for password in ("one", "two", "three", "two", "three", "one"):

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import func, select, update
 
 from tests import factories
 from tests.commands import Command, run
+from tests.stored import contents
 from vpopsql import homes, trash
 from vpopsql.db import Database
 from vpopsql.errors import (
@@ -24,7 +25,6 @@ from vpopsql.errors import (
 )
 from vpopsql.model import (
     AuditEntry,
-    Base,
     DirCounter,
     Domain,
     DomainName,
@@ -37,7 +37,7 @@ from vpopsql.model import (
     utc_now,
 )
 from vpopsql.quota import Quota
-from vpopsql.services import buckets
+from vpopsql.services import account_changes, buckets, domain_changes
 from vpopsql.services.account_changes import Home
 from vpopsql.services.rights import Actor
 from vpopsql.touched import Touched
@@ -72,7 +72,8 @@ def site(database: Database, tree: Tree, tmp_path: Path) -> Database:
         factories.limits(session, made, max_popaccounts=5, source_text="maxpop: 5\n")
         factories.ip_mapping(session, "2001:db8::1", made)
         factories.ip_mapping(session, "192.0.2.7", made)
-        session.add(DirCounter(**buckets.new_counter(made.id)))
+        session.add(DirCounter(**buckets.new_counter(made.id) | {"cur_users": 2}))
+        session.add(DirCounter(**buckets.new_counter(None) | {"cur_users": 2}))
         factories.mailbox(session, factories.domain(session, "test.com"), "carol")
     message = tmp_path / ALICE[1:] / "Maildir/new/1.host"
     message.parent.mkdir(parents=True)
@@ -80,46 +81,12 @@ def site(database: Database, tree: Tree, tmp_path: Path) -> Database:
     return database
 
 
-def contents(database: Database) -> dict[str, list[Any]]:
-    """Return all rows that a deletion can take away, with names in the place of ids."""
-    with database.reader() as session:
-        names: dict[tuple[str, int], object] = {
-            ("domains", id_): name
-            for name, id_ in session.execute(
-                select(DomainName.name, DomainName.domain_id).where(~DomainName.is_alias)
-            )
-        }
-        names |= {("mailboxes", box.id): box.name for box in session.scalars(select(Mailbox))}
-        names |= {
-            ("dotqmail_files", file.id): (file.name, file.mailbox_id is None)
-            for file in session.scalars(select(DotQmailFile))
-        }
-        found = {}
-        for table in Base.metadata.sorted_tables:
-            refers = {key.parent.name: key.column.table.name for key in table.foreign_keys}
-            if refers or table.name == "domains":
-                found[table.name] = sorted(
-                    repr(
-                        {
-                            column: names.get((refers[column], value), value)
-                            if column in refers
-                            else value
-                            for column, value in row._mapping.items()
-                            if column != "id"
-                        }
-                    )
-                    for row in session.execute(select(table))
-                )
-        return found
-
-
 def delete_user(
     database: Database, tree: Tree, name: str = "alice", domain: str = "example.com"
 ) -> Kept:
     with database.writer() as session:
         kept = trash.prepare_user(session, tree, ADMIN, name, domain)
-        of_it = select(DomainName.domain_id).where(DomainName.name == domain)
-        session.execute(delete(Mailbox).where(Mailbox.name == name, Mailbox.domain_id.in_(of_it)))
+        account_changes.delete_account(session, ADMIN, name, domain)
     return kept
 
 
@@ -127,13 +94,13 @@ def delete_domain(database: Database, tree: Tree) -> Kept:
     with database.writer() as session:
         kept = trash.prepare_domain(session, tree, ADMIN, "example.com")
         assert kept
-        session.execute(delete(Domain).where(Domain.directory == DOMAIN))
+        domain_changes.delete_domain(session, ADMIN, "example.com")
     return kept
 
 
 def restore(database: Database, tree: Tree, entry_id: int) -> trash.Restored:
     with database.writer() as session:
-        return trash.restore(session, tree, entry_id, "tests")
+        return trash.restore(session, tree, entry_id, ADMIN)
 
 
 def states(database: Database, tree: Tree) -> list[State]:
@@ -521,7 +488,7 @@ def test_a_purge_removes_files_and_passwords_and_is_on_record(
     with site.reader() as session:
         entry = session.scalars(select(TrashEntry)).one()
         assert entry.payload is None
-        assert session.scalars(select(AuditEntry.action)).all() == ["purge"]
+        assert session.scalars(select(AuditEntry.action)).all() == ["del_user", "purge"]
 
 
 def test_a_purge_asks_first(kept: Kept, vpopsql: Command, site: Database, tree: Tree) -> None:
@@ -565,7 +532,7 @@ def test_a_purge_finishes_what_was_not_moved_and_what_was_not_purged_to_the_end(
     kept = delete_user(site, tree)
     kept.move(tree)
     with site.writer() as session:
-        trash.claim(session, "tests", trash.Due(entry_id=kept.id))
+        trash.claim(session, ADMIN, trash.Due(entry_id=kept.id))
     with site.writer() as session:
         trash.prepare_directory(session, tree, ADMIN, DOMAIN)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vpopsql.directory import SymbolicLink
-from vpopsql.tree import LinkInPath, Tree
+from vpopsql.tree import LinkInPath, Tree, UnsafePath
 
 
 def test_an_entered_directory_is_read_without_following_links(tmp_path: Path) -> None:
@@ -55,3 +55,11 @@ def test_rights_of_what_a_link_leads_to_are_not_set(tmp_path: Path) -> None:
         Tree(tmp_path).set_rights("/link", 0o777, (0, 0))
 
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("text", ["a\0b", "\ud800"])
+def test_a_link_cannot_have_every_text(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UnsafePath, match="not the text of a link"):
+        Tree(tmp_path).symlink("/link", text)
+
+    assert list(tmp_path.iterdir()) == []

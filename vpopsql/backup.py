@@ -193,7 +193,7 @@ def restore(url: str, path: Path, shown: Shown) -> Manifest:
         _prepare(url, manifest)
         database = Database(url)
         try:
-            with database.writer() as session:
+            with database.writer(chains=False) as session:
                 _require_empty(session, manifest)
                 _fill(session, archive, path, manifest, shown)
         finally:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.types import TypeEngine
 
 from vpopsql.errors import DatabaseUnavailable
-from vpopsql.model import ExactText
+from vpopsql.model import ExactText, SealedText
 
 Row = Sequence[Any]
 
@@ -73,7 +73,8 @@ def _bound(
         column = values[place]
         bind = type_.dialect_impl(dialect).bind_processor(dialect)
         is_null = column.count(None) == len(column)
-        if bind and not is_null and not (isinstance(type_, ExactText) and _is_plain(column)):
+        is_text = isinstance(type_, ExactText) and not isinstance(type_, SealedText)
+        if bind and not is_null and not (is_text and _is_plain(column)):
             values[place] = tuple(map(bind, column))
     return zip(*values, strict=True)
 

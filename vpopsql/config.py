@@ -255,6 +255,12 @@ class Passwords:
         kind=kinds.boolean(),
         purpose="Keep a readable copy of every new password, for APOP and CRAM-MD5.",
     )
+    key_file: str | None = _key(
+        None,
+        kinds.file(),
+        "A file of keys, made by `vpopsql passwords new-key`, that readable passwords are"
+        " encrypted with in the database; unset, they are stored as they are.",
+    )
     scheme: str = _key(
         hashing.DEFAULT_SCHEME,
         kinds.one_of(*hashing.ROUNDS),

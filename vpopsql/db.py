@@ -6,7 +6,9 @@ start from the same state; readers are refused every write by the connection its
 """
 
 import contextlib
+import random
 import re
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,7 +22,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import NullPool, QueuePool
 
-from vpopsql import schema_check, watch
+from vpopsql import audit_chain, schema_check, watch
 from vpopsql.errors import Conflict, DatabaseRefused, DatabaseUnavailable, SchemaError
 from vpopsql.kept import KeptSessions
 from vpopsql.model import (
@@ -30,7 +32,10 @@ from vpopsql.model import (
     ExactText,
     Revision,
     SchemaGuard,
+    set_keyring,
 )
+from vpopsql.sealed import Keyring
+from vpopsql.turns import Turns
 from vpopsql.watchdog import Watchdog
 
 T = TypeVar("T")
@@ -46,6 +51,8 @@ _CONNECTION = {
 }
 _POOL_TIMEOUT_S = 30.0
 _SETTLING_POLL_S = 0.01
+_BUSY_POLL_S = (0.0005, 0.002)
+_PRIMARY_CODE = 0xFF  # of an extended result code of SQLite's
 _MOMENTS = 50
 """So often a moment is sought that several SQLite connections see."""
 
@@ -73,6 +80,12 @@ _FOR_SURVEYS = {
         "SET LOCAL cursor_tuple_fraction = 0.01",
     ),
 }
+
+_MIGRATION_LOCK = 0x76706F7073716C
+"""The advisory lock of a migration: "vpopsql" in ASCII."""
+
+_MIGRATION_PATIENCE_S = 3600
+"""How long a migration waits for another one, which may take minutes."""
 
 _SECRET_PARAMETERS = True
 """Errors must not show what a statement was given."""
@@ -108,6 +121,7 @@ class Database:
     :param url: ``sqlite:///path`` or ``postgresql://...``.
     :param pool_size: connections kept open, 1..200; twice as many may be open at once.
     :param busy_timeout_s: how long a SQLite writer waits for another one, in seconds.
+    :param key_file: the keys that readable passwords are sealed with; None or empty: they are not.
     :param patience_s: how long a transaction may take, for those whose client waits; None: for
         ever. One that takes longer is given up as an outage, whatever the database is doing.
     """
@@ -119,9 +133,11 @@ class Database:
         pool_size: int = 10,
         busy_timeout_s: float = 30,
         patience_s: float | None = None,
+        key_file: str | None = None,
     ) -> None:
         self.url = make_url(url)
         self._watchdog: Watchdog | None = None
+        self._turns = Turns()
         options: dict[str, Any] = {
             "pool_size": pool_size,
             "max_overflow": pool_size,
@@ -130,6 +146,7 @@ class Database:
         if patience_s is not None:
             busy_timeout_s = min(busy_timeout_s, patience_s)
             options["pool_timeout"] = patience_s
+        self._busy_timeout_s = busy_timeout_s
         if self.url.get_backend_name() == "sqlite":
             # Two pools, because whether a SQLite connection may write is a property of the
             # connection, not of the transaction.
@@ -140,6 +157,8 @@ class Database:
             if patience_s is not None:
                 self._watchdog = _watchdog(self._write_engine, patience_s)
             self._read_engine = self._write_engine.execution_options(postgresql_readonly=True)
+        self._keyring = Keyring.load(key_file) if key_file else None
+        self._give_keys(self._write_engine, self._read_engine)
         self._writers = sessionmaker(self._write_engine, expire_on_commit=False)
         self._readers = sessionmaker(self._read_engine, expire_on_commit=False)
         self._kept = self._keep(pool_size, busy_timeout_s, patience_s)
@@ -159,6 +178,7 @@ class Database:
                 self.url, connect_args=_CONNECTION, isolation_level="AUTOCOMMIT", **options
             )
             settings = {"on_connect": "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"}
+        self._give_keys(engine)
         return KeptSessions(
             engine,
             kept=pool_size,
@@ -167,6 +187,11 @@ class Database:
             watch=self._watchdog,
             **settings,
         )
+
+    def _give_keys(self, *engines: Engine) -> None:
+        if self._keyring:
+            for engine in engines:
+                set_keyring(engine.dialect, self._keyring)
 
     @property
     def is_sqlite(self) -> bool:
@@ -221,15 +246,34 @@ class Database:
             yield session
 
     @contextlib.contextmanager
-    def writer(self) -> Iterator[Session]:
+    def writer(self, *, chains: bool = True) -> Iterator[Session]:
         """Give a session in one write transaction; commit it when the block ends well.
 
+        :param chains: whether new rows of the audit log are chained, as `audit_chain` tells;
+            False for a database of an older schema, which has no chains yet.
         :raises DatabaseUnavailable: the connection failed or broke; nothing was changed, unless
             it broke during the commit itself.
         :raises Conflict: another session was quicker.
         """
-        with _outages(self.url), self._writers.begin() as session:
+        with self._turn(), _outages(self.url), self._writers.begin() as session:
             yield session
+            if chains and self.is_sqlite:
+                session.flush()
+                driver: Any = session.connection().connection.driver_connection
+                audit_chain.chain_new(driver)
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Let the threads that write to SQLite wait in line, instead of asking it in turns."""
+        if not self.is_sqlite:
+            yield
+            return
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(self._turns.turn(self._busy_timeout_s))
+            except TimeoutError as error:
+                raise DatabaseUnavailable(f"{self.url}: locked: {error}") from None
+            yield
 
     @contextlib.contextmanager
     def snapshots(self, wanted: int) -> Iterator[list[Session]]:
@@ -379,16 +423,40 @@ def _sqlite_engine(
         if not writer:
             connection.execute("PRAGMA query_only = ON")
 
-    begin = "BEGIN IMMEDIATE" if writer else "BEGIN"
-
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         driver: Any = connection.connection.driver_connection
+        if writer:
+            _begin_immediate(connection, busy_timeout_s)
         # A reader may have begun already, see `KeptSessions`.
-        if writer or not driver.in_transaction:
-            connection.exec_driver_sql(begin)
+        elif not driver.in_transaction:
+            connection.exec_driver_sql("BEGIN")
 
     return engine
+
+
+def _begin_immediate(connection: Connection, patience_s: float) -> None:
+    """Begin to write once no other process does.
+
+    SQLite itself looks only ten times a second, and may find other processes writing each time.
+    """
+    driver: Any = connection.connection.driver_connection
+    deadline = time.monotonic() + patience_s
+    driver.execute("PRAGMA busy_timeout = 0")
+    try:
+        while time.monotonic() < deadline:
+            try:
+                driver.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & _PRIMARY_CODE != sqlite3.SQLITE_BUSY:
+                    break
+                time.sleep(random.uniform(*_BUSY_POLL_S))  # noqa: S311 - so that nobody is always late
+            else:
+                return
+        # Once more, for what SQLAlchemy makes of the error.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    finally:
+        driver.execute(f"PRAGMA busy_timeout = {round(patience_s * 1000)}")
 
 
 def _open_existing_only(engine: Engine) -> None:
@@ -441,6 +509,8 @@ def _outages(url: URL) -> Iterator[None]:
         yield
     except SQLAlchemyError as error:
         raise _told(url, error) from None
+    except sqlite3.Error as error:
+        raise DatabaseUnavailable(f"{url}: {error}") from None
 
 
 def _told(url: URL, error: SQLAlchemyError) -> Exception:
@@ -560,6 +630,7 @@ def revisions() -> list[str]:
 def _migrate(url: str, direction: str, revision: str) -> None:
     from alembic import command  # noqa: PLC0415 - slow import
     from alembic.config import Config  # noqa: PLC0415
+    from alembic.runtime.migration import MigrationContext  # noqa: PLC0415
     from alembic.util import CommandError  # noqa: PLC0415
 
     config = Config()
@@ -568,6 +639,7 @@ def _migrate(url: str, direction: str, revision: str) -> None:
         _refuse_newer(connection)
         if direction == "upgrade":
             _refuse_encoding(connection)
+        _refuse_unknown(MigrationContext.configure(connection).get_current_revision())
         config.attributes["connection"] = connection
         try:
             getattr(command, direction)(config, revision)
@@ -582,7 +654,10 @@ def _migration_connection(url: str) -> Iterator[Connection]:
     A batch migration rebuilds a table under a temporary name; with foreign keys on, dropping the
     old one would delete every row that refers to it.
     """
-    with _connection(url, "BEGIN IMMEDIATE") as connection:
+    with _connection(url, "BEGIN IMMEDIATE", patience_s=_MIGRATION_PATIENCE_S) as connection:
+        if connection.dialect.name == "postgresql":
+            # Until the end of the transaction; on SQLite it is the only one that writes, anyway.
+            connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
         yield connection
         if connection.dialect.name == "sqlite":
             broken = connection.execute(text("PRAGMA foreign_key_check")).all()
@@ -591,8 +666,11 @@ def _migration_connection(url: str) -> Iterator[Connection]:
 
 
 @contextlib.contextmanager
-def _connection(url: str, begin: str) -> Iterator[Connection]:
-    """Give a connection in one transaction, which begins with ``begin`` on SQLite."""
+def _connection(url: str, begin: str, *, patience_s: float = 5) -> Iterator[Connection]:
+    """Give a connection in one transaction, which begins with ``begin`` on SQLite.
+
+    :param patience_s: how long to wait for another writer, on SQLite.
+    """
     engine = create_engine(url, poolclass=NullPool, hide_parameters=_SECRET_PARAMETERS)
     if engine.dialect.name == "sqlite":
         _open_existing_only(engine)
@@ -600,6 +678,7 @@ def _connection(url: str, begin: str) -> Iterator[Connection]:
         @event.listens_for(engine, "connect")
         def _connected(connection: Any, _record: object) -> None:  # noqa: ANN401 - DBAPI
             connection.isolation_level = None
+            connection.execute(f"PRAGMA busy_timeout = {round(patience_s * 1000)}")
             connection.execute("PRAGMA foreign_keys = OFF")
             # A rebuilt table is renamed while views still name the old one.
             connection.execute("PRAGMA legacy_alter_table = ON")
@@ -632,6 +711,14 @@ def _refuse_newer(connection: Connection) -> None:
         )
 
 
+def _refuse_unknown(revision: str | None) -> None:
+    if revision is not None and revision not in revisions():
+        raise SchemaError(
+            f"the database's schema is at {revision}, which this vpopsql does not know, its own"
+            f" is {revisions()[-1]}: install the vpopsql that upgraded it"
+        )
+
+
 def _refuse_encoding(connection: Connection) -> None:
     if connection.dialect.name != "postgresql":
         return
@@ -649,6 +736,7 @@ def _require_schema(connection: Connection) -> None:
     if not connection.dialect.has_table(connection, "alembic_version"):
         raise SchemaError("the database has no vpopsql schema: run `vpopsql db upgrade`")
     found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    _refuse_unknown(found)
     head = revisions()[-1]
     if found != head:
         raise SchemaError(

@@ -16,6 +16,10 @@ class ConfigError(VpopsqlError):
     """The configuration has mistakes; the text lists all of them, one a line."""
 
 
+class PasswordSealed(VpopsqlError):
+    """A readable password is encrypted, and there is no key for it; the text has no secret."""
+
+
 class SchemaError(VpopsqlError):
     """The database's schema and this code do not fit together."""
 
@@ -189,6 +193,10 @@ class DirectoryExists(VpopsqlError):
 
 class NotInTrash(VpopsqlError):
     """What should be restored or purged is not in the trash, or not any more."""
+
+
+class CannotUndo(VpopsqlError):
+    """A change cannot be taken back; the text says why, and what to do instead."""
 
 
 class DomainExists(VpopsqlError):

@@ -22,6 +22,7 @@ from vpopsql.errors import DirectoryExists
 from vpopsql.qmail import maildirsize
 from vpopsql.qmail.lines import encode
 from vpopsql.services.account_changes import NEVER, Home
+from vpopsql.services.domains import FoundDomain
 from vpopsql.tree import TEMP_PREFIX, EntryType, LinkInPath, Owner, Tree, Write
 
 _BOXES = ("cur", "new", "tmp")
@@ -39,13 +40,26 @@ def make_home(tree: Tree, home: Home, *, durable: bool = True) -> None:
     path, owner = home.directory.rstrip("/"), (home.uid, home.gid)
     _make_place(tree, path, owner, _take_down_home, durable=durable)
     for directory in ("Maildir", *(f"Maildir/{box}" for box in _BOXES)):
-        tree.make_dir(f"{path}/{directory}", owner=owner, durable=durable)
+        tree.make_dir(f"{path}/{directory}", owner=owner, durable=False)
+    if durable:
+        tree.sync(f"{path}/Maildir", path, path.rpartition("/")[0])
     files = [Write(f"{path}/lastauth", encode(NEVER), owner=owner)]
     if home.quota.bytes or home.quota.messages:
         size = encode(f"{home.quota.render()}\n0 0\n")
         files.append(Write(f"{path}/Maildir/maildirsize", size, owner=owner))
     # Neither is missed after a crash: who needs one makes it.
     tree.write_many(files, durable=False)
+
+
+def make_domain(tree: Tree, domain: FoundDomain, home: Home) -> None:
+    """Make a domain's directory, and in it the home of its first mailbox.
+
+    :raises DirectoryExists: as `make_domain_directory` does.
+    """
+    path = domain.directory.rstrip("/")
+    _make_place(tree, path, (domain.uid, domain.gid), _take_down_domain, durable=True)
+    make_home(tree, home)
+    tree.sync(path.rpartition("/")[0])
 
 
 def make_homes(tree: Tree, homes: Sequence[Home]) -> None:
@@ -67,7 +81,7 @@ def require_room(tree: Tree, home: Home) -> None:
     """
     path = home.directory.rstrip("/")
     try:
-        if tree.exists(path) and not _is_unused_home(tree, path):
+        if tree.exists(path) and not is_unused(tree, path):
             raise DirectoryExists(path)
     except (NotADirectoryError, LinkInPath) as error:
         raise DirectoryExists(path) from error
@@ -79,7 +93,9 @@ def make_domain_directory(tree: Tree, directory: str, uid: int, gid: int) -> Non
     :raises DirectoryExists: there is something already, other than its first mailbox's home that
         nobody has used.
     """
-    _make_place(tree, directory.rstrip("/"), (uid, gid), _take_down_domain)
+    path = directory.rstrip("/")
+    _make_place(tree, path, (uid, gid), _take_down_domain, durable=True)
+    tree.sync(path.rpartition("/")[0])
 
 
 def set_quota_file(tree: Tree, home: Home) -> None:
@@ -99,15 +115,16 @@ def _make_place(
     owner: Owner,
     take_down: Callable[[Tree, str], None],
     *,
-    durable: bool = True,
+    durable: bool,
 ) -> None:
+    """Make a directory, and those above it; its own entry is not waited for."""
     try:
         tree.make_dir(path.rpartition("/")[0], owner=owner, parents=True, durable=durable)
         try:
-            tree.make_dir(path, owner=owner, durable=durable)
+            tree.make_dir(path, owner=owner, durable=False)
         except FileExistsError:
             take_down(tree, path)
-            tree.make_dir(path, owner=owner, durable=durable)
+            tree.make_dir(path, owner=owner, durable=False)
     except (FileExistsError, NotADirectoryError, LinkInPath) as error:
         raise DirectoryExists(path) from error
     except OSError as error:
@@ -128,7 +145,7 @@ def _take_down_domain(tree: Tree, path: str) -> None:
 def _take_down_home(tree: Tree, path: str) -> None:
     """Remove a home that nobody has used yet."""
     box = f"{path}/Maildir"
-    if not _is_unused_home(tree, path):
+    if not is_unused(tree, path):
         raise DirectoryExists(path)
     if tree.exists(box):
         for entry in tree.list(box):
@@ -142,7 +159,7 @@ def _take_down_home(tree: Tree, path: str) -> None:
     tree.remove_dir(path)
 
 
-def _is_unused_home(tree: Tree, path: str) -> bool:
+def is_unused(tree: Tree, path: str) -> bool:
     """Say whether a directory has nothing but what `make_home` makes, or a part of it."""
     box = f"{path}/Maildir"
     found = _content(tree, path)

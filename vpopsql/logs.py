@@ -8,6 +8,21 @@ import structlog
 from vpopsql.config import Log
 
 
+class _Libraries(logging.Handler):
+    """What libraries complain of, as events like ours.
+
+    Of an exception only the class is told: a driver's message may quote whole rows.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Pass it on."""
+        kind = record.exc_info and record.exc_info[0]
+        said = {"library": record.name, "error": kind.__name__ if kind else None}
+        structlog.get_logger("vpopsql.libraries").log(
+            max(record.levelno, logging.WARNING), record.getMessage(), **said
+        )
+
+
 def configure(settings: Log) -> None:
     """Send events of ``settings.level`` and above to standard error, as JSON or for people."""
     renderer = (
@@ -29,3 +44,5 @@ def configure(settings: Log) -> None:
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+    library = logging.getLogger("sqlalchemy")
+    library.handlers, library.propagate = [_Libraries(logging.WARNING)], False

@@ -43,6 +43,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.visitors import InternalTraversal
 
 from vpopsql.flags import Flag as Flag  # noqa: PLC0414 - others take it from here
+from vpopsql.sealed import Keyring, is_sealed
 
 SCHEMA_VERSION = 1
 """The newest schema generation that this code understands; see `SchemaGuard`."""
@@ -132,17 +133,56 @@ class ExactText(TypeDecorator[str]):
         del dialect
         return None if value is None else to_database_text(value)
 
-    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
-        """Undo the escape."""
-        del dialect
-        return None if value is None else from_database_text(value)
+    def result_processor(
+        self, dialect: Dialect, coltype: object
+    ) -> Callable[[str | None], str | None]:
+        """Return what undoes the escape: without two more calls for each text of each row."""
+        del dialect, coltype
+        return unescaped
+
+
+class SealedText(ExactText):
+    """A readable password: sealed on its way in, if the engine's dialect has a keyring.
+
+    Whoever selects the column wants the password, and gets it opened. Who wants it as it is stored
+    selects it coerced to `ExactText`.
+    """
+
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Seal."""
+        keyring = keyring_of(dialect)
+        if value and keyring:
+            value = keyring.seal(value)
+        return super().process_bind_param(value, dialect)
 
     def result_processor(
         self, dialect: Dialect, coltype: object
     ) -> Callable[[str | None], str | None]:
-        """Return what undoes the escape, without two more calls for each text of each row."""
-        del dialect, coltype
-        return unescaped
+        """Return what opens what is sealed; it raises `PasswordSealed` where that cannot be."""
+        del coltype
+        keyring = keyring_of(dialect) or _NO_KEYS
+
+        def opened(value: str | None) -> str | None:
+            stored = unescaped(value)
+            return keyring.open(stored) if stored and is_sealed(stored) else stored
+
+        return opened
+
+
+_NO_KEYS = Keyring(())
+_KEYRING = "vpopsql_keyring"
+
+
+def keyring_of(dialect: Dialect) -> Keyring | None:
+    """Return the keys that an engine's passwords are sealed with; None: they are not."""
+    return getattr(dialect, _KEYRING, None)
+
+
+def set_keyring(dialect: Dialect, keyring: Keyring) -> None:
+    """Let an engine seal and open passwords."""
+    setattr(dialect, _KEYRING, keyring)
 
 
 class ByBytes(ColumnElement[str]):
@@ -351,7 +391,7 @@ class Mailbox(Base):
     name: Mapped[str] = mapped_column(NameText(255))
     password_hash: Mapped[exact]
     """A crypt() string; empty or beginning with ``*`` or ``!``: nobody can log in."""
-    clear_text: Mapped[exact | None]
+    clear_text: Mapped[str | None] = mapped_column(SealedText)
     """NULL: not stored at all; empty: the source had the field, without a value."""
     apop_uid: Mapped[int] = mapped_column(server_default=text("1"), default=1)
     """``pw_uid``: 1 a normal account, 2 APOP."""
@@ -623,6 +663,7 @@ class AuditEntry(Base):
     __table_args__ = (
         Index("ix_audit_log_object", "object_type", "object", "id"),
         Index("ix_audit_log_at", "at"),
+        Index("uq_audit_log_chain_link", "chain", "link", unique=True),
     )
 
     id: Mapped[serial_pk]
@@ -638,6 +679,12 @@ class AuditEntry(Base):
     object: Mapped[exact]
     changes: Mapped[dict[str, Any]] = mapped_column(JSON().with_variant(JSONB(), "postgresql"))
     """``{field: [old, new]}``; secrets are masked."""
+    chain: Mapped[int | None]
+    """Which of the chains it is in, from 1; NULL until it is in one, see `audit_chain`."""
+    link: Mapped[int | None] = mapped_column(BigInteger)
+    """Its place in the chain, from 1, without a gap."""
+    hash: Mapped[str | None] = mapped_column(String(64))
+    """SHA-256 in hexadecimal, of what it says and of the hash before it."""
 
 
 class Revision(Base):
@@ -771,6 +818,8 @@ class TrashKind(enum.StrEnum):
     USER = "user"
     DOMAIN = "domain"
     DIRECTORY = "directory"
+    DOTQMAIL = "dotqmail"
+    """A dot-qmail file of a domain: an alias, a forward, a robot. It has rows and no files."""
 
 
 class TrashEntry(Base):
@@ -783,7 +832,7 @@ class TrashEntry(Base):
     actor: Mapped[exact]
     kind: Mapped[TrashKind] = mapped_column(_choice(TrashKind, "kind"))
     name: Mapped[exact]
-    """The address, the domain, or the path of the directory."""
+    """The address, the domain, or the path of the directory or dot-qmail file."""
     original_path: Mapped[exact]
     trash_path: Mapped[exact] = mapped_column(unique=True)
     restored_at: Mapped[when | None]

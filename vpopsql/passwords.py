@@ -128,11 +128,13 @@ def hash_password(password: str, scheme: str, rounds: int | None = None) -> str:
     return str(made)
 
 
-def verify(password: str, stored: str | None) -> bool:
+def verify(password: str, stored: str | None, made: tuple[str, int | None] | None = None) -> bool:
     """Return whether ``stored`` is a hash of ``password``; never raise.
 
     :param stored: what the database holds; None for a user that does not exist. A prefix like
         ``{CRYPT}`` is ignored.
+    :param made: scheme and rounds of new hashes: to fail takes as long as with one of them, at
+        least, whatever is stored. None: as long as with the usual one.
     """
     secret = _secret(password)
     if secret is None:
@@ -142,8 +144,8 @@ def verify(password: str, stored: str | None) -> bool:
     checkable = scheme in _PATTERNS and _affordable(scheme, stored)
     if checkable and _verifies(scheme, secret, stored):
         return True
-    if not checkable or scheme in _QUICK:
-        burn(password)
+    if not checkable or scheme in _QUICK or (made and needs_rehash(stored, *made)):
+        burn(made)
     return False
 
 
@@ -169,9 +171,16 @@ def verify_challenge(stored: str | None, first: str, second: str) -> bool:
     return sum(hmac.compare_digest(each, digest.lower()) for each in expected) > 0
 
 
-def burn(password: str) -> None:
-    """Spend the time of one failing verification; for a login whose user does not exist."""
-    _verifies(DEFAULT_SCHEME, _secret(password) or b"", _VECTORS[DEFAULT_SCHEME])
+def burn(made: tuple[str, int | None] | None = None) -> None:
+    """Spend the time of one failing verification; for a login whose user does not exist.
+
+    :param made: scheme and rounds of the hash; None: the usual ones.
+    """
+    if made is None:
+        _verifies(DEFAULT_SCHEME, b"", _VECTORS[DEFAULT_SCHEME])
+    else:
+        # To make a hash and to verify one is the same work.
+        hash_password("", *made)
 
 
 def needs_rehash(stored: str, scheme: str, rounds: int | None = None) -> bool:

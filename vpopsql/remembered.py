@@ -25,10 +25,12 @@ class Remembered:
     """Verifies passwords as `passwords.verify` does, and remembers those that were right.
 
     :param seconds: how long; 0: not at all.
+    :param made: scheme and rounds of new hashes, see there.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, made: tuple[str, int | None] | None = None) -> None:
         self._seconds = seconds
+        self._made = made
         self._key = secrets.token_bytes(32)
         self._until: dict[bytes, float] = {}
         self._lock = threading.Lock()
@@ -41,7 +43,7 @@ class Remembered:
         digest = self._digest(password, stored or "")
         if self._until.get(digest, 0.0) > time.monotonic():
             return True
-        if not passwords.verify(password, stored):
+        if not passwords.verify(password, stored, self._made):
             return False
         if self._seconds:
             self._remember(digest)

@@ -87,7 +87,7 @@ _OF_USAGE = {
 }
 _TRIGGERS = {
     "sqlite": {
-        "audit_log_no_update": ("audit_log", "0001"),
+        "audit_log_no_update": ("audit_log", "0014"),
         "audit_log_no_delete": ("audit_log", "0001"),
         "audit_log_no_replace": ("audit_log", "0004"),
         "vpopmail_update": ("vpopmail", "0002"),
@@ -98,6 +98,7 @@ _TRIGGERS = {
     },
     "postgresql": {
         "audit_log_append_only": ("audit_log", "0001"),
+        "audit_log_chain": ("audit_log", "0014"),
         "revisions_notify": ("revisions", "0005"),
         "vpopmail_update": ("vpopmail", "0002"),
         "lastauth_write": ("lastauth", "0002"),
@@ -111,6 +112,8 @@ _FUNCTIONS = {
     "sqlite": {},
     "postgresql": {
         "vpopsql_append_only": "0001",
+        "vpopsql_audit_hash": "0014",
+        "vpopsql_chain_audit": "0014",
         "vpopsql_latest_usage": "0009",
         "vpopsql_notify_revision": "0005",
         "vpopsql_refuse": "0002",

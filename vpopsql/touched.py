@@ -22,16 +22,32 @@ class Touched:
 
     Their domains must be named above: only what was looked up can be known to have no rows.
     """
+    mailboxes: set[tuple[str, str]] = field(default_factory=set)
+    """Domain and name of mailboxes: their lines of vpasswd and its cdb, and the counter.
+
+    All lines are written all the same if the domain has changed otherwise since the last time.
+    """
+    revisions: set[int] = field(default_factory=set)
+    """The `Revision` of each change, as far as it is known: any other one is somebody else's."""
 
     def __bool__(self) -> bool:
         """Tell whether there is anything."""
-        return bool(self.accounts or self.dotqmail or self.limits or self.site or self.names)
+        return bool(
+            self.accounts
+            or self.mailboxes
+            or self.dotqmail
+            or self.limits
+            or self.site
+            or self.names
+        )
 
     def add(self, other: "Touched") -> None:
         """Take in what another change touched."""
         self.accounts |= other.accounts
         self.dotqmail |= other.dotqmail
+        self.mailboxes |= other.mailboxes
         self.limits |= other.limits
         self.site = self.site or other.site
         self.names |= other.names
         self.removed |= other.removed
+        self.revisions |= other.revisions

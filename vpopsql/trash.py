@@ -7,10 +7,12 @@ A deletion takes two steps of its caller, around the commit::
     kept.move(tree)
 
 `prepare_user`, `prepare_domain` and `prepare_directory` write down, in the same transaction, what
-will be gone: the rows with all that hangs from them, and where the files are and will be. `move`
-moves the tree as it is, by one rename: nothing is copied, no link followed, owners stay. It goes
-to ``<vpopmail>/trash/<time>-<random>/<name>``, which no file command reaches; where that is
-another file system, to ``.trash/<time>-<random>/<name>`` beside the original.
+will be gone: the rows with all that hangs from them, and where the files are and will be. The
+dot-qmail files of a domain are rows alone; whoever deletes one writes it down by
+`services.kept_rows`. `move` moves the tree as it is, by one rename: nothing is copied, no link
+followed, owners stay. It goes to ``<vpopmail>/trash/<time>-<random>/<name>``, which no file
+command reaches; where that is another file system, to ``.trash/<time>-<random>/<name>`` beside the
+original.
 
 A crash between the commit and the move leaves the tree where it was. It is shown as "not moved
 yet", and `finish` moves it, unless a new mailbox or domain lives there by now. For the same reason
@@ -25,60 +27,49 @@ Nothing here begins or ends a transaction.
 
 import errno
 import os
-import secrets
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import (
-    Column,
-    ColumnElement,
-    LargeBinary,
-    Select,
-    Table,
-    insert,
-    or_,
-    select,
-    update,
-)
-from sqlalchemy.orm import Session
+from sqlalchemy import Select, select, update
+from sqlalchemy.orm import Session, defer
 
 from vpopsql.errors import (
     DirectoryExists,
     DomainExists,
+    NameInUse,
     NoSuchUser,
     NotInTrash,
     UserExists,
 )
 from vpopsql.model import (
-    DERIVED,
-    AuditEntry,
-    Base,
     Domain,
     DomainName,
+    DotQmailFile,
     IpMapping,
     Mailbox,
-    Revision,
     TrashEntry,
     TrashKind,
-    UtcDateTime,
     from_database_text,
     to_database_text,
     utc_now,
 )
 from vpopsql.names import split_address
+from vpopsql.services import buckets
+from vpopsql.services.changes import note, record
 from vpopsql.services.domains import find_domain, get_domain, lock_domain
+from vpopsql.services.kept_rows import Rows, insert_rows, rows_below, write_down
 from vpopsql.services.paths import is_home
 from vpopsql.services.rights import Actor
 from vpopsql.touched import Touched
 from vpopsql.tree import Tree
 
-_Rows = dict[str, list[dict[str, Any]]]
-"""Rows by table, as JSON has them."""
+_SEEN = "seen"
+"""The key in an entry's rows for what tells its directory from another one; see `_identity`."""
 
 
 class State(StrEnum):
@@ -156,9 +147,9 @@ def prepare_user(session: Session, tree: Tree, actor: Actor, name: str, domain: 
     mailbox = session.scalars(query).first()
     if mailbox is None:
         raise NoSuchUser(f"{name}@{domain}")
-    rows = _rows_below(session, Mailbox, mailbox.id)
+    rows = rows_below(session, Mailbox, mailbox.id)
     entry = (TrashKind.USER, f"{name}@{found.name}", mailbox.directory)
-    return _prepare(session, tree, (actor.address, actor.site_directory), entry, rows)
+    return _prepare(session, tree, actor, entry, rows)
 
 
 def prepare_domain(session: Session, tree: Tree, actor: Actor, name: str) -> Kept | None:
@@ -167,49 +158,36 @@ def prepare_domain(session: Session, tree: Tree, actor: Actor, name: str) -> Kep
     if found is None or found.name != name:
         return None
     lock_domain(session, name)
-    rows = _rows_below(session, Domain, found.id)
-    by, entry = (actor.address, actor.site_directory), (TrashKind.DOMAIN, name, found.directory)
-    return _prepare(session, tree, by, entry, rows)
+    rows = rows_below(session, Domain, found.id)
+    return _prepare(session, tree, actor, (TrashKind.DOMAIN, name, found.directory), rows)
 
 
-def prepare_directory(session: Session, tree: Tree, actor: Actor, path: str) -> Kept:
-    """Write down a directory without rows that is about to go."""
-    return prepare_stray(session, tree, actor.address, actor.site_directory, path)
-
-
-def prepare_stray(session: Session, tree: Tree, by: str, site_directory: str, path: str) -> Kept:
+def prepare_directory(
+    session: Session,
+    tree: Tree,
+    actor: Actor,
+    path: str,
+    action: str = "rm_dir",
+    *,
+    is_followed: bool = False,
+) -> Kept:
     """Write down a file or directory without rows that is about to go.
 
-    :param by: who wants it to.
-    :param site_directory: vpopmail's home.
+    :param is_followed: whether it goes on every host, and not on this one alone.
     """
-    return _prepare(session, tree, (by, site_directory), (TrashKind.DIRECTORY, path, path), {})
+    rows = {} if is_followed else _identity(tree, path)
+    kept = _prepare(session, tree, actor, (TrashKind.DIRECTORY, path, path), rows)
+    moved = {"directory": (kept.source, kept.target)}
+    note(session, actor, action, (TrashKind.DIRECTORY.value, path), moved)
+    return kept
 
 
 def _prepare(
-    session: Session,
-    tree: Tree,
-    by: tuple[str, str],
-    entry: tuple[TrashKind, str, str],
-    rows: _Rows,
+    session: Session, tree: Tree, actor: Actor, entry: tuple[TrashKind, str, str], rows: Rows
 ) -> Kept:
-    (address, site_directory), (kind, name, path) = by, entry
-    source, now = path.rstrip("/"), utc_now()
-    place = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
-    target = f"{site_directory}/trash/{place}/{source.rpartition('/')[2]}"
-    entry_id = session.execute(
-        insert(TrashEntry)
-        .values(
-            at=now,
-            actor=address,
-            kind=kind,
-            name=name,
-            original_path=source,
-            trash_path=target,
-            payload=rows,
-        )
-        .returning(TrashEntry.id)
-    ).scalar_one()
+    kind, name, path = entry
+    source = path.rstrip("/")
+    entry_id, target = write_down(session, actor, kind, name, source, rows)
     return Kept(entry_id, source, target, _see(tree, source, kind))
 
 
@@ -220,6 +198,29 @@ def _see(tree: Tree, path: str, kind: TrashKind) -> "_Seen | None":
     if kind is TrashKind.USER or not stat.S_ISDIR(status.st_mode) or not tree.list(path):
         return _Seen(status.st_ino, status.st_ctime_ns)
     return _Seen(status.st_ino, None)
+
+
+def _identity(tree: Tree, path: str) -> Rows:
+    """Return what an entry remembers of a file or directory that goes on this host alone."""
+    seen = _see(tree, path.rstrip("/"), TrashKind.DIRECTORY)
+    return {_SEEN: [{"inode": seen.inode, "changed_at_ns": seen.changed_at_ns}] if seen else []}
+
+
+def _is_what_was_seen(tree: Tree, entry: TrashEntry) -> bool:
+    """Tell whether what is at an entry's old path can be what it is about.
+
+    Somebody may have made another there, or it may be another host's.
+    """
+    status = _status(tree, entry.original_path)
+    if status is None:
+        return False
+    is_directory = stat.S_ISDIR(status.st_mode)
+    if entry.kind is not TrashKind.DIRECTORY:
+        return is_directory
+    seen = (entry.payload or {}).get(_SEEN)
+    if seen is None:
+        return is_directory
+    return any(_Seen(**each).is_still(status) for each in seen)
 
 
 def _status(tree: Tree, path: str) -> os.stat_result | None:
@@ -268,8 +269,46 @@ def _place(tree: Tree, entry: TrashEntry) -> str | None:
 
 def _is_left(session: Session, tree: Tree, entry: TrashEntry) -> bool:
     """Tell whether an entry's files are still where they were, and nobody else's."""
-    path = entry.original_path
-    return _place(tree, entry) is None and tree.exists(path) and not is_home(session, path)
+    if entry.kind is TrashKind.DOTQMAIL:
+        return False
+    return (
+        _place(tree, entry) is None
+        and _is_what_was_seen(tree, entry)
+        and not is_home(session, entry.original_path)
+    )
+
+
+def unmoved(session: Session, tree: Tree) -> dict[str, datetime]:
+    """Return where what was deleted still is, and when that was."""
+    # Their rows may be many, and are hardly ever asked for.
+    present = session.scalars(_PRESENT.options(defer(TrashEntry.payload))).all()
+    return {each.original_path: each.at for each in present if _is_left(session, tree, each)}
+
+
+def displace(
+    session: Session, tree: Tree, since: datetime, is_new: Callable[[str], bool]
+) -> list[str]:
+    """Move away what is in the place of a mailbox or domain that was deleted and made again.
+
+    For a host that follows, before it does anything else: what is there is the old one's, and
+    the new one must not get its mail.
+
+    :param session: in a write transaction.
+    :param since: when the last change was made that this host shows.
+    :param is_new: tells of a path that nobody has used yet what is there.
+    :returns: the paths that are free now.
+    """
+    query = _PRESENT.where(
+        TrashEntry.at >= since, TrashEntry.kind.in_((TrashKind.USER, TrashKind.DOMAIN))
+    )
+    moved = []
+    for entry in session.scalars(query).all():
+        path = entry.original_path
+        is_there = _place(tree, entry) is None and tree.exists(path)
+        if is_there and is_home(session, path) and not is_new(path):
+            _move(tree, path, entry.trash_path)
+            moved.append(path)
+    return moved
 
 
 # --- looking ------------------------------------------------------------------------------------
@@ -287,6 +326,8 @@ def _listed(session: Session, tree: Tree, entry: TrashEntry) -> Listed:
         state = State.RESTORED
     elif entry.purged_at:
         state = State.PURGED
+    elif entry.kind is TrashKind.DOTQMAIL:
+        state = State.KEPT
     elif place := _place(tree, entry):
         path, state = place, State.KEPT
     elif _is_left(session, tree, entry):
@@ -302,7 +343,8 @@ def finish(session: Session, tree: Tree) -> list[str]:
     present = session.scalars(_PRESENT.with_for_update()).all()
     left = [entry for entry in present if _is_left(session, tree, entry)]
     for entry in left:
-        _move(tree, entry.original_path, entry.trash_path)
+        if tree.exists(entry.original_path):  # two may be about one
+            _move(tree, entry.original_path, entry.trash_path)
     return [entry.original_path for entry in left]
 
 
@@ -337,14 +379,15 @@ _PRESENT = (
 def follow_rename(
     session: Session, names: tuple[str, str], directories: tuple[str, str] | None
 ) -> None:
-    """Let mailboxes that were deleted from a domain come back to it under its new name.
+    """Let what was deleted from a domain come back to it under its new name.
 
     :param names: the domain's old name and its new one.
     :param directories: likewise; None: it stays where it is.
     """
     old, new = names
     query = _PRESENT.where(
-        TrashEntry.kind == TrashKind.USER, TrashEntry.name.endswith(f"@{old}", autoescape=True)
+        TrashEntry.kind.in_((TrashKind.USER, TrashKind.DOTQMAIL)),
+        TrashEntry.name.endswith(f"@{old}", autoescape=True),
     )
     for entry in session.scalars(query.with_for_update()):
         entry.name = f"{split_address(entry.name)[0]}@{new}"
@@ -354,7 +397,7 @@ def follow_rename(
     session.flush()
 
 
-def _rows_moved(rows: _Rows, old: str, new: str) -> _Rows:
+def _rows_moved(rows: Rows, old: str, new: str) -> Rows:
     plain_old, plain_new = to_database_text(old), to_database_text(new)
 
     def moved(row: dict[str, Any], column: str) -> dict[str, Any]:
@@ -385,12 +428,28 @@ class Restored:
     has_files: bool
 
 
-def restore(session: Session, tree: Tree, entry_id: int, actor: str) -> Restored:
+def find_deleted(
+    session: Session, kind: TrashKind, named: tuple[str, str], before: datetime
+) -> TrashEntry | None:
+    """Return the newest entry of something that was deleted until a time.
+
+    :param named: its name, and the path that it was at; an empty one says nothing.
+    """
+    name, path = named
+    query = select(TrashEntry).where(TrashEntry.kind == kind, TrashEntry.at <= before)
+    query = query.where(TrashEntry.original_path == path if path else TrashEntry.name == name)
+    return session.scalars(query.order_by(TrashEntry.id.desc()).limit(1)).first()
+
+
+def restore(
+    session: Session, tree: Tree, entry_id: int, actor: Actor, *, moves: bool = True
+) -> Restored:
     """Put rows and files back; the caller commits at once.
 
+    :param moves: False for a dry run, which leaves the files where they are.
     :raises NotInTrash: there is no such entry, or it was restored or purged.
-    :raises NoSuchDomain: a mailbox's domain is gone.
-    :raises UserExists, DomainExists: the name is taken again.
+    :raises NoSuchDomain: a mailbox's or alias's domain is gone.
+    :raises UserExists, DomainExists, NameInUse: the name is taken again.
     :raises DirectoryExists: something stands where the files were.
     """
     query = _PRESENT.where(TrashEntry.id == entry_id).with_for_update()
@@ -402,8 +461,8 @@ def restore(session: Session, tree: Tree, entry_id: int, actor: str) -> Restored
     place = _place(tree, entry)
     if place and tree.exists(entry.original_path):
         raise DirectoryExists(entry.original_path)
-    touched = _restore_rows(session, entry)
-    if place:
+    touched, lines = _restore_rows(session, actor, entry), _lines_of(entry)
+    if place and moves:
         # Before the commit: a row without its directory would make mail wait.
         tree.make_dir(_parent(entry.original_path), parents=True)
         tree.rename(place, entry.original_path)
@@ -411,23 +470,72 @@ def restore(session: Session, tree: Tree, entry_id: int, actor: str) -> Restored
             tree.remove_dir(_parent(place))
     entry.restored_at, entry.payload = utc_now(), None
     session.flush()
-    _record(session, actor, "restore", entry)
-    has_files = tree.exists(entry.original_path)
+    _record_restored(session, actor, entry, lines)
+    has_files = entry.kind is TrashKind.DOTQMAIL or tree.exists(entry.original_path)
     return Restored(entry.name, entry.original_path, touched, has_files)
 
 
-def _restore_rows(session: Session, entry: TrashEntry) -> Touched:
-    rows: _Rows = entry.payload or {}
-    if entry.kind is TrashKind.DIRECTORY:
-        return Touched()
-    if entry.kind is TrashKind.USER:
-        name, of = split_address(entry.name)
-        domain = lock_domain(session, get_domain(session, of).name)
-        query = select(Mailbox.id).where(Mailbox.domain_id == domain.id, Mailbox.name == name)
-        if session.scalar(query) is not None:
-            raise UserExists(entry.name)
-        _insert(session, rows, {"domains": {rows["mailboxes"][0]["domain_id"]: domain.id}})
-        return Touched(accounts={domain.name}, dotqmail={domain.name})
+def _lines_of(entry: TrashEntry) -> str:
+    """Return the text of a dot-qmail file; of anything else it means nothing."""
+    rows = (entry.payload or {}).get("dotqmail_lines", ())
+    return "\n".join(row["line"] for row in rows)
+
+
+def _record_restored(session: Session, actor: Actor, entry: TrashEntry, lines: str) -> None:
+    kind, back = entry.kind.value, {"directory": (None, entry.original_path)}
+    domain = entry.name.rpartition("@")[2]
+    match entry.kind:
+        case TrashKind.DIRECTORY:
+            note(session, actor, "restore", (kind, entry.name), back)
+        case TrashKind.DOTQMAIL:
+            of = (kind, entry.original_path)
+            record(session, actor, "restore", of, {"lines": (None, lines)}, domain=domain)
+        case _:
+            record(session, actor, "restore", (kind, entry.name), back, domain=domain)
+
+
+def _restore_rows(session: Session, actor: Actor, entry: TrashEntry) -> Touched:
+    rows: Rows = entry.payload or {}
+    match entry.kind:
+        case TrashKind.DIRECTORY:
+            return Touched()
+        case TrashKind.USER:
+            return _restore_user(session, entry, rows)
+        case TrashKind.DOTQMAIL:
+            return _restore_file(session, entry, rows)
+        case TrashKind.DOMAIN:
+            return _restore_domain(session, actor, entry, rows)
+
+
+def _restore_user(session: Session, entry: TrashEntry, rows: Rows) -> Touched:
+    name, of = split_address(entry.name)
+    domain = lock_domain(session, get_domain(session, of).name)
+    query = select(Mailbox.id).where(Mailbox.domain_id == domain.id, Mailbox.name == name)
+    if session.scalar(query) is not None:
+        raise UserExists(entry.name)
+    insert_rows(session, rows, {"domains": {rows["mailboxes"][0]["domain_id"]: domain.id}})
+    buckets.retake_bucket(
+        session, domain.id, buckets.bucket_of(entry.original_path, domain.directory)
+    )
+    return Touched(accounts={domain.name}, dotqmail={domain.name})
+
+
+def _restore_file(session: Session, entry: TrashEntry, rows: Rows) -> Touched:
+    of = split_address(entry.name)[1]
+    domain = lock_domain(session, get_domain(session, of).name)
+    (file,) = rows["dotqmail_files"]
+    query = select(DotQmailFile.id).where(
+        DotQmailFile.domain_id == domain.id,
+        DotQmailFile.mailbox_id.is_(None),
+        DotQmailFile.name == from_database_text(file["name"]),
+    )
+    if session.scalar(query) is not None:
+        raise NameInUse(f"{entry.name} is an alias again")
+    insert_rows(session, rows, {"domains": {file["domain_id"]: domain.id}})
+    return Touched(dotqmail={domain.name})
+
+
+def _restore_domain(session: Session, actor: Actor, entry: TrashEntry, rows: Rows) -> Touched:
     names = [row["name"] for row in rows["domain_names"]]
     taken = session.scalars(select(DomainName.name).where(DomainName.name.in_(names))).all()
     if taken:
@@ -436,27 +544,11 @@ def _restore_rows(session: Session, entry: TrashEntry) -> Touched:
     mapped = session.scalars(select(IpMapping.address).where(IpMapping.address.in_(addresses)))
     kept = set(addresses) - set(mapped)
     free = [row for row in rows.get("ip_mappings", ()) if row["address"] in kept]
-    _insert(session, rows | {"ip_mappings": free}, {})
+    insert_rows(session, rows | {"ip_mappings": free}, {})
+    bucket = buckets.bucket_of(entry.original_path, f"{actor.site_directory}/domains")
+    buckets.retake_bucket(session, None, bucket)
     of_it = {entry.name}
     return Touched(set(of_it), set(of_it), set(of_it), site=True)
-
-
-def _record(session: Session, actor: str, action: str, entry: TrashEntry) -> None:
-    now = utc_now()
-    session.execute(
-        insert(AuditEntry).values(
-            at=now,
-            actor=actor,
-            channel="cli",
-            action=action,
-            object_type=entry.kind.value,
-            object=entry.name,
-            changes={},
-        )
-    )
-    if action == "restore" and entry.kind is not TrashKind.DIRECTORY:
-        domain = entry.name.rpartition("@")[2]
-        session.execute(insert(Revision).values(at=now, domain=domain, topic=action))
 
 
 # --- purging ------------------------------------------------------------------------------------
@@ -484,7 +576,7 @@ def find_due(session: Session, due: Due) -> Sequence[TrashEntry]:
     return session.scalars(due.query()).all()
 
 
-def claim(session: Session, actor: str, due: Due | None) -> Sequence[TrashEntry]:
+def claim(session: Session, actor: Actor, due: Due | None) -> Sequence[TrashEntry]:
     """Declare entries purged; return them, with those whose purge did not come to its end.
 
     When this is committed, `remove` their files, then `forget` them.
@@ -492,7 +584,8 @@ def claim(session: Session, actor: str, due: Due | None) -> Sequence[TrashEntry]
     if due is not None:
         for entry in session.scalars(due.query().with_for_update()).all():
             entry.purged_at = utc_now()
-            _record(session, actor, "purge", entry)
+            gone = {"directory": (entry.trash_path, None)}
+            note(session, actor, "purge", (entry.kind.value, entry.name), gone)
         session.flush()
     query = select(TrashEntry).where(
         TrashEntry.purged_at.is_not(None), TrashEntry.payload.is_not(None)
@@ -510,79 +603,3 @@ def remove(tree: Tree, entry: TrashEntry) -> None:
 def forget(session: Session, entry: TrashEntry) -> None:
     """Forget the rows of an entry whose files are removed."""
     session.execute(update(TrashEntry).where(TrashEntry.id == entry.id).values(payload=None))
-
-
-# --- rows ---------------------------------------------------------------------------------------
-
-
-def _rows_below(session: Session, of: type[Domain | Mailbox], row_id: int) -> _Rows:
-    """Return a row with all that would be deleted with it, whatever tables there are."""
-    start = of.__table__
-    chosen: dict[Any, ColumnElement[bool]] = {start: start.c.id == row_id}
-    for table in Base.metadata.sorted_tables:
-        hanging = [
-            key.parent.in_(select(key.column).where(chosen[key.column.table]))
-            for key in table.foreign_keys
-            if key.ondelete == "CASCADE" and key.column.table in chosen
-        ]
-        if hanging and table is not start and DERIVED not in table.info:
-            chosen[table] = or_(*hanging)
-    return {
-        table.name: [
-            {name: _plain(value) for name, value in row._mapping.items()}  # noqa: SLF001 - public
-            for row in session.execute(select(table).where(where).order_by(*table.primary_key))
-        ]
-        for table, where in chosen.items()
-    }
-
-
-def _insert(session: Session, rows: _Rows, known: dict[str, dict[int, int]]) -> None:
-    """Insert rows under new ids.
-
-    :param known: by table, the present ids for those that the rows refer to and do not bring.
-    """
-    ids = dict(known)
-    for table in Base.metadata.sorted_tables:
-        wanted = rows.get(table.name)
-        if not wanted:
-            continue
-        values = [_values(table, row, ids) for row in wanted]
-        if "id" not in table.c:
-            session.execute(insert(table), values)
-            continue
-        returning = insert(table).returning(table.c.id, sort_by_parameter_order=True)
-        new = session.scalars(returning, values)
-        ids[table.name] = dict(zip((row["id"] for row in wanted), new, strict=True))
-
-
-def _values(table: Table, row: dict[str, Any], ids: dict[str, dict[int, int]]) -> dict[str, Any]:
-    values = {
-        column.name: _value(column, row[column.name])
-        for column in table.columns
-        if column.name in row and column.name != "id"
-    }
-    for key in table.foreign_keys:
-        if (old := values[key.parent.name]) is not None:
-            values[key.parent.name] = ids[key.column.table.name][old]
-    return values
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401 - what a column can hold
-    match value:
-        case datetime():
-            return value.isoformat()
-        case bytes():
-            return value.hex()
-        case str():
-            return to_database_text(str(value))
-    return value
-
-
-def _value(column: Column[Any], plain: Any) -> Any:  # noqa: ANN401 - what JSON can hold
-    if not isinstance(plain, str):
-        return plain
-    if isinstance(column.type, UtcDateTime):
-        return datetime.fromisoformat(plain)
-    if isinstance(column.type, LargeBinary):
-        return bytes.fromhex(plain)
-    return from_database_text(plain)

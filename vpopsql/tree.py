@@ -15,6 +15,7 @@ the directory it is in. Only root can give a file away; for anyone else owners a
 come. Linux only. Not safe against another program that writes the same file without the lock.
 """
 
+import ctypes
 import errno
 import fcntl
 import os
@@ -27,7 +28,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from vpopsql.directory import Directory
 
@@ -40,8 +41,16 @@ TEMP_PREFIX = ".vpopsql-tmp-"
 LOCK_SUFFIX = ".lock"
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY
+_POLL_FIRST_S = 0.0005
 _POLL_S = 0.01
+"""How often a lock is tried: most are held for milliseconds, some for minutes."""
+
 _FILE_MODE = 0o600
+
+_SYNC_FILE_RANGE_WRITE = 2
+_sync_file_range: Any = getattr(ctypes.CDLL(None), "sync_file_range", None)
+if _sync_file_range:
+    _sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
 
 _Names = tuple[bytes, ...]
 
@@ -247,7 +256,7 @@ class Tree:
         renamed = 0
         try:
             for write in writes:
-                if new := self._stage(write):
+                if new := self._stage(write, durable=durable):
                     staged.append(new)  # noqa: PERF401 - a failure finds what was staged so far
             for new in staged:
                 self._finish(new, durable=durable)
@@ -338,6 +347,16 @@ class Tree:
                         _sync_directory(parent)
         return made
 
+    def sync(self, *directories: str) -> None:
+        """Wait until what was made in directories is on disk, once for all of them.
+
+        The disk has usually all of it when it has the first: so this is for whoever makes several
+        things with ``durable=False``.
+        """
+        for path in directories:
+            with self._reporting(path), self._directory(_names(path)) as directory:
+                _sync_directory(directory)
+
     def set_rights(self, path: str, mode: int, owner: Owner) -> None:
         """Set the mode and, as root, the owner of a regular file or a directory."""
         with self._parent(path) as (parent, name):
@@ -351,9 +370,10 @@ class Tree:
 
     def symlink(self, path: str, target: str) -> None:
         """Make a symbolic link at ``path`` with the text ``target``, whatever that means."""
+        text = _target(target)
         self._change(path)
         with self._parent(path) as (parent, name):
-            os.symlink(_bytes(target), name, dir_fd=parent)
+            os.symlink(text, name, dir_fd=parent)
             if os.geteuid() == 0:
                 user, group = _owner_of(os.fstat(parent))
                 os.chown(name, user, group, dir_fd=parent, follow_symlinks=False)
@@ -433,10 +453,12 @@ class Tree:
             # Only one descriptor may be open: closing any of them gives the process's lock up.
             fd = self._open_lock(path + LOCK_SUFFIX)
             try:
+                wait_s = _POLL_FIRST_S
                 while not _try_lock(fd):
                     if time.monotonic() >= deadline:
                         raise TimeoutError(errno.ETIMEDOUT, "another process has the lock", path)
-                    time.sleep(_POLL_S)
+                    time.sleep(wait_s)
+                    wait_s = min(2 * wait_s, _POLL_S)
                 yield
             finally:
                 os.close(fd)
@@ -491,7 +513,7 @@ class Tree:
         except LinkInPath as error:
             raise LinkInPath(f"{path}: {error}") from None
 
-    def _stage(self, write: Write) -> _Staged | None:
+    def _stage(self, write: Write, *, durable: bool) -> _Staged | None:
         """Write a new content under a temporary name; None if the file is as wanted."""
         with self._parent(write.path) as (parent, name):
             mode, owner = _FILE_MODE, _owner_of(os.fstat(parent))
@@ -512,6 +534,8 @@ class Tree:
             try:
                 try:
                     _write_all(fd, write.data)
+                    if durable:
+                        _send_to_disk(fd)
                 finally:
                     os.close(fd)
             except BaseException:
@@ -559,6 +583,16 @@ def _names(path: str) -> _Names:
         return tuple(map(_bytes, names))
     except UnicodeEncodeError:
         raise UnsafePath(f"not a path of bytes: {path!r}") from None
+
+
+def _target(text: str) -> bytes:
+    """Return the text of a link. :raises UnsafePath: no link can have it."""
+    if "\0" in text:
+        raise UnsafePath(f"not the text of a link: {text!r}")
+    try:
+        return _bytes(text)
+    except UnicodeEncodeError:
+        raise UnsafePath(f"not the text of a link: {text!r}") from None
 
 
 # The system's file names are bytes; text is the same everywhere in vpopsql, whatever the locale.
@@ -666,6 +700,17 @@ def _write_all(fd: int, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(fd, rest) :]
+
+
+def _send_to_disk(fd: int) -> None:
+    """Let the disk begin with what was written; whoever must be sure waits for it by fsync.
+
+    What begins with several files before the first is waited for has its places by then: the
+    file system writes them all down once, not once for each file.
+    """
+    if _sync_file_range:
+        # It may fail, as nothing depends on it.
+        _sync_file_range(fd, 0, 0, _SYNC_FILE_RANGE_WRITE)
 
 
 def _sync_directory(directory: int) -> None:

@@ -50,7 +50,7 @@ def load(file: str) -> Any:  # noqa: ANN401 - a module that has no name
 
 earlier = load("0011_quick_forward_views.py")
 accounts, walks, lines, quick = earlier.accounts, earlier.walks, earlier.lines, earlier.quick
-ADMINS, BOUNCE_MAIL, DEPTH, PATH_DEPTH = 0x11000, 0x10, 32, 16
+BOUNCE_MAIL, DEPTH, PATH_DEPTH = 0x10, 32, 16
 
 
 def old_views(dialect: str) -> dict[str, str]:
@@ -70,9 +70,6 @@ def make(old: dict[str, str], new: dict[str, str]) -> None:
         op.execute(f"DROP VIEW {name}")
     for name, select in new.items():
         op.execute(f"CREATE VIEW {name} AS {select}")
-
-
-# --- quotas and limits ------------------------------------------------------------------------
 
 
 def of_quotas(sql: Any) -> dict[str, str]:  # noqa: ANN401 - the Dialect of 0007
@@ -278,9 +275,6 @@ class Spelling:
         return str(walks.ending(name, is_sqlite=self.is_sqlite))
 
 
-# --- lines one by one -----------------------------------------------------------------------
-
-
 def of_single_lines(sql: Spelling) -> dict[str, str]:
     """Return the views that look at where a line leads, and no further."""
     return {"report_dangling_aliases": dangling(sql), "report_shadowed": shadowed(sql)}
@@ -344,8 +338,6 @@ def shadowed(sql: Spelling) -> str:
         WHERE NOT n.is_alias AND e.id IS NULL AND f.id = ({shadows})
         """
 
-
-# --- walks ----------------------------------------------------------------------------------
 
 # What a walk has reached is a file, or a domain whose catch-all is an address, which has none.
 TO = {

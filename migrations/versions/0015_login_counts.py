@@ -1,7 +1,7 @@
 """Logins and failed logins of each hour, and the report of both.
 
 Revision: 0015
-Follows: 0013
+Follows: 0014
 """
 
 import importlib.util
@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0015"
-down_revision = "0013"
+down_revision = "0014"
 branch_labels = None
 depends_on = None
 

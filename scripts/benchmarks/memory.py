@@ -48,7 +48,7 @@ class MemorySampler:
 
 def memory_of(pid: int) -> int:
     """Return the bytes that a process and its descendants have at the moment."""
-    return sum(map(_pss, (pid, *_descendants(pid))))
+    return sum(map(_pss, (pid, *descendants_of(pid))))
 
 
 def processor_time_of(pid: int) -> float:
@@ -56,15 +56,16 @@ def processor_time_of(pid: int) -> float:
 
     To a hundredth of a second, as the kernel counts it; of descendants that ended, nothing.
     """
-    return sum(map(_ticks, (pid, *_descendants(pid)))) / os.sysconf("SC_CLK_TCK")
+    return sum(map(_ticks, (pid, *descendants_of(pid)))) / os.sysconf("SC_CLK_TCK")
 
 
-def _descendants(pid: int) -> list[int]:
+def descendants_of(pid: int) -> list[int]:
+    """Return the processes that a process, or one of these, has started."""
     found: list[int] = []
     for children in Path(f"/proc/{pid}/task").glob("*/children"):
         with suppress(OSError):  # it has ended
             found += map(int, children.read_text().split())
-    return found + [each for child in found for each in _descendants(child)]
+    return found + [each for child in found for each in descendants_of(child)]
 
 
 def _ticks(pid: int) -> int:

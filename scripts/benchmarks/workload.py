@@ -22,13 +22,6 @@ class Unit(enum.StrEnum):
     BYTES = "bytes"
 
 
-class Measure(enum.StrEnum):
-    """What the size of a workload is the number of."""
-
-    USERS = "users"
-    DOMAINS = "domains"
-
-
 @dataclass(frozen=True, slots=True)
 class Workload:
     """Something to measure."""

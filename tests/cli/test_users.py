@@ -259,3 +259,25 @@ def test_a_change_that_the_files_cannot_follow_is_said_to_be_saved(site: Site) -
     assert done.code == 3
     assert "saved in the database, but not in all files" in done.err
     assert site.show("user", "show", "alice@example.com")["comment"] == "A"
+
+
+@on_sqlite
+@pytest.mark.parametrize(
+    "said, address",
+    [
+        ("192.0.2.7 50022 192.0.2.1 22", "192.0.2.7"),
+        ("fe80::1%eth0 50022 fe80::2%eth0 22", "fe80::1"),
+        ("nonsense", None),
+    ],
+)
+def test_the_audit_log_has_where_a_command_was_given_from(
+    site: Site, monkeypatch: pytest.MonkeyPatch, said: str, address: str | None
+) -> None:
+    monkeypatch.setenv("SSH_CONNECTION", said)
+
+    site.ok("user", "modify", "alice@example.com", "--comment", "A")
+
+    with site.database.reader() as session:
+        entry = session.scalars(select(AuditEntry).order_by(AuditEntry.id.desc())).first()
+    assert entry
+    assert entry.actor_ip == address

@@ -178,6 +178,23 @@ def test_a_login_that_meets_an_outage_does_not_count_as_failed(
     assert [during.status, after.status] == [TEMPORARY, "+OK "]
 
 
+def test_a_change_waits_for_another_process_that_writes(site: Database, tmp_path: Path) -> None:
+    if not site.is_sqlite:
+        pytest.skip("PostgreSQL locks rows")
+    other = sqlite3.connect(str(site.url.database), isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    ends = threading.Timer(0.2, other.execute, ("ROLLBACK",))
+
+    with contextlib.closing(Database(site.url, patience_s=30)) as database:
+        ask = asking(database, tmp_path)
+        ends.start()
+        answers = ask("mod_user joe@root.example", "comment New", ".")
+
+    ends.join()
+    other.close()
+    assert answers == ["+OK ", "+OK "]
+
+
 def test_a_sqlite_file_that_somebody_else_writes_can_be_read_and_is_busy_for_changes(
     site: Database, tmp_path: Path
 ) -> None:

@@ -1,5 +1,6 @@
 """Who is connected, over several processes."""
 
+import fcntl
 import multiprocessing
 import os
 import signal
@@ -147,11 +148,11 @@ def test_it_is_not_in_the_way_of_those_who_wait_for_another_lock() -> None:
     has_pacer, goes_on = FORK.Event(), FORK.Event()
 
     def enter_with_pacer() -> None:
-        with pacer._locked():
-            has_pacer.set()
-            assert goes_on.wait(20)
-            with ThreadPoolExecutor(1) as threads:
-                threads.submit(roster.enter, 1).result(20)
+        fcntl.lockf(pacer._descriptor, fcntl.LOCK_EX)
+        has_pacer.set()
+        assert goes_on.wait(20)
+        with ThreadPoolExecutor(1) as threads:
+            threads.submit(roster.enter, 1).result(20)
 
     process = FORK.Process(target=enter_with_pacer)
     process.start()

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -49,9 +50,17 @@ class Daemon:
 
 
 @pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
+def place() -> Iterator[Path]:
+    """A directory that other users may enter, as pytest's own are not."""
+    with tempfile.TemporaryDirectory(prefix="vpopsql-") as name:
+        Path(name).chmod(0o711)
+        yield Path(name)
+
+
+@pytest.fixture
+def serve(place: Path) -> Iterator[Callable[..., Daemon]]:
     """A function that starts a daemon with two workers."""
-    url = f"sqlite:///{tmp_path}/site.db"
+    url = f"sqlite:///{place}/site.db"
     db.upgrade(url)
     with contextlib.closing(Database(url)) as database, database.writer() as session:
         root = factories.domain(session, "root.example")
@@ -66,7 +75,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
             | {
                 "VPOPSQL_DATABASE_URL": url,
                 "VPOPSQL_DAEMON_LISTEN": "127.0.0.1:0",
-                "VPOPSQL_PATHS_ROOT": str(tmp_path),
+                "VPOPSQL_PATHS_ROOT": str(place),
             }
             | ours,
             stderr=subprocess.PIPE,
@@ -139,6 +148,10 @@ def test_a_killed_worker_is_replaced_and_the_others_go_on(serve: Serve, connect:
     until(lambda: connect(where).line() == b"+OK \r\n")
     clients_left = [client for client in clients if talks(client)]
     assert len(clients_left) == 1
+
+
+def talks_on(client: Client) -> bool:
+    return client.line() == b"+OK \r\n" and talks(client)
 
 
 def talks(client: Client) -> bool:
@@ -248,16 +261,18 @@ def test_root_keeps_only_the_rights_over_files(serve: Serve, workers: int) -> No
 
 
 @as_root
-def test_root_becomes_the_configured_user_for_ever(serve: Serve, tmp_path: Path) -> None:
+def test_root_becomes_the_configured_user_for_ever(
+    serve: Serve, connect: Connect, place: Path
+) -> None:
     nobody = pwd.getpwnam("nobody")
-    for path in (tmp_path, *tmp_path.glob("site.db*")):
+    for path in (place, *place.glob("site.db*")):
         os.chown(path, nobody.pw_uid, nobody.pw_gid)
-    for directory in tmp_path.parents[:3]:
-        directory.chmod(directory.stat().st_mode | 0o001)
 
     daemon = serve(daemon_user="nobody")
-    daemon.wait_for("listening")
+    where = daemon.wait_for("listening")
+    clients = [connect(where) for _ in range(2)]
 
+    assert [talks_on(client) for client in clients] == [True, True]
     serving = status_of(daemon.workers[0])
     assert set(serving["Uid"].split()) == {str(nobody.pw_uid)}
     assert set(serving["Gid"].split()) == {str(nobody.pw_gid)}

@@ -2,7 +2,7 @@
 
 import itertools
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from vpopsql.importer.codes import Code
 from vpopsql.model import CatchAll, DomainLimits, Flag, ForeignLine, Mailbox, Revision
 from vpopsql.qmail.lines import decode
 from vpopsql.touched import Touched
-from vpopsql.tree import Tree
+from vpopsql.tree import Tree, Write
 
 HOSTS = ["a.example", "a.example-b.org", "c.test", "alias.test", "deep.a.example", "other.test"]
 USERS = ["alice", "bob", "carol", "b.org-dave", "first.last", "sales", "sales-eu", "x-y-z"]
@@ -315,19 +315,19 @@ def test_a_file_that_somebody_else_changed_is_rendered(
 def test_a_cdb_that_a_killed_process_left_behind_is_compiled(
     crowd: Database, exact: Config, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(_: bytes) -> bytes:
-        raise KeyboardInterrupt
+    real = Tree.write_many
+
+    def be_killed(tree: Tree, batch: Iterable[Write], *, durable: bool = True) -> tuple[str, ...]:
+        writes = list(batch)
+        first = [write for write in writes if not write.path.endswith("/cdb")]
+        changed = real(tree, first, durable=durable)
+        if len(first) < len(writes):
+            raise KeyboardInterrupt
+        return changed
 
     touched = close(crowd, "plain")
     with monkeypatch.context() as patch:
-        real = Tree.write
-        patch.setattr(
-            Tree,
-            "write",
-            lambda self, path, data, **kw: (
-                killed(data) if path.endswith("/cdb") else real(self, path, data, **kw)
-            ),
-        )
+        patch.setattr(Tree, "write_many", be_killed)
         with pytest.raises(KeyboardInterrupt):
             follow(crowd, exact, touched)
     left = files_below(root)["/var/qmail/users/cdb"]

@@ -28,6 +28,7 @@ from vpopsql.exporter.apply import apply
 from vpopsql.exporter.follower import Follower
 from vpopsql.exporter.projector import Projector
 from vpopsql.model import Export, Host, HostRole, Revision
+from vpopsql.services.rights import operator
 from vpopsql.tree import Tree
 
 RCPTHOSTS = "var/qmail/control/rcpthosts"
@@ -181,6 +182,30 @@ def test_the_home_of_a_deleted_mailbox_goes_to_this_hosts_trash(
     assert kept.is_file()
 
 
+def test_who_gets_the_name_of_a_deleted_mailbox_or_domain_gets_nothing_of_its_mail(
+    follower: Follow, talk: Talk, root: Path
+) -> None:
+    talk.ask("add_domain short.example pw", "add_alias x@short.example a@b.example")
+    here = follower()
+    here.catch_up()
+    places = ["example.com/bob", "short.example/postmaster"]
+    messages = [root / f"home/vpopmail/domains/{place}/Maildir/new/1" for place in places]
+    for message in messages:
+        message.parent.mkdir(parents=True, exist_ok=True)
+        message.write_text("private")
+
+    answers = talk.ask("del_user bob@example.com", "add_user bob@example.com pw")
+    answers += talk.ask("del_domain short.example", "add_domain short.example pw")
+    here.catch_up()
+
+    assert answers == ["+OK "] * 4
+    assert [message for message in messages if message.exists()] == []
+    assert [message for message in messages if not message.parent.is_dir()] == []
+    assert not (root / "home/vpopmail/domains/short.example/.qmail-x").exists()
+    kept = (root / "home/vpopmail/trash").rglob("Maildir/new/1")
+    assert [message.read_text() for message in kept] == ["private"] * 2
+
+
 def test_a_new_mailbox_has_a_home_on_every_mail_host(
     follower: Follow, talk: Talk, root: Path
 ) -> None:
@@ -208,7 +233,7 @@ def test_what_is_restored_comes_out_of_every_hosts_trash(
     was_there = mail.exists()
     with site.database.writer() as session:
         (entry,) = trash.list_entries(session, Tree(site.root))
-        trash.restore(session, Tree(site.root), entry.id, "test")
+        trash.restore(session, Tree(site.root), entry.id, operator("test", "/home/vpopmail"))
 
     follower().catch_up()
 

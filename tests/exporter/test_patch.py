@@ -10,8 +10,10 @@ from tests.exporter.test_render import EMPTY, name
 from vpopsql import names
 from vpopsql.config import Export
 from vpopsql.exporter import render
+from vpopsql.exporter.partial import compiled
 from vpopsql.exporter.patch import Changes, Grammar, patch
 from vpopsql.exporter.snapshot import Foreign, by_key
+from vpopsql.qmail import assign, control
 
 FILES = {
     Grammar.HOSTS: "control/rcpthosts",
@@ -93,9 +95,53 @@ def test_a_changed_file_is_as_if_rendered_anew(
     strangers = dict.fromkeys(set(data.draw(st.lists(hosts, max_size=3))) - {*before, *after})
     changes = changes_between(before, after, grammar)
 
-    new = patch(old, {**strangers, **changes}, foreign, grammar, len(after))
+    patched = patch(old, {**strangers, **changes}, foreign, grammar, len(after))
 
-    assert new == rendered(after, foreign, grammar)
+    assert patched is not None
+    assert patched.new == rendered(after, foreign, grammar)
+
+
+@given(states, states)
+def test_the_cdb_of_a_changed_file_is_changed_alike(before: States, after: States) -> None:
+    before, after = ({**state, "stays.example": frozenset("ab")} for state in (before, after))
+    old = rendered(before, [], Grammar.ASSIGN)
+    changes = changes_between(before, after, Grammar.ASSIGN)
+    patched = patch(old, changes, [], Grammar.ASSIGN, len(after))
+    assert patched is not None
+
+    edited = assign.edit_cdb(assign.compile_text(old), old, patched.splices)
+
+    assert edited == assign.compile_text(patched.new)
+
+
+@given(st.data(), states, states)
+def test_the_cdb_with_lines_of_others_is_changed_alike_or_not_at_all(
+    data: st.DataObject, before: States, after: States
+) -> None:
+    foreign = data.draw(foreign_lines(Grammar.ASSIGN))
+    before, after = ({**state, "stays.example": frozenset("ab")} for state in (before, after))
+    old = rendered(before, foreign, Grammar.ASSIGN)
+    changes = changes_between(before, after, Grammar.ASSIGN)
+    patched = patch(old, changes, foreign, Grammar.ASSIGN, len(after))
+    assert patched is not None
+
+    cdb = compiled(patched, assign.compile_text(old))
+
+    assert cdb == assign.compile_text(patched.new)
+
+
+@given(states, states)
+def test_the_cdb_of_changed_hosts_is_changed_alike(before: States, after: States) -> None:
+    old = rendered(before, [], Grammar.HOSTS)
+    changes = changes_between(before, after, Grammar.HOSTS)
+    patched = patch(old, changes, [], Grammar.HOSTS, len(after))
+    assert patched is not None
+    hosts_before, hosts_after = old.decode().split(), patched.new.decode().split()
+
+    compiled_before = control.compile_morercpthosts(hosts_before)
+    edited = control.edit_morercpthosts(compiled_before, old, patched.splices)
+
+    assert edited == control.compile_morercpthosts(hosts_after)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from vpopsql.exporter.apply import Applied, follow
 from vpopsql.exporter.projector import Projector
 from vpopsql.model import Domain, DomainLimits, DomainName, DotQmailFile, Export, Revision
 from vpopsql.touched import Touched
-from vpopsql.tree import Tree
+from vpopsql.tree import Tree, Write
 
 DOMAINS = "home/vpopmail/domains"
 ASSIGN = "var/qmail/users/assign"
@@ -57,9 +57,11 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[Touched]:
     """What each run followed."""
     seen: list[Touched] = []
 
-    def counted(database: Database, config: Config, touched: Touched) -> Applied:
+    def counted(
+        database: Database, config: Config, touched: Touched, begin: Callable[[], object]
+    ) -> Applied:
         seen.append(touched)
-        return follow(database, config, touched)
+        return follow(database, config, touched, begin=begin)
 
     monkeypatch.setattr(projector_module, "follow", counted)
     return seen
@@ -188,15 +190,18 @@ def test_following_everything_gives_the_files_of_a_full_export(
 def test_a_domain_is_named_by_the_site_only_when_its_files_are_there(
     site: Database, projector: Projector, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = Tree.write
+    write_many = Tree.write_many
     seen: list[bool] = []
 
-    def watched(self: Tree, path: str, data: bytes, **options: Any) -> bool:
-        if b"new.net" in data:
-            seen.append((root / DOMAINS / "new.net/vpasswd.cdb").exists())
-        return write(self, path, data, **options)
+    def watched(self: Tree, batch: Iterable[Write], **options: Any) -> tuple[str, ...]:
+        writes = [*batch]
+        naming = [
+            each for each in writes if b"new.net" in each.data and "new.net" not in each.path
+        ]
+        seen.extend((root / DOMAINS / "new.net/vpasswd.cdb").exists() for _ in naming)
+        return write_many(self, writes, **options)
 
-    monkeypatch.setattr(Tree, "write", watched)
+    monkeypatch.setattr(Tree, "write_many", watched)
     add_domain(site, "new.net")
 
     projector.follow(Touched(accounts={"new.net"}, site=True))
@@ -356,8 +361,10 @@ def test_a_change_that_comes_while_a_run_goes_on_waits_for_the_next_one(
 ) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
-    def slow(database: Database, config: Config, touched: Touched) -> Applied:
-        done = follow(database, config, touched)
+    def slow(
+        database: Database, config: Config, touched: Touched, begin: Callable[[], object]
+    ) -> Applied:
+        done = follow(database, config, touched, begin=begin)
         begun.set()
         assert go_on.wait(30)
         return done
@@ -380,6 +387,26 @@ def test_a_change_that_comes_while_a_run_goes_on_waits_for_the_next_one(
     assert b"bob:" in (root / DOMAINS / "test.com/vpasswd").read_bytes()
 
 
+def test_what_comes_while_a_run_waits_for_another_process_is_part_of_it(
+    site: Database, projector: Projector, root: Path, runs: list[Touched]
+) -> None:
+    names = ("test.com", "example.com")
+
+    with ThreadPoolExecutor(2) as threads:
+        with Tree(root).lock("/var/qmail/users/assign"):
+            waiting = []
+            for name in names:
+                change(site, name, new_box)
+                waiting.append(threads.submit(projector.follow, Touched(accounts={name})))
+                while name not in projector._next.touched.accounts:
+                    threading.Event().wait(0.01)
+        for each in waiting:
+            each.result()
+
+    assert [run.accounts for run in runs] == [{*names}]
+    assert all(b"bob:" in (root / DOMAINS / name / "vpasswd").read_bytes() for name in names)
+
+
 # --- failures ---------------------------------------------------------------------------------
 
 
@@ -389,7 +416,10 @@ def test_an_error_goes_to_all_who_waited_for_the_run_and_to_nobody_else(
     begun, go_on = threading.Event(), threading.Event()
     waiting = 4
 
-    def first_slow_then_failing(database: Database, config: Config, touched: Touched) -> None:
+    def first_slow_then_failing(
+        database: Database, config: Config, touched: Touched, begin: Callable[[], object]
+    ) -> None:
+        begin()
         if not begun.is_set():
             begun.set()
             assert go_on.wait(30)
@@ -419,7 +449,9 @@ def test_an_error_goes_to_all_who_waited_for_the_run_and_to_nobody_else(
 def test_a_database_that_is_away_means_that_files_are_behind(
     site: Database, projector: Projector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def away(database: Database, config: Config, touched: Touched) -> None:
+    def away(
+        database: Database, config: Config, touched: Touched, begin: Callable[[], object]
+    ) -> None:
         raise DatabaseUnavailable("the database does not answer")
 
     monkeypatch.setattr(projector_module, "follow", away)

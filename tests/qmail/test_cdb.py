@@ -47,6 +47,90 @@ def test_the_first_record_of_a_key_is_found(pairs: Records, other: bytes) -> Non
     assert cdb.get(data, other) == first.get(other)
 
 
+Change = tuple[bool, Records]
+"""Whether a record goes, and what stands before the next one then."""
+
+changes = st.lists(
+    st.tuples(st.booleans(), st.lists(st.tuples(keys, st.binary(max_size=40)), max_size=3)),
+    min_size=61,
+    max_size=61,
+)
+
+
+def edits_of(pairs: Records, wanted: list[Change]) -> tuple[list[cdb.Edit], Records]:
+    """Return what leads from ``pairs`` to other records, and these."""
+    edits, after, position = [], [], cdb.RECORDS_AT
+    for (key, data), (goes, new) in zip(pairs, wanted, strict=False):
+        replacing = new[:1] if goes else []
+        added = new[len(replacing) :]
+        edits += [cdb.Edit(position, key, goes=False, new=pair) for pair in added]
+        if goes:
+            new_one = replacing[0] if replacing else None
+            edits.append(cdb.Edit(position, key, goes=True, new=new_one))
+        after += [*added, *(replacing if goes else [(key, data)])]
+        position += cdb.RECORD_HEAD_SIZE + len(key) + len(data)
+    _, last = wanted[-1]
+    edits += [cdb.Edit(position, None, goes=False, new=pair) for pair in last]
+    return edits, after + last
+
+
+@given(records, changes)
+def test_an_edited_cdb_is_that_of_its_records(pairs: Records, wanted: list[Change]) -> None:
+    edits, after = edits_of(pairs, wanted)
+
+    edited = cdb.edit(cdb.make(pairs), edits)
+
+    assert edited == cdb.make(after)
+
+
+def test_a_large_cdb_is_edited_too() -> None:
+    pairs = many(5000)
+    wanted: list[Change] = [(False, [])] * 5001
+    wanted[10] = (True, [(b"!shorter\0", b"1")])
+    wanted[2500] = (True, [])
+    wanted[4999] = (True, [(pairs[4999][0], b"another, longer data")])
+    wanted[5000] = (False, [(b"!last\0", b"")])
+    edits, after = edits_of(pairs, wanted)
+
+    edited = cdb.edit(cdb.make(pairs), edits)
+
+    assert edited == cdb.make(after)
+
+
+@pytest.mark.parametrize("goes", [True, False])
+@pytest.mark.parametrize(
+    "position, key",
+    [
+        (cdb.RECORDS_AT, None),
+        (cdb.RECORDS_AT, b"!user1@example.com\0"),
+        (cdb.RECORDS_AT + 1, b"!user0@example.com\0"),
+        (0, b""),
+        (1 << 20, b"!user0@example.com\0"),
+    ],
+)
+def test_a_record_that_is_not_there_is_not_edited(
+    position: int, key: bytes | None, goes: bool
+) -> None:
+    data = cdb.make(many(3))
+
+    with pytest.raises(ValueError, match="cdb"):
+        cdb.edit(data, [cdb.Edit(position, key, goes=goes)])
+
+
+@pytest.mark.parametrize("damaged", [b"", bytes(2047), cdb.make(many(3))[:-1], bytes(2048) + b"x"])
+def test_a_cdb_of_another_form_is_not_edited(damaged: bytes) -> None:
+    with pytest.raises(ValueError, match="cdb"):
+        cdb.edit(damaged, [])
+
+
+def test_a_cdb_whose_tables_lack_the_record_is_not_edited() -> None:
+    data = bytearray(cdb.make(many(1)))
+    data[-16:] = bytes(16)
+
+    with pytest.raises(ValueError, match="tables"):
+        cdb.edit(bytes(data), [cdb.Edit(cdb.RECORDS_AT, b"!user0@example.com\0", goes=True)])
+
+
 def test_a_large_cdb_is_right_too() -> None:
     pairs = many(20_000)
 

@@ -196,9 +196,6 @@ def _groups(found: list[Row], place: int) -> list[tuple[Any, list[Row]]]:
     return groups[::-1]
 
 
-# --- the reports --------------------------------------------------------------------------------
-
-
 def inactive(site: Site) -> list[Row]:
     found = []
     for zone, box, address in site.all():
@@ -442,8 +439,6 @@ ANSWERS = {
     "name-clashes": clashes,
 }
 
-
-# --- sites --------------------------------------------------------------------------------------
 
 days = st.integers(0, 400)
 maybe_days = st.none() | days

@@ -115,13 +115,14 @@ def test_parts_make_the_whole(large: Database, monkeypatch: pytest.MonkeyPatch) 
 
     assert [name for name, found in in_parts.items() if found != as_a_whole[name]] == []
     assert {name: len(found) for name, found in in_parts.items() if len(found) <= 20} == {}
+    assert [row[0] for row in in_parts["alias-loops"]] == list(range(1, 26))
 
 
 def test_a_part_reads_no_large_table_from_end_to_end(
     large: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first part has the first rows: it must not wait for what the others read."""
-    monkeypatch.setattr(parts, "_FEWEST", 1)
+    monkeypatch.setattr(parts, "_FEWEST", 1)  # of 300: as few as a part of a large site has
     by_domain = [each for each in IN_PARTS if each.parts is Parts.DOMAINS]
 
     with large.survey() as session:

@@ -253,6 +253,6 @@ def test_a_mailbox_that_comes_back_from_the_trash_has_its_snapshots(
 
     with site.writer() as session:
         entry = session.scalars(select(TrashEntry.id)).one()
-        trash.restore(session, tree, entry, "test")
+        trash.restore(session, tree, entry, ADMIN)
 
     assert ("alice", 300, 2, UsageSource.COUNT) in mailboxes(site)

@@ -67,6 +67,7 @@ def _ask_database(config: Config, asked: bytearray) -> bytes:
             pool_size=1,
             busy_timeout_s=settings.busy_timeout_s,
             patience_s=PATIENCE_S,
+            key_file=config.passwords.key_file,
         )
         with contextlib.closing(database):
             database.require_schema()

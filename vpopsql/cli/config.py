@@ -37,6 +37,12 @@ def check(ctx: click.Context) -> None:
         mistakes = str(error).split("\n")
     else:
         mistakes = [*_of_host(settings)]
+        if settings.passwords.store_clear_text and not settings.passwords.key_file:
+            click.echo(
+                "warning: passwords.store_clear_text: readable passwords are stored as they are:"
+                " set passwords.key_file to have them encrypted",
+                err=True,
+            )
     for mistake in mistakes:
         click.echo(mistake, err=True)
     if mistakes:
@@ -46,6 +52,7 @@ def check(ctx: click.Context) -> None:
 
 def _of_host(settings: Config) -> Iterator[str]:
     yield from _readable_by_others(settings)
+    yield from _of_key_file(settings)
     yield from _of_database(settings)
     for path in settings.paths.places:
         real = settings.paths.real(path)
@@ -62,6 +69,16 @@ def _of_host(settings: Config) -> Iterator[str]:
     ):
         if command and not (Path(command[0]).is_file() and os.access(command[0], os.X_OK)):
             yield f"{key}: {command[0]}: no such program, or not for this user"
+
+
+def _of_key_file(settings: Config) -> Iterator[str]:
+    from vpopsql.sealed import Keyring
+
+    if settings.passwords.key_file:
+        try:
+            Keyring.load(settings.passwords.key_file)
+        except ConfigError as error:
+            yield str(error)
 
 
 def _of_database(settings: Config) -> Iterator[str]:

@@ -56,7 +56,11 @@ def explain(
 
     config = load_config(ctx)
     paths = config.paths
-    database = Database(config.database.url, busy_timeout_s=config.database.busy_timeout_s)
+    database = Database(
+        config.database.url,
+        busy_timeout_s=config.database.busy_timeout_s,
+        key_file=config.passwords.key_file,
+    )
     try:
         database.require_schema()
         with database.snapshot() as session:

@@ -61,7 +61,11 @@ def plan(ctx: click.Context, output: str, *, summary: bool) -> None:
     from vpopsql.exporter.reasons import Reasons
 
     config = load_config(ctx)
-    database = Database(config.database.url, busy_timeout_s=config.database.busy_timeout_s)
+    database = Database(
+        config.database.url,
+        busy_timeout_s=config.database.busy_timeout_s,
+        key_file=config.passwords.key_file,
+    )
     try:
         database.require_schema()
         with explained(config.paths):
@@ -91,7 +95,11 @@ def apply(ctx: click.Context, output: str, planned: str | None) -> None:
     from vpopsql.exporter import moving
 
     config = load_config(ctx)
-    database = Database(config.database.url, busy_timeout_s=config.database.busy_timeout_s)
+    database = Database(
+        config.database.url,
+        busy_timeout_s=config.database.busy_timeout_s,
+        key_file=config.passwords.key_file,
+    )
     try:
         database.require_schema()
         moving.finish(database, config)

@@ -49,15 +49,21 @@ def run(config: "Config", name: str, role: str, *, once: bool, adopt: bool) -> l
     :raises ExportFailed: another follower is at work; in one pass, files could not be written.
     :raises DatabaseUnavailable: in one pass, the database is away.
     """
-    from vpopsql import logs
+    from vpopsql import dumps, logs
     from vpopsql.db import Database
     from vpopsql.exporter.follower import Follower, Service, Stop
     from vpopsql.exporter.hooks import Courier
     from vpopsql.model import HostRole
 
+    dumps.forbid()
     logs.configure(config.log)
     settings = config.database
-    database = Database(settings.url, pool_size=2, busy_timeout_s=settings.busy_timeout_s)
+    database = Database(
+        settings.url,
+        pool_size=2,
+        busy_timeout_s=settings.busy_timeout_s,
+        key_file=config.passwords.key_file,
+    )
     with contextlib.closing(database):
         kind = HostRole(role)
         follower = Follower(database, config, name, kind, adopts=adopt)

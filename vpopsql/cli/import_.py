@@ -428,7 +428,8 @@ def _database(config: "Config") -> "Iterator[Database]":
     from vpopsql.db import Database
 
     url, timeout_s = config.database.url, config.database.busy_timeout_s
-    with closing(Database(url, busy_timeout_s=timeout_s)) as database:
+    key_file = config.passwords.key_file
+    with closing(Database(url, busy_timeout_s=timeout_s, key_file=key_file)) as database:
         database.require_schema()
         yield database
 

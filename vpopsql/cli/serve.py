@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import click
 import structlog
 
-from vpopsql import logs
+from vpopsql import dumps, logs
 from vpopsql.cli import load_config
 from vpopsql.config import WORKERS_MAX, Address, Config, Daemon, listen_address
 from vpopsql.daemon import auth_server, privileges, scraping
@@ -31,11 +31,12 @@ from vpopsql.daemon.stdio import serve_stdio
 from vpopsql.daemon.workers import Supervisor, serve_alone, usual_workers
 from vpopsql.db import Database
 from vpopsql.errors import ExportFailed, VpopsqlError
-from vpopsql.exporter import moving
+from vpopsql.exporter import directories, moving
 from vpopsql.exporter.hooks import Courier, hooks_in_background
 from vpopsql.exporter.projector import Projector
 from vpopsql.remembered import Remembered
 from vpopsql.systemd import take_listener
+from vpopsql.tree import Tree, UnsafePath
 
 
 class _MetricsAddress(click.ParamType[Address]):
@@ -88,7 +89,9 @@ def _catch_up(files: Projector, database: Database, config: Config) -> None:
     try:
         files.catch_up()
         moving.finish(database, config)
-    except ExportFailed as error:
+        # What is still there of what was deleted would seem not to be.
+        directories.finish_deletions(database, Tree(config.paths.root, config.paths.places))
+    except (ExportFailed, OSError, UnsafePath) as error:
         # Reading works without files, and each change says itself when they cannot be written.
         structlog.get_logger("vpopsql.daemon").error("files behind", error=str(error))
 
@@ -133,6 +136,7 @@ def run(
     :raises CannotListen: an address cannot be had.
     :raises SchemaError: the database is not one that this code may serve.
     """
+    dumps.forbid()
     logs.configure(config.log)
     if stdio:
         _serve_one(config)
@@ -228,9 +232,7 @@ def _prepare(config: Config) -> None:
 
     Nothing that is opened here stays open: workers are forked after it.
     """
-    settings = config.database
-    database = Database(settings.url, pool_size=1, busy_timeout_s=settings.busy_timeout_s)
-    with contextlib.closing(database):
+    with contextlib.closing(_for_files(config)) as database:
         database.require_schema()
         _catch_up(Projector(database, config), database, config)
 
@@ -265,7 +267,14 @@ def _database(config: Config, workers: int = 1) -> Database:
         pool_size=max(-(-settings.pool_size // workers), min(settings.pool_size, 2)),
         busy_timeout_s=settings.busy_timeout_s,
         patience_s=PATIENCE_S,
+        key_file=config.passwords.key_file,
     )
+
+
+def _remembered(config: Config) -> Remembered:
+    """Return what verifies passwords, as this site makes its hashes."""
+    settings = config.passwords
+    return Remembered(settings.remember_s, (settings.scheme, settings.rounds))
 
 
 def _pacer(config: Config) -> Pacer:
@@ -280,7 +289,12 @@ def _pacer(config: Config) -> Pacer:
 def _for_files(config: Config) -> Database:
     """Return the database for files: its transactions read whole domains, and may take a while."""
     settings = config.database
-    return Database(settings.url, pool_size=1, busy_timeout_s=settings.busy_timeout_s)
+    return Database(
+        settings.url,
+        pool_size=1,
+        busy_timeout_s=settings.busy_timeout_s,
+        key_file=config.passwords.key_file,
+    )
 
 
 @contextlib.contextmanager
@@ -300,7 +314,7 @@ def _worker(shared: _Shared, number: int) -> Iterator[Server]:
             config,
             files,
             metrics=shared.metrics,
-            verify=Remembered(config.passwords.remember_s).verify,
+            verify=_remembered(config).verify,
             after_login=after_login,
             door=guard,
         )
@@ -334,7 +348,16 @@ def _serve_one(config: Config) -> None:
             contextlib.closing(_pacer(config)) as pacer,
             guarding(for_files, config, pacer) as guard,
         ):
-            serve_stdio(Service(database, config, files, after_login=rehasher.take, door=guard))
+            serve_stdio(
+                Service(
+                    database,
+                    config,
+                    files,
+                    verify=_remembered(config).verify,
+                    after_login=rehasher.take,
+                    door=guard,
+                )
+            )
         rehasher.finish()
         # The client has gone: nobody waits for them.
         _tell_once(Courier(for_files, config))

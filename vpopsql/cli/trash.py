@@ -16,12 +16,10 @@ if TYPE_CHECKING:
     from vpopsql.db import Database
     from vpopsql.tree import Tree
 
-_ACTOR = "vpopsql trash"
-
 
 @click.group()
 def trash() -> None:
-    """List, restore and purge deleted mailboxes, domains and directories."""
+    """List, restore and purge deleted mailboxes, domains, aliases and directories."""
 
 
 @trash.command(name="list")
@@ -68,11 +66,13 @@ def list_(ctx: click.Context, output: str) -> None:
 def restore(ctx: click.Context, entry_id: int) -> None:
     """Put back the entry with the number ID, rows and files."""
     from vpopsql import trash as bin_
+    from vpopsql.cli.objects.site import Site
     from vpopsql.exporter.projector import Projector
 
     with _site(ctx) as (config, database, tree):
+        actor = Site(config, database).actor
         with database.writer() as session:
-            restored = bin_.restore(session, tree, entry_id, _ACTOR)
+            restored = bin_.restore(session, tree, entry_id, actor)
         Projector(database, config).follow(restored.touched)
     click.echo(printable(f"{restored.name} is back in {restored.path}"))
     if not restored.has_files:
@@ -109,6 +109,7 @@ def finish(ctx: click.Context) -> None:
 def purge(ctx: click.Context, days: int | None, entry_id: int | None, *, yes: bool) -> None:
     """Remove what was deleted long ago, for good."""
     from vpopsql import trash as bin_
+    from vpopsql.cli.objects.site import Site
     from vpopsql.errors import NotInTrash
     from vpopsql.model import utc_now
 
@@ -125,10 +126,11 @@ def purge(ctx: click.Context, days: int | None, entry_id: int | None, *, yes: bo
             click.echo(printable(f"{entry.id:>6}  {entry.kind:<9}  {entry.name}"))
         if found and not yes:
             click.confirm(f"Remove these {len(found)} for good?", abort=True)
+        actor = Site(config, database).actor
         with database.writer() as session:
             bin_.finish(session, tree)
         with database.writer() as session:
-            claimed = bin_.claim(session, _ACTOR, due)
+            claimed = bin_.claim(session, actor, due)
         for entry in claimed:
             bin_.remove(tree, entry)
             with database.writer() as session:
@@ -144,7 +146,11 @@ def _site(ctx: click.Context) -> Iterator[tuple["Config", "Database", "Tree"]]:
     from vpopsql.tree import Tree, UnsafePath
 
     config = load_config(ctx)
-    database = Database(config.database.url, busy_timeout_s=config.database.busy_timeout_s)
+    database = Database(
+        config.database.url,
+        busy_timeout_s=config.database.busy_timeout_s,
+        key_file=config.passwords.key_file,
+    )
     try:
         database.require_schema()
         yield config, database, Tree(config.paths.root, config.paths.places)

@@ -100,10 +100,11 @@ def verify(
     codes = _codes(fixes)
     config = load_config(ctx)
     url, timeout_s = config.database.url, config.database.busy_timeout_s
+    key_file = config.passwords.key_file
     with (
         collecting_seldom(),
         closing(Progress()) as progress,
-        closing(Database(url, busy_timeout_s=timeout_s)) as database,
+        closing(Database(url, busy_timeout_s=timeout_s, key_file=key_file)) as database,
     ):
         database.require_schema()
         show = progress.of("looking", "domains")

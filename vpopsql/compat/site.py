@@ -2,13 +2,13 @@
 
 import contextlib
 import os
-import pwd
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
+from vpopsql import caller
 from vpopsql.compat.program import warn
 from vpopsql.config import Config, load
 from vpopsql.db import Database
@@ -94,7 +94,8 @@ class Site:
         with self.reader() as session:
             home = site_directory(session, self.config.paths.vpopmail)
         who = operator(f"{self.program} ({_user()})", home)
-        return replace(who, request_id=f"cli-{secrets.token_hex(8)}")
+        request = f"cli-{secrets.token_hex(8)}"
+        return replace(who, remote_ip=caller.remote_ip(), request_id=request)
 
     @cached_property
     def rules(self) -> "Rules":
@@ -159,7 +160,12 @@ def opened(program: str) -> Iterator[Site]:
     """
     config = load()
     settings = config.database
-    database = Database(settings.url, pool_size=1, busy_timeout_s=settings.busy_timeout_s)
+    database = Database(
+        settings.url,
+        pool_size=1,
+        busy_timeout_s=settings.busy_timeout_s,
+        key_file=config.passwords.key_file,
+    )
     with contextlib.closing(database):
         database.require_schema()
         yield Site(program, config, database)
@@ -174,10 +180,5 @@ def domain_name(text: str) -> str:
 
 def _user() -> str:
     """Return who runs the process, and for whom sudo does."""
-    uid = os.getuid()
-    try:
-        name = pwd.getpwuid(uid).pw_name
-    except KeyError:
-        name = str(uid)
-    by = os.environ.get("SUDO_USER", "") if uid == 0 else ""
-    return f"{by} as {name}" if by and by != name and by.isprintable() else name
+    name, by = caller.login_name(), caller.asked_by()
+    return f"{by} as {name}" if by and by != name else name

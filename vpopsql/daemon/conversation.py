@@ -51,7 +51,7 @@ from vpopsql.protocol import (
     ok,
     parse_command,
 )
-from vpopsql.services import accounts, logins
+from vpopsql.services import accounts, changes, logins
 from vpopsql.services.accounts import Login
 from vpopsql.services.rights import Actor, Level
 from vpopsql.touched import Touched
@@ -406,6 +406,7 @@ class Conversation:
                 # What was asked with other rights has to be asked again.
                 return refuse("4.107"), effects
             reply = write.job(session, effects)
+            effects.touched.revisions |= changes.revisions_of(session)
             deleted_himself = accounts.with_present_rights(session, actor).is_gone
         if deleted_himself:
             self._actor = replace(actor, deleted_himself=True)

@@ -9,8 +9,9 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from typing import Protocol
 
 import structlog
@@ -32,15 +33,18 @@ _KINDS_MAX = 2000
 _ACCOUNT_MAX = 320
 _IP_MAX = 45
 
-_Kind = tuple[datetime, str, str, str]
-"""An hour, an account, an address, a service."""
+_HOUR_S = 3600
+
+_Kind = tuple[int, str, str, str]
+"""An hour since 1970, an account, an address, a service."""
 
 
 @dataclass(slots=True)
 class _Count:
     ok: int = 0
     failed: int = 0
-    last_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    last_at: float = 0.0
+    """In seconds since 1970."""
 
 
 class Door(Protocol):
@@ -109,15 +113,17 @@ class Guard:
     def _count(self, account: str, remote_ip: str, service: str, *, is_good: bool) -> None:
         if not self._history:
             return
-        now = datetime.now(UTC)
-        hour = now.replace(minute=0, second=0, microsecond=0)
+        now = time.time()
+        hour = int(now // _HOUR_S)
         # A word that is no address may be a password.
         shown = account[:_ACCOUNT_MAX] if "@" in account else ""
         kind = (hour, shown, remote_ip[:_IP_MAX], service)
         with self._lock:
             if kind not in self._counts and len(self._counts) >= _KINDS_MAX:
                 kind = (hour, "", "", service)
-            count = self._counts.setdefault(kind, _Count())
+            count = self._counts.get(kind)
+            if count is None:
+                count = self._counts[kind] = _Count()
             count.last_at = now
             if is_good:
                 count.ok += 1
@@ -130,8 +136,16 @@ class Guard:
             counts, self._counts = self._counts, {}
         # In one order everywhere, so that no two processes wait for each other's rows.
         counted = [
-            Counted(*kind, count.ok, count.failed, count.last_at)
-            for kind, count in sorted(counts.items())
+            Counted(
+                _utc(hour * _HOUR_S),
+                account,
+                ip,
+                service,
+                count.ok,
+                count.failed,
+                _utc(count.last_at),
+            )
+            for (hour, account, ip, service), count in sorted(counts.items(), key=itemgetter(0))
         ]
         try:
             if counted:
@@ -176,6 +190,10 @@ class Guard:
             return False
         with self._database.reader() as session:
             return login_counts.has_been_here(session, name, domain, remote_ip)
+
+
+def _utc(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 @contextlib.contextmanager

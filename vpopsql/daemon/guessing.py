@@ -14,7 +14,6 @@ in the database instead would cost a transaction for each wrong password, and a 
 each right one.
 """
 
-import contextlib
 import fcntl
 import functools
 import hashlib
@@ -26,7 +25,7 @@ import stat
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Self
 
 from vpopsql.errors import VpopsqlError
@@ -80,10 +79,11 @@ class Pacer:
         self._memory = mmap.mmap(self._descriptor, _SIZE)
         # Threads exclude each other by this, processes by a lock that ends with its holder.
         self._mine = threading.Lock()
-        with self._locked():
-            if not any(self._memory[:_KEY_BYTES]):
-                self._memory[:_KEY_BYTES] = secrets.token_bytes(_KEY_BYTES)
-            self._key = self._memory[:_KEY_BYTES]
+        fcntl.lockf(self._descriptor, fcntl.LOCK_EX)
+        if not any(self._memory[:_KEY_BYTES]):
+            self._memory[:_KEY_BYTES] = secrets.token_bytes(_KEY_BYTES)
+        fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
+        self._key = self._memory[:_KEY_BYTES]
 
     @classmethod
     def on_file(cls, path: str, longest_s: float) -> Self:
@@ -128,30 +128,31 @@ class Pacer:
     def _count(self, account: str, remote_ip: str, amount: float) -> tuple[float, float]:
         if not self.longest_s:
             return 0.0, 0.0
+        by_address = 0.0
         network = _network(remote_ip)
-        with self._locked():
-            now = self._clock()
-            by_account = self._add(b"account", account, amount, now)
-            by_address = self._add(b"address", network, amount, now) if network else 0.0
+        of_account = self._id(b"account", account)
+        of_address = self._id(b"address", network) if network else 0
+        now = self._clock()
+        with self._mine:
+            fcntl.lockf(self._descriptor, fcntl.LOCK_EX)
+            try:
+                by_account = self._add(of_account, amount, now)
+                if of_address:
+                    by_address = self._add(of_address, amount, now)
+            finally:
+                fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
         return self._delay_s(by_account - ACCOUNT_FREE), self._delay_s(by_address - ADDRESS_FREE)
 
     def _delay_s(self, too_many: float) -> float:
         return min(_FIRST_S * 2.0 ** (too_many - 1.0), self.longest_s) if too_many > 0 else 0.0
 
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        with self._mine:
-            fcntl.lockf(self._descriptor, fcntl.LOCK_EX)
-            try:
-                yield
-            finally:
-                fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
-
-    def _add(self, kind: bytes, name: str, amount: float, now: float) -> float:
-        """Add to what is counted for a name; return how much that is by now."""
+    def _id(self, kind: bytes, name: str) -> int:
         data = name.encode("utf-8", "surrogateescape")
         digest = hashlib.blake2b(data, digest_size=8, key=self._key, person=kind).digest()
-        key = int.from_bytes(digest, "little") or 1
+        return int.from_bytes(digest, "little") or 1
+
+    def _add(self, key: int, amount: float, now: float) -> float:
+        """Add to what is counted for a key; return how much that is by now."""
         least, where = float("inf"), _KEY_BYTES + key % _SLOTS * _SLOT.size
         for neighbour in range(_NEIGHBOURS):
             offset = _KEY_BYTES + (key + neighbour) % _SLOTS * _SLOT.size

@@ -56,7 +56,7 @@ def _add_user(
 ) -> None:
     home = account_changes.add_account(session, call.actor, name, domain, secret)
     homes.make_home(call.tree(), home)
-    effects.touched.accounts.add(home.domain)
+    effects.touched.mailboxes.add((home.domain, name))
 
 
 def del_user(call: Call) -> Write:
@@ -70,7 +70,7 @@ def _del_user(call: Call, name: str, domain: str, session: Session, effects: Eff
     tree = call.tree()
     kept = trash.prepare_user(session, tree, call.actor, name, domain)
     home = account_changes.delete_account(session, call.actor, name, domain)
-    effects.touched.accounts.add(home.domain)
+    effects.touched.mailboxes.add((home.domain, name))
     effects.actions.append(lambda: kept.move(tree))
 
 
@@ -92,7 +92,7 @@ def _mod_user(
     call: Call, name: str, domain: str, wishes: Wishes, session: Session, effects: Effects
 ) -> None:
     changed = account_changes.modify_account(session, call.actor, name, domain, wishes)
-    effects.touched.accounts.add(changed.domain)
+    effects.touched.mailboxes.add((changed.domain, name))
     if home := changed.home:
         effects.actions.append(lambda: homes.set_quota_file(call.tree(), home))
 
@@ -112,8 +112,7 @@ def _add_domain(call: Call, name: str, secret: Secret, session: Session, effects
         (call.config.export.uid, call.config.export.gid), CatchAll(call.config.domains.catchall)
     )
     domain, home = domain_changes.add_domain(session, call.actor, name, secret, new)
-    homes.make_domain_directory(call.tree(), domain.directory, domain.uid, domain.gid)
-    homes.make_home(call.tree(), home)
+    homes.make_domain(call.tree(), domain, home)
     effects.touched.add(Touched({domain.name}, {domain.name}, names={domain.name}))
 
 

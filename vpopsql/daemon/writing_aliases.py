@@ -115,7 +115,8 @@ def del_list(call: Call) -> Write:
         found = list_changes.get_list(session, call.actor, name, domain, Permission.DELETE)
         list_changes.write_list(session, call.actor, rules, found, {}, "del_list")
         _touch_list(effects, found, set())
-        kept = trash.prepare_directory(session, tree, call.actor, found.directory)
+        place = found.directory
+        kept = trash.prepare_directory(session, tree, call.actor, place, is_followed=True)
         effects.actions.append(lambda: kept.move(tree))
 
     return Write(job)

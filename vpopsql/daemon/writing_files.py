@@ -7,7 +7,7 @@ written, renamed and removed in the site's tree, when the transaction is over.
 import errno
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
@@ -16,7 +16,7 @@ from vpopsql import errors, trash
 from vpopsql.daemon import delivery
 from vpopsql.daemon.call import Body, Call, Effects, Write
 from vpopsql.protocol import encode, unstuff
-from vpopsql.services import dotqmail_changes, paths
+from vpopsql.services import changes, dotqmail_changes, paths
 from vpopsql.services.dotqmail_changes import Content, Place
 from vpopsql.services.paths import Owner
 from vpopsql.tree import LinkInPath, Tree
@@ -122,6 +122,7 @@ class _Path:
             raise _os_error(errno.EEXIST)
         if whose.place:
             raise errors.UnauthorizedPath(self._actor.level)
+        self._note(session, "mk_dir")
         effects.actions.append(lambda: self.tree.make_dir(self.below, owner=whose.ids))
 
     def remove_dir(self, session: Session, effects: Effects) -> None:
@@ -141,6 +142,7 @@ class _Path:
         if place and dotqmail_changes.remove_file(session, self._actor, self._rules, place):
             _touch(effects, place, is_removed=True)
         else:
+            self._note(session, "rm_file", {"bytes": (self._size(), None)})
             effects.actions.append(lambda: self.tree.remove(self.below))
 
     def write(self, session: Session, effects: Effects, data: bytes) -> None:
@@ -150,6 +152,7 @@ class _Path:
             content = delivery.parse_content(data)
             self._set(session, effects, whose.place, content)
         else:
+            self._note(session, "write_file", {"bytes": (self._size(), len(data))})
             effects.actions.append(lambda: self.tree.write(self.below, data, owner=whose.ids))
 
     def rename(self, session: Session, effects: Effects, target: "_Path") -> None:
@@ -165,6 +168,8 @@ class _Path:
         else:
             self.require_nobodys_home(session, ours)
             target.require_nobodys_home(session, theirs)
+            names = (self._owned.site_path, target._owned.site_path)  # noqa: SLF001 - of our own class
+            self._note(session, "rename_file", {"path": names})
             effects.actions.append(lambda: self.tree.rename(self.below, target.below))
 
     def _rename_rows(
@@ -188,6 +193,22 @@ class _Path:
             target.tree.write(target.below, data, owner=theirs.ids)
             is_removed = True
         _touch(effects, source, is_removed=is_removed)
+
+    def _note(
+        self,
+        session: Session,
+        action: str,
+        changed: Mapping[str, tuple[object, object]] | None = None,
+    ) -> None:
+        """Write down a change of what has no rows."""
+        changes.note(session, self._actor, action, ("file", self._owned.site_path), changed)
+
+    def _size(self) -> int | None:
+        """Return how many bytes a file has; None: there is none."""
+        try:
+            return self.tree.stat(self.below).st_size
+        except FileNotFoundError:
+            return None
 
     def whose(self, session: Session) -> _Whose:
         """Return what the database says of it now."""

@@ -1,5 +1,6 @@
 """The names that a host takes mail for, and what else an apply asks of files on disk."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -11,7 +12,7 @@ from vpopsql.qmail import cdb, control
 from vpopsql.qmail.lines import decode, encode, split_lines
 from vpopsql.tree import Tree
 
-MORE_CDB = f"{render.MORERCPTHOSTS}.cdb"
+MORE_CDB = render.MORE_CDB
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,23 +30,35 @@ class Accepted:
         return self.few | self.more
 
     @classmethod
-    def on_disk(cls, tree: Tree, paths: Paths) -> "Accepted":
-        """Return those that are accepted now."""
+    def on_disk(cls, tree: Tree, paths: Paths, among: Collection[str] | None = None) -> "Accepted":
+        """Return those that are accepted now; see `of`."""
         return cls.of(
             {
                 path: content_of(tree, path)
                 for path in (f"{paths.qmail}/{render.RCPTHOSTS}", f"{paths.qmail}/{MORE_CDB}")
             },
             paths,
+            among,
         )
 
     @classmethod
-    def of(cls, files: render.SiteFiles, paths: Paths) -> "Accepted":
-        """Return those that are accepted with files of these contents."""
-        return cls(
-            _hosts_of_text(files[f"{paths.qmail}/{render.RCPTHOSTS}"] or b""),
-            _hosts_of_cdb(files[f"{paths.qmail}/{MORE_CDB}"] or b""),
-        )
+    def of(
+        cls, files: render.SiteFiles, paths: Paths, among: Collection[str] | None = None
+    ) -> "Accepted":
+        """Return those that are accepted with files of these contents.
+
+        :param among: only these names are asked for; None: all. A site may have many.
+        """
+        few = _hosts_of_text(files[f"{paths.qmail}/{render.RCPTHOSTS}"] or b"")
+        more = files[f"{paths.qmail}/{MORE_CDB}"] or b""
+        if among is None:
+            return cls(few, _hosts_of_cdb(more))
+        return cls(few.intersection(among), frozenset(n for n in among if _has(more, n)))
+
+
+def few_on_disk(tree: Tree, paths: Paths) -> frozenset[str]:
+    """Return the names that rcpthosts has."""
+    return _hosts_of_text(content_of(tree, f"{paths.qmail}/{render.RCPTHOSTS}") or b"")
 
 
 # The same content is asked for again and again in the course of an apply.
@@ -63,6 +76,13 @@ def _hosts_of_cdb(data: bytes) -> frozenset[str]:
         # qmail-smtpd cannot read it either.
         records = []
     return frozenset(decode(key) for key, _ in records)
+
+
+def _has(data: bytes, host: str) -> bool:
+    try:
+        return bool(data) and cdb.get(data, encode(host)) is not None
+    except ValueError:
+        return False
 
 
 def host_of(line: str) -> str:

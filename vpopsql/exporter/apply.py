@@ -48,19 +48,20 @@ import contextlib
 import os
 import secrets
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from vpopsql.config import Config
 from vpopsql.crew import collecting_seldom
 from vpopsql.db import Database
 from vpopsql.errors import ExportFailed
-from vpopsql.exporter import partial, programs, render
+from vpopsql.exporter import accounts, partial, programs, render
 from vpopsql.exporter.accepted import (
     MORE_CDB,
     Accepted,
     compile_hosts,
     content_of,
+    few_on_disk,
     host_of,
     with_locals_of_the_host,
 )
@@ -69,9 +70,9 @@ from vpopsql.exporter.locking import SITE_DIR_MODE, explained, locked
 from vpopsql.exporter.plan import Comparison
 from vpopsql.exporter.reading import FILES_ARE_OURS, is_stranger, newest_export, reading
 from vpopsql.exporter.render import Link
-from vpopsql.exporter.snapshot import EVERY_NAME, DomainState, Snapshot
+from vpopsql.exporter.snapshot import EVERY_NAME, DomainState, Part, Snapshot
+from vpopsql.exporter.stamps import LARGE, Stamp, Stamps
 from vpopsql.model import Export, SiteSetting, utc_now
-from vpopsql.qmail import assign
 from vpopsql.qmail.lines import encode, join_lines, split_lines
 from vpopsql.touched import Touched
 from vpopsql.tree import TEMP_PREFIX, Owner, Tree, Write
@@ -163,19 +164,21 @@ def follow(
     touched: Touched,
     *,
     lock_timeout_s: float = LOCK_TIMEOUT_S,
+    begin: Callable[[], object] = lambda: None,
 ) -> Applied:
     """Write the files that ``touched`` names, from what is committed by now, and no others.
 
     Not recorded as an export: nothing is known of the other files.
 
+    :param begin: called once the site's lock is held; till then, ``touched`` may still grow.
     :raises ExportFailed: as `apply` does.
     """
     tree = Tree(config.paths.root, config.paths.places)
     with locked(tree, config, lock_timeout_s):
+        begin()
         if not touched.site:
-            few = Accepted.on_disk(tree, config.paths).few if touched.names else frozenset()
-            with reading(database, config, touched, rcpthosts=few) as snapshot:
-                apply_ = _Apply(tree, config, snapshot, touched)
+            few = few_on_disk(tree, config.paths) if touched.names else frozenset()
+            apply_ = _following(database, config, tree, touched, few)
             if apply_.patch():
                 return _run(database, apply_) if touched.names else apply_.run_domains()
             touched = replace(touched, site=True)
@@ -186,6 +189,25 @@ def follow(
         with reading(database, config, touched, known) as snapshot:
             apply_ = _Apply(tree, config, with_locals_of_the_host(snapshot, tree), touched)
         return _run(database, apply_)
+
+
+def _following(
+    database: Database, config: Config, tree: Tree, touched: Touched, few: Collection[str]
+) -> "_Apply":
+    """Make ready the files of the domains that ``touched`` names.
+
+    :param few: the names that rcpthosts has.
+    """
+    stamps = Stamps(tree, config.paths).valid({domain for domain, _ in touched.mailboxes})
+    written = {domain: stamp.mark for domain, stamp in stamps.items()}
+    while True:
+        with reading(database, config, touched, rcpthosts=few, written=written) as snapshot:
+            apply_ = _Apply(tree, config, snapshot, touched)
+        unusable = apply_.patch_accounts(stamps)
+        if not unusable:
+            return apply_
+        for name in unusable:
+            del written[name]
 
 
 @collecting_seldom()
@@ -279,6 +301,10 @@ class _Apply:
         self._generations = Generations(tree, config.paths, config.export.generations)
         self._reload_command = config.export.reload_command
         self._vpopmail_owner = (config.export.uid, config.export.gid)
+        self._stamps = Stamps(tree, config.paths)
+        self._accounts: dict[str, bytes] = {}
+        self._among: frozenset[str] | None = None
+        self._is_compiled = False
         self._changed: dict[str, None] = {}
         self._swept: list[str] = []
 
@@ -287,9 +313,9 @@ class _Apply:
 
         :param is_stranger: the database was neither filled from this site nor ever exported to it.
         """
-        accepted = Accepted.on_disk(self._tree, self._paths)
         if is_stranger:
-            self._refuse_to_drop(accepted)
+            self._refuse_to_drop(Accepted.on_disk(self._tree, self._paths))
+        accepted = self._on_disk()
         if self._comparison:
             changes = self._comparison.changes()
             if self._generations.keep(changes, self._snapshot.revision, "apply"):
@@ -301,7 +327,11 @@ class _Apply:
         self._write_vpopmail()
         self._assign()
         reloaded = self._reroute()
-        self._publish(Accepted.on_disk(self._tree, self._paths))
+        self._publish(self._on_disk())
+        reassigned = self._snapshot.reassigned
+        names = reassigned.number if reassigned else len(self._snapshot.names)
+        if names >= LARGE and not (self._export.newu_command or self._export.newmrh_command):
+            self._stamps.set_site(self._compiled_files())
         if self._comparison:
             self._generations.prune()
         return self._applied(reloaded=reloaded)
@@ -330,6 +360,27 @@ class _Apply:
         self._publish(Accepted.on_disk(self._tree, self._paths))
         return self._applied(reloaded=False)
 
+    def patch_accounts(self, stamps: Mapping[str, Stamp]) -> set[str]:
+        """Make ready the files of accounts in which only some lines are to change.
+
+        :returns: the domains that have one that is not as it should be.
+        """
+        unusable = set()
+        for domain in self._snapshot.domains:
+            if Part.MAILBOXES not in domain.parts:
+                continue
+            path = f"{domain.directory}/{render.VPASSWD}"
+            lines = {each.name: render.vpasswd_line(path, each) for each in domain.accounts}
+            new = None
+            if domain.directory == stamps[domain.name].directory:
+                old, compiled = self._tree.read(path), self._tree.read(f"{path}.cdb")
+                new = accounts.changed(old, compiled, dict.fromkeys(domain.changed) | lines)
+            if new is None:
+                unusable.add(domain.name)
+            else:
+                self._accounts |= {path: new[0], f"{path}.cdb": new[1]}
+        return unusable
+
     def patch(self) -> bool:
         """Make ready the site's files in which only some lines are to change.
 
@@ -339,29 +390,52 @@ class _Apply:
         if changed is None:
             return True
         qmail = self._paths.qmail
-        old = {file: content_of(self._tree, f"{qmail}/{file}") for file in partial.FILES}
-        path = f"{qmail}/{render.ASSIGN}"
+        path, assign_cdb = f"{qmail}/{render.ASSIGN}", render.assign_cdb(self._export)
+        old, cdbs = self._site_contents()
         with render.naming(path):
             if changed.placed is not None:
-                files = partial.site_files(old, self._snapshot)
+                files = partial.site_files(old, self._snapshot, cdbs)
                 self._files = files or {}
+                few = few_on_disk(self._tree, self._paths)
+                self._among = partial.moving(changed, changed.placed, few)
                 return files is not None
-            text = partial.assigned(old[render.ASSIGN], changed)
-        if text != old[render.ASSIGN] or self._tree.exists(f"{qmail}/{render.COMPILE_MARKER}"):
-            self._files[path] = text
-        return text is not None
+            assigned = partial.assigned(old[render.ASSIGN], changed)
+            if assigned is None:
+                return False
+            if assigned.splices or self._tree.exists(f"{qmail}/{render.COMPILE_MARKER}"):
+                self._files[path] = assigned.new
+                if not self._export.newu_command:
+                    compiled = partial.compiled(assigned, cdbs.get(assign_cdb))
+                    self._files[f"{qmail}/{assign_cdb}"] = compiled
+        return True
+
+    def _site_contents(self) -> tuple[dict[str, bytes | None], dict[str, bytes]]:
+        """Return the texts of the site's files, and the cdbs if they are known to be of these."""
+        qmail = self._paths.qmail
+        old = {file: content_of(self._tree, f"{qmail}/{file}") for file in partial.FILES}
+        self._is_compiled = self._stamps.has_site(self._compiled_files())
+        cdbs: dict[str, bytes] = {}
+        if self._is_compiled:
+            for file in (render.assign_cdb(self._export), MORE_CDB):
+                data = content_of(self._tree, f"{qmail}/{file}")
+                if data is not None:
+                    cdbs[file] = data
+        return old, cdbs
+
+    def _compiled_files(self) -> list[str]:
+        cdb = render.assign_cdb(self._export)
+        files = (render.ASSIGN, cdb, render.MORERCPTHOSTS, MORE_CDB)
+        return [f"{self._paths.qmail}/{file}" for file in files]
 
     def run_domains(self) -> Applied:
         """Write the files of the snapshot's domains, and what leads there if that changed."""
         self._write_domains()
-        path = f"{self._paths.qmail}/{render.ASSIGN}"
-        if data := self._files.get(path):
+        if self._files:
             # Nobody looks at the cdb again if this ends in between.
             self._tree.write(f"{self._paths.qmail}/{render.COMPILE_MARKER}", b"")
-            if not self._export.newu_command:
-                cdb_path = f"{self._paths.qmail}/{render.assign_cdb(self._export)}"
-                self._files[cdb_path] = assign.compile_text(data)
             self._assign()
+            if self._is_compiled:
+                self._stamps.set_site(self._compiled_files())
         return self._applied(reloaded=False)
 
     def _applied(self, *, reloaded: bool) -> Applied:
@@ -385,13 +459,17 @@ class _Apply:
 
     # The steps
 
+    def _on_disk(self) -> Accepted:
+        """Return which of the names that may come or go are accepted now."""
+        return Accepted.on_disk(self._tree, self._paths, self._among)
+
     def _withdraw(self, accepted: Accepted) -> None:
-        wanted = Accepted.of(self._files, self._paths)
+        wanted = Accepted.of(self._files, self._paths, self._among)
         going = (accepted.few | accepted.more) - (wanted.few | wanted.more)
         if going & accepted.more:
-            self._accept_more(accepted.more - going)
-        if going & accepted.few and accepted.few - going:
-            path = f"{self._paths.qmail}/{render.RCPTHOSTS}"
+            self._accept_more(Accepted.on_disk(self._tree, self._paths).more - going)
+        path = f"{self._paths.qmail}/{render.RCPTHOSTS}"
+        if going & accepted.few and few_on_disk(self._tree, self._paths) - going:
             lines = [line for _, line in split_lines(self._tree.read(path))]
             self._write(path, join_lines([line for line in lines if host_of(line) not in going]))
 
@@ -420,9 +498,9 @@ class _Apply:
                 self._note([path])
 
     def _write_vpopmail(self) -> None:
-        for path, data in self._files.items():
-            if path.startswith(f"{self._paths.vpopmail}/"):
-                self._replace(path, data, self._vpopmail_owner)
+        home = f"{self._paths.vpopmail}/"
+        files = [path for path in self._files if path.startswith(home)]
+        self._replace_many(files, self._vpopmail_owner)
 
     def _write_batches(self, domains: Sequence[DomainState], *, durable: bool) -> None:
         for start in range(0, len(domains), _DOMAINS_AT_ONCE):
@@ -433,6 +511,9 @@ class _Apply:
         for domain in domains:
             owner = (domain.uid, domain.gid)
             files = render.domain_files(domain, self._paths.vpopmail)
+            if Part.MAILBOXES in domain.parts:
+                vpasswd = f"{domain.directory}/{render.VPASSWD}"
+                files |= {path: self._accounts[path] for path in (vpasswd, f"{vpasswd}.cdb")}
             self._gone.difference_update(files)
             links = self._links_among(domain, files, owner, durable=durable)
             self._sweep(*sorted({domain.directory, *(p.rpartition("/")[0] for p in files)}))
@@ -444,6 +525,13 @@ class _Apply:
                 else:
                     writes.append(Write(path, content, owner=owner))
         self._note(self._tree.write_many(writes, durable=durable))
+        for domain in domains:
+            self._stamp(domain)
+
+    def _stamp(self, domain: DomainState) -> None:
+        is_large = len(domain.accounts) >= LARGE and Part.ACCOUNTS in domain.parts
+        if domain.mark and (is_large or Part.MAILBOXES in domain.parts):
+            self._stamps.set(domain.name, Stamp(domain.mark, domain.directory))
 
     def _assign(self) -> None:
         cdb_file = render.assign_cdb(self._export)
@@ -479,15 +567,17 @@ class _Apply:
         return pending
 
     def _publish(self, accepted: Accepted) -> None:
-        wanted = Accepted.of(self._files, self._paths)
+        wanted = Accepted.of(self._files, self._paths, self._among)
         moving = accepted.more & (wanted.few - wanted.more)
         if moving:
-            self._accept_more(wanted.more | moving)
+            self._accept_more(Accepted.of(self._files, self._paths).more | moving)
             self._put(render.RCPTHOSTS)
             self._put_more(wanted)
+        elif self._export.newmrh_command or self._files[f"{self._paths.qmail}/{MORE_CDB}"] is None:
+            self._put_more(wanted)
+            self._put(render.RCPTHOSTS)
         else:
-            self._put_more(wanted)
-            self._put(render.RCPTHOSTS)
+            self._put(render.MORERCPTHOSTS, MORE_CDB, render.RCPTHOSTS)
 
     def _accept_more(self, hosts: frozenset[str]) -> None:
         """Let morercpthosts.cdb have these names, whatever the final text is."""
@@ -507,7 +597,7 @@ class _Apply:
             self._put(render.MORERCPTHOSTS, MORE_CDB)
             return
         self._put(render.MORERCPTHOSTS)
-        if Accepted.on_disk(self._tree, self._paths).more != wanted.more:
+        if self._on_disk().more != wanted.more:
             programs.compile_cdb(self._export.newmrh_command, path)
             self._note([path])
 
@@ -518,14 +608,21 @@ class _Apply:
             self._swept += self._tree.sweep(directory, LEFTOVER_AGE_S)
 
     def _put(self, *files: str) -> None:
-        """Write files of qmail's, in that order."""
-        for file in files:
-            path = f"{self._paths.qmail}/{file}"
-            self._replace(path, self._files[path], None)
+        """Write files of qmail's, in that order, with one wait for the disk."""
+        self._replace_many([f"{self._paths.qmail}/{file}" for file in files], None)
 
     def _differ(self, *files: str) -> bool:
         paths = [f"{self._paths.qmail}/{file}" for file in files]
         return any(content_of(self._tree, path) != self._files[path] for path in paths)
+
+    def _replace_many(self, paths: Sequence[str], owner: Owner | None) -> None:
+        """Give files the contents that are ready for them; those that have none are removed."""
+        contents = [(path, self._files[path]) for path in paths]
+        writes = [self._wanted(path, data, owner) for path, data in contents if data is not None]
+        self._note(self._tree.write_many(writes))
+        for path, data in contents:
+            if data is None:
+                self._replace(path, None, None)
 
     def _replace(self, path: str, data: bytes | None, owner: Owner | None) -> None:
         if data is not None:
@@ -535,9 +632,11 @@ class _Apply:
             self._note([path])
 
     def _write(self, path: str, data: bytes, owner: Owner | None = None) -> None:
+        self._note(self._tree.write_many([self._wanted(path, data, owner)]))
+
+    def _wanted(self, path: str, data: bytes, owner: Owner | None) -> Write:
         mode = None if self._tree.exists(path) else _SITE_FILE_MODE
-        if self._tree.write(path, data, mode=mode, owner=owner):
-            self._note([path])
+        return Write(path, data, mode, owner)
 
     def _links_among(
         self, domain: DomainState, files: render.DomainFiles, owner: Owner, *, durable: bool

@@ -7,6 +7,7 @@ Only new mailboxes get a home here; what an old one lacks is for `vpopsql verify
 
 from collections.abc import Collection
 from contextlib import suppress
+from datetime import datetime
 
 from sqlalchemy import select
 
@@ -62,6 +63,20 @@ def bring_back(database: Database, tree: Tree) -> None:
     """Move what was restored out of this host's trash."""
     with database.writer() as session:
         trash.bring_back(session, tree)
+
+
+def displace(database: Database, tree: Tree, since: datetime) -> None:
+    """Move to this host's trash what was deleted and made again since its last pass."""
+    with database.writer() as session:
+        trash.displace(session, tree, since, lambda path: homes.is_unused(tree, path))
+
+
+def finish_deletions(database: Database, tree: Tree) -> None:
+    """Move to the trash what a process left where it was when it was killed, if there is any."""
+    with database.reader() as session:
+        left = trash.unmoved(session, tree)
+    if left:
+        move_away(database, tree)
 
 
 def move_away(database: Database, tree: Tree) -> None:

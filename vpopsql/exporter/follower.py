@@ -20,6 +20,7 @@ import select as select_
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 import structlog
 from sqlalchemy import select
@@ -93,6 +94,8 @@ class _Due:
     touched: Touched | None
     """None: everything."""
     topics: frozenset[str] = frozenset()
+    since: datetime | None = None
+    """When the revision was made that the files show; None: it is not known."""
     renamed: tuple[moving.Renamed, ...] = ()
 
 
@@ -191,7 +194,7 @@ class Follower:
             later = session.scalars(select(Revision.id).where(Revision.id > since))
             topics = directories.DELETED | directories.RESTORED
             ever = moving.renamed_since(session, 0)
-            return _Due(frozenset(later), None, topics, ever)
+            return _Due(frozenset(later), None, topics, renamed=ever)
         query = select(Revision.id, Revision.domain, Revision.topic)
         rows = session.execute(query.where(Revision.id > stands.revision)).all()
         ids = frozenset(row.id for row in rows)
@@ -208,7 +211,7 @@ class Follower:
         if touched:
             removed = removed_since(session, stands.audit)
             touched.removed = moving.where_they_are(removed, renamed)
-        return _Due(ids, touched, topics, renamed)
+        return _Due(ids, touched, topics, stands.at, renamed)
 
     def _may_drop(self, stands: Position | None, due: _Due) -> bool:
         """Tell whether names that the database does not know may go from this host's files."""
@@ -244,6 +247,8 @@ class Follower:
         moving.begin(self._database, self._config, self._tree, due.renamed)
         if due.topics & directories.RESTORED:
             directories.bring_back(self._database, self._tree)
+        if due.since and due.topics & directories.DELETED and due.topics & directories.MADE:
+            directories.displace(self._database, self._tree, due.since)
         if due.touched and due.topics & directories.MADE:
             directories.make_homes(self._database, self._tree, due.touched.accounts)
 

@@ -18,7 +18,8 @@ def locked(tree: Tree, config: Config, timeout_s: float) -> Iterator[None]:
     paths = config.paths
     with explained(paths):
         for directory in (paths.users, paths.control):
-            tree.make_dir(directory, SITE_DIR_MODE, parents=True)
+            if not tree.exists(directory):
+                tree.make_dir(directory, SITE_DIR_MODE, parents=True)
         has_hooks = bool(config.hooks.commands)
         recording = Outbox(tree, paths).recording if has_hooks else contextlib.nullcontext
         with tree.lock(f"{paths.qmail}/{render.ASSIGN}", timeout_s), recording():

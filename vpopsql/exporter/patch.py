@@ -17,6 +17,7 @@ from enum import Enum
 
 from vpopsql import names
 from vpopsql.exporter.snapshot import Foreign
+from vpopsql.qmail.cdb import Splice
 from vpopsql.qmail.lines import decode, encode
 
 
@@ -35,9 +36,19 @@ Changes = Mapping[str, str | None]
 """The lines that names shall have, joined by newlines; None: none."""
 
 
+@dataclass(frozen=True, slots=True)
+class Patched:
+    """A file that was changed."""
+
+    old: bytes
+    new: bytes
+    splices: Sequence[Splice]
+    """What leads from one to the other."""
+
+
 def patch(
     old: bytes, changes: Changes, foreign: Sequence[Foreign], grammar: Grammar, number: int
-) -> bytes | None:
+) -> Patched | None:
     """Return what ``old`` becomes by ``changes``; None if it is not as it should be.
 
     :param foreign: the lines of others in the file, in its order.
@@ -51,15 +62,19 @@ def patch(
         found = [body.edit(name, changes[name]) for name in sorted(changes, key=names.sort_key)]
     except _UnexpectedError:
         return None
+    splices = []
     parts = []
-    at = 0
+    at = seen = 0
     for start, stop, text in filter(None, found):
-        if start < at:
+        if start < seen:
             return None
-        parts += [old[at:start], text]
-        at = stop
+        seen = stop
+        if old[start:stop] != text:
+            parts += [old[at:start], text]
+            splices.append((start, stop, text))
+            at = stop
     new = b"".join([*parts, old[at:]])
-    return new if body.count_names(new) == number else None
+    return Patched(old, new, splices) if body.count_names(new) == number else None
 
 
 class _UnexpectedError(Exception):
@@ -88,7 +103,7 @@ class _Body:
         self._keys = [line.sort_key for line in foreign]
         self._foreign = frozenset(self._lines)
 
-    def edit(self, name: str, text: str | None) -> tuple[int, int, bytes] | None:
+    def edit(self, name: str, text: str | None) -> Splice | None:
         """Return which bytes of the file to replace by which; None: nothing is to be done."""
         key = names.sort_key(name)
         found = self._next(self._find(key))

@@ -3,7 +3,8 @@
 Many threads change at once, and each must see its change on disk before it answers. They share
 runs: whoever finds nobody writing takes all that is waiting and writes it, the others wait for the
 first run that began after they asked. The more come, the more share one. Processes wait for each
-other at the lock of users/assign, each for the time of one run.
+other at the lock of users/assign, each for the time of one run; a run begins when it has the lock,
+so whatever comes meanwhile is part of it.
 
 A run that fails fails for all who waited for it, since nobody can tell whose file was to blame
 for what was not written after it. What was not written is written by the next run that touches it
@@ -67,7 +68,7 @@ class Projector:
             self._changed.wait_for(lambda: run.is_over or not self._is_running)
             leads = not run.is_over
             if leads:
-                self._is_running, self._next = True, _Run()
+                self._is_running = True
         if leads:
             self._carry_out(run)
         if isinstance(run.error, VpopsqlError):
@@ -77,6 +78,11 @@ class Projector:
             if leads:
                 raise run.error
             raise ExportFailed(f"the export ended early: {run.error!r}") from run.error
+
+    def _begin(self) -> None:
+        """Let those who come from now on wait for the next run."""
+        with self._changed:
+            self._next = _Run()
 
     def catch_up(self) -> None:
         """Follow what was committed since the files were known to be right: for a daemon's start.
@@ -109,11 +115,13 @@ class Projector:
 
     def _carry_out(self, run: _Run) -> None:
         try:
-            follow(self._database, self._config, run.touched)
+            follow(self._database, self._config, run.touched, begin=self._begin)
         except BaseException as error:  # noqa: BLE001 - all who wait must hear of it
             run.error = error
         finally:
             with self._changed:
+                if self._next is run:  # it failed before it began
+                    self._next = _Run()
                 run.is_over = True
                 self._is_running = False
                 self._changed.notify_all()

@@ -1,6 +1,6 @@
 """What an apply asks of the database: the site, and what was exported before."""
 
-from collections.abc import Callable, Collection, Container, Iterator
+from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from contextlib import contextmanager
 
 from sqlalchemy import select
@@ -10,9 +10,12 @@ from vpopsql.config import Config
 from vpopsql.db import Database
 from vpopsql.errors import ExportFailed
 from vpopsql.exporter import sharing
+from vpopsql.exporter.history import Mark
 from vpopsql.exporter.snapshot import ExactLines, Snapshot, at_once, take
 from vpopsql.model import UNFINISHED_IMPORT, Export, SiteSetting
 from vpopsql.touched import Touched
+
+_UNFINISHED = select(SiteSetting.key).where(SiteSetting.key == UNFINISHED_IMPORT)
 
 FILES_ARE_OURS = "files_are_ours"
 """The site setting that says since when this database's files are the site's."""
@@ -38,6 +41,7 @@ def reading(
     touched: Touched | None = None,
     known: Callable[[], Container[str]] = frozenset,
     rcpthosts: Collection[str] = (),
+    written: Mapping[str, Mark] | None = None,
 ) -> Iterator[Snapshot]:
     """Give the site as the database has it; the arguments are those of `take`.
 
@@ -48,12 +52,21 @@ def reading(
     :raises ExportFailed: an import has not come to its end.
     """
     with _moment(database, config, touched) as (session, exact_lines):
-        if session.get(SiteSetting, UNFINISHED_IMPORT):
+        if session.connection().execute(_UNFINISHED).first():
             raise ExportFailed(
                 "an import has begun and not come to its end, so the database holds a part of a"
                 " site only: run the same import again, with --apply"
             )
-        yield take(session, config.paths, touched, known(), config.export, rcpthosts, exact_lines)
+        yield take(
+            session,
+            config.paths,
+            touched,
+            known(),
+            config.export,
+            rcpthosts,
+            written or {},
+            exact_lines,
+        )
 
 
 @contextmanager

@@ -34,6 +34,7 @@ from vpopsql.quota import Quota
 
 RCPTHOSTS = "control/rcpthosts"
 MORERCPTHOSTS = "control/morercpthosts"
+MORE_CDB = f"{MORERCPTHOSTS}.cdb"
 VIRTUALDOMAINS = "control/virtualdomains"
 LOCALS = "control/locals"
 ASSIGN = "users/assign"
@@ -49,6 +50,7 @@ RELOAD_MARKER = "control/.vpopsql-reload"
 DIR_CONTROL = ".dir-control"
 FREE_BUCKETS = ".dir_control_free"
 LIMITS = ".qmailadmin-limits"
+VPASSWD = "vpasswd"
 
 _SORT_KEY = attrgetter("sort_key")
 _LINE: Callable[[Foreign], str] = attrgetter("line")
@@ -109,7 +111,7 @@ def site_files(snapshot: Snapshot) -> SiteFiles:
         # Few lines begin so that they may be comments.
         hosts = [line.rstrip() for line in lines if line[:1] not in "# \t" or not is_comment(line)]
         files[path] = join_lines(lines) if lines else None
-        files[f"{path}.cdb"] = control.compile_morercpthosts(hosts) if lines else None
+        files[f"{qmail}/{MORE_CDB}"] = control.compile_morercpthosts(hosts) if lines else None
     with naming(path := f"{qmail}/{VIRTUALDOMAINS}"):
         files[path] = join_lines(lines_of(VIRTUALDOMAINS, snapshot.names, _virtual_line))
     with naming(path := f"{qmail}/{LOCALS}"):
@@ -145,7 +147,7 @@ def domain_files(domain: DomainState, vpopmail_dir: str) -> DomainFiles:
     """Return the files in one domain's directory and in those of its mailboxes.
 
     Of a mailbox, dot-qmail files only; its Maildir is nobody's projection. Of the domain, only
-    the parts that the snapshot has.
+    the parts that the snapshot has; vpasswd not for some of its lines, see `accounts`.
 
     :raises Unrenderable: a row has something that its file cannot hold.
     """
@@ -163,11 +165,11 @@ def domain_files(domain: DomainState, vpopmail_dir: str) -> DomainFiles:
     if Part.LIMITS in domain.parts and domain.limits:
         with naming(path := f"{directory}/{LIMITS}"):
             files[path] = _limits(domain.limits)
-    if Part.ACCOUNTS in domain.parts and domain.counter:
+    if domain.parts & (Part.ACCOUNTS | Part.MAILBOXES) and domain.counter:
         files |= _counter_files(directory, domain.counter)
     if Part.ACCOUNTS in domain.parts:
-        path = f"{directory}/vpasswd"
-        lines = [_vpasswd_line(path, account) for account in domain.accounts]
+        path = f"{directory}/{VPASSWD}"
+        lines = [vpasswd_line(path, account) for account in domain.accounts]
         files[path] = vpasswd.render(lines)
         files[f"{path}.cdb"] = vpasswd.compile_cdb(lines)
     return files
@@ -300,7 +302,11 @@ def _dotqmail(file: DotQmail) -> bytes | Link:
     return dotqmail.render(dotqmail.DotQmail(file.lines, file.final_newline))
 
 
-def _vpasswd_line(path: str, account: Account) -> str:
+def vpasswd_line(path: str, account: Account) -> str:
+    """Return the line of a mailbox in a domain's vpasswd, which is at ``path``.
+
+    :raises Unrenderable: a field is none that it can hold.
+    """
     quota = Quota(account.quota_bytes, account.quota_messages)
     text = account.quota_text
     line = vpasswd.VpasswdLine(

@@ -10,18 +10,32 @@ from collections.abc import Callable, Collection, Container, Iterable, Iterator,
 from dataclasses import dataclass, field, replace
 from enum import Flag, auto
 from operator import attrgetter
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Row, Text, and_, func, or_, select, true, type_coerce
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Text,
+    and_,
+    bindparam,
+    func,
+    or_,
+    select,
+    true,
+    type_coerce,
+)
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from vpopsql.config import Export, Paths
 from vpopsql.exporter import direct
+from vpopsql.exporter.history import History, Mark
 from vpopsql.exporter.routes import Routes
 from vpopsql.exporter.rows import Foreign as Foreign  # noqa: PLC0414 - others take them from here
 from vpopsql.exporter.rows import Name as Name  # noqa: PLC0414 - the same
 from vpopsql.model import (
     LIMIT_SETTINGS,
+    Base,
     CatchAll,
     DefaultLimits,
     DirCounter,
@@ -53,6 +67,11 @@ _STREAMED = {"yield_per": 1000}
 _MANY = 1000
 
 
+_OF_SITE = select(
+    select(SiteSetting.value).where(SiteSetting.key == VPOPMAIL_DIR).scalar_subquery(),
+    select(func.max(Revision.id)).scalar_subquery(),
+)
+
 Buffer = bytes | memoryview
 
 Exact = Callable[[], Mapping[str, Buffer]]
@@ -74,9 +93,11 @@ class Part(Flag):
     ACCOUNTS = auto()
     DOTQMAIL = auto()
     LIMITS = auto()
+    MAILBOXES = auto()
+    """Some of the accounts."""
 
 
-WHOLE = ~Part(0)
+WHOLE = Part.ACCOUNTS | Part.DOTQMAIL | Part.LIMITS
 
 _Scope = Mapping[int, Part]
 """The wanted parts by domain id; a domain that is not named is not wanted."""
@@ -141,6 +162,10 @@ class DomainState:
     counter: Counter | None
     parts: Part = WHOLE
     """What was asked for; what the other fields have says nothing."""
+    changed: frozenset[str] = frozenset()
+    """Of some of the accounts, their names; those that ``accounts`` has not are gone."""
+    mark: Mark | None = None
+    """The newest revision of the domain's; None: it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +195,8 @@ class Reassigned:
     """How many names the whole site has."""
     placed: Placed | None
     """None: names have neither come nor gone."""
+    others: frozenset[str] = frozenset()
+    """Those of all these names that only their place is asked of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +229,29 @@ class Snapshot:
 
 _REAL_NAME = aliased(DomainName)
 
+_DOMAINS = (
+    select(
+        Domain.id,
+        DomainName.name,
+        Domain.directory,
+        Domain.uid,
+        Domain.gid,
+        Domain.catchall,
+        Domain.catchall_target,
+    )
+    .join(DomainName, (DomainName.domain_id == Domain.id) & ~DomainName.is_alias)
+    .order_by(Domain.id)
+)
+
+_SOME_ACCOUNTS = (
+    select(*(getattr(Mailbox, name) for name in Account._fields))
+    .join(DomainName, DomainName.domain_id == Mailbox.domain_id)
+    .where(
+        DomainName.name == bindparam("domain"),
+        Mailbox.name.in_(bindparam("names", expanding=True)),
+    )
+)
+
 
 class _EveryName:
     """Contains whatever is asked for."""
@@ -221,6 +271,7 @@ def take(
     known: Container[str] = frozenset(),
     export: Export | None = None,
     rcpthosts: Collection[str] = (),
+    written: Mapping[str, Mark] = MappingProxyType({}),
     exact_lines: ExactLines = at_once,
 ) -> Snapshot:
     """Return the site as ``session`` sees it.
@@ -233,11 +284,13 @@ def take(
         in ``touched`` or not.
     :param rcpthosts: the names that this file has, if only some names' lines are wanted.
     :param export: how the files are to be written; None: as by default.
+    :param written: domains with a vpasswd that is known to show all revisions of theirs up to this
+        one: only the lines of the mailboxes touched are read of them, if nothing else changed.
     :param exact_lines: what makes the exact lines of the whole site.
     """
     export = export or Export()
-    home = session.scalar(select(SiteSetting.value).where(SiteSetting.key == VPOPMAIL_DIR))
-    revision = session.scalar(select(func.max(Revision.id))) or 0
+    home, newest = session.connection().execute(_OF_SITE).one()
+    revision = newest or 0
     site = touched is None or touched.site
     settings = site or bool(touched and touched.names)
     names = _names(session) if site else []
@@ -246,14 +299,16 @@ def take(
     routes = None
     if site and export.delivery == "exact":
         routes = Routes(map(attrgetter("name"), names), foreign)
+    history = History(session, revision, touched, written)
     if touched is not None:
-        scope = _scope(session, touched, (name for name in names if name.name not in known))
+        new = (name for name in names if name.name not in known)
+        scope = _scope(session, touched, new, history)
     return Snapshot(
         revision=revision,
         paths=replace(paths, vpopmail=home) if home else paths,
         names=names,
         foreign=foreign,
-        domains=_domains(session, scope),
+        domains=_domains(session, scope, touched, history),
         ip_mappings=_ip_mappings(session) if settings else [],
         default_limits=_default_limits(session) if settings else None,
         counter=_site_counter(session) if settings else None,
@@ -276,14 +331,14 @@ def _reassigned(
         return None
     scope = scope or {}
     foreign = _foreign_lines(session)
-    wanted = set(touched.names)
+    lines_of = set(touched.names).union(_shorter(touched.names))
+    wanted = set(lines_of)
     eldest: Collection[str] = ()
     imported = _count(session, _is_imported())
     if touched.names:
         others = imported + len(foreign.get("control/rcpthosts", ()))
         eldest = _eldest(session, RCPTHOSTS_LINES - others)
         wanted.update(eldest, rcpthosts if others <= RCPTHOSTS_LINES else ())
-        wanted.update(_shorter(touched.names))
     names = _names(session, or_(_among(DomainName.domain_id, scope), DomainName.name.in_(wanted)))
     names = [name for name in names if name.age in scope or name.name in wanted]
     placed = None
@@ -296,6 +351,7 @@ def _reassigned(
         )
     ids = {name.age for name in names}
     routes = Routes(_alike(session, names) if is_exact else (), foreign)
+    assigned = {name.name for name in names if name.age in scope}.union(lines_of)
     return Reassigned(
         names=names,
         gone=frozenset(wanted.difference(name.name for name in names)),
@@ -303,6 +359,7 @@ def _reassigned(
         exact=direct.lines(session, export, routes, ids) if is_exact else {},
         number=_count(session),
         placed=placed,
+        others=frozenset(wanted - assigned),
     )
 
 
@@ -349,7 +406,7 @@ def _own_locals(session: Session, lines: Iterable[Foreign]) -> frozenset[str]:
     return frozenset(session.scalars(select(DomainName.name).where(DomainName.name.in_(lowered))))
 
 
-def _scope(session: Session, touched: Touched, new: Iterable[Name]) -> _Scope:
+def _scope(session: Session, touched: Touched, new: Iterable[Name], history: History) -> _Scope:
     parts: defaultdict[str, Part] = defaultdict(lambda: Part(0))
     for part, named in (
         (Part.ACCOUNTS, touched.accounts),
@@ -358,12 +415,15 @@ def _scope(session: Session, touched: Touched, new: Iterable[Name]) -> _Scope:
     ):
         for name in named:
             parts[name] |= part
+    for name in {domain for domain, _ in touched.mailboxes} - touched.accounts:
+        parts[name] |= Part.ACCOUNTS if history.has_others(name) else Part.MAILBOXES
     for each in new:
         parts[each.real] = WHOLE
     query = select(DomainName.domain_id, DomainName.name).where(
         ~DomainName.is_alias, _among(DomainName.name, parts)
     )
-    return {row.domain_id: parts[row.name] for row in session.execute(query) if row.name in parts}
+    rows = session.connection().execute(query) if parts else ()
+    return {id_: parts[name] for id_, name in rows if name in parts}
 
 
 def _among(column: InstrumentedAttribute[Any], wanted: Collection[Any]) -> ColumnElement[bool]:
@@ -373,11 +433,12 @@ def _among(column: InstrumentedAttribute[Any], wanted: Collection[Any]) -> Colum
 
 def _with(
     scope: _Scope | None, part: Part, column: InstrumentedAttribute[Any]
-) -> ColumnElement[bool]:
-    """Return the condition for the domains that ``part`` is wanted of."""
+) -> ColumnElement[bool] | None:
+    """Return the condition for the domains that one of these parts is wanted of; None: of none."""
     if scope is None:
         return true()
-    return _among(column, [id_ for id_, parts in scope.items() if part in parts])
+    wanted = [id_ for id_, parts in scope.items() if part & parts]
+    return _among(column, wanted) if wanted else None
 
 
 def _looked_up(session: Session, touched: Touched | None, scope: _Scope | None) -> dict[str, Part]:
@@ -395,43 +456,21 @@ def _looked_up(session: Session, touched: Touched | None, scope: _Scope | None) 
     }
 
 
-def _domains(session: Session, scope: _Scope | None) -> list[DomainState]:
+def _domains(
+    session: Session, scope: _Scope | None, touched: Touched | None, history: History
+) -> list[DomainState]:
     if scope is not None and not scope:
         # Not even asked for: relays may do without the right to see password hashes.
         return []
     accounts = _accounts(session, _with(scope, Part.ACCOUNTS, Mailbox.domain_id))
+    changed = _changed(touched)
     dotqmails = _dotqmails(session, _with(scope, Part.DOTQMAIL, DotQmailFile.domain_id))
-    limits = {
-        row.domain_id: _limits(row)
-        for row in session.execute(
-            select(*DomainLimits.__table__.columns).where(
-                _with(scope, Part.LIMITS, DomainLimits.domain_id)
-            )
-        )
-    }
-    counters = {
-        row.domain_id: _counter(row)
-        for row in session.execute(
-            select(*DirCounter.__table__.columns).where(
-                _with(scope, Part.ACCOUNTS, DirCounter.domain_id)
-            )
-        )
-    }
-    query = (
-        select(
-            Domain.id,
-            DomainName.name,
-            Domain.directory,
-            Domain.uid,
-            Domain.gid,
-            Domain.catchall,
-            Domain.catchall_target,
-        )
-        .join(DomainName, (DomainName.domain_id == Domain.id) & ~DomainName.is_alias)
-        .where(_with(scope, Part(0), Domain.id))
-        .order_by(Domain.id)
-    )
-    return [
+    limited = _with(scope, Part.LIMITS, DomainLimits.domain_id)
+    limits = {row.domain_id: _limits(row) for row in _rows_of(session, DomainLimits, limited)}
+    counted = _with(scope, Part.ACCOUNTS | Part.MAILBOXES, DirCounter.domain_id)
+    counters = {row.domain_id: _counter(row) for row in _rows_of(session, DirCounter, counted)}
+    query = _DOMAINS.where(true() if scope is None else _among(Domain.id, scope))
+    domains = [
         DomainState(
             name=row.name,
             directory=row.directory,
@@ -444,13 +483,43 @@ def _domains(session: Session, scope: _Scope | None) -> list[DomainState]:
             limits=limits.get(row.id),
             counter=counters.get(row.id),
             parts=WHOLE if scope is None else scope[row.id],
+            changed=changed.get(row.name, frozenset()),
+            mark=history.newest_of(row.name),
         )
-        for row in session.execute(query)
+        for row in session.connection().execute(query)
         if scope is None or row.id in scope
+    ]
+    return [
+        replace(domain, accounts=_some_accounts(session, domain))
+        if Part.MAILBOXES in domain.parts
+        else domain
+        for domain in domains
     ]
 
 
-def _accounts(session: Session, condition: ColumnElement[bool]) -> dict[int, list[Account]]:
+def _rows_of(
+    session: Session, table: type[Base], condition: ColumnElement[bool] | None
+) -> Iterable[Row[Any]]:
+    if condition is None:
+        return ()
+    return session.connection().execute(select(*table.__table__.columns).where(condition))
+
+
+def _changed(touched: Touched | None) -> dict[str, frozenset[str]]:
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for domain, name in touched.mailboxes if touched else ():
+        found[domain].add(name)
+    return {domain: frozenset(accounts) for domain, accounts in found.items()}
+
+
+def _some_accounts(session: Session, domain: DomainState) -> Sequence[Account]:
+    wanted = {"domain": domain.name, "names": [*domain.changed]}
+    return [Account(*row) for row in session.connection().execute(_SOME_ACCOUNTS, wanted)]
+
+
+def _accounts(session: Session, condition: ColumnElement[bool] | None) -> dict[int, list[Account]]:
+    if condition is None:
+        return {}
     columns = [getattr(Mailbox, name) for name in Account._fields]
     query = (
         select(Mailbox.domain_id, *columns)
@@ -463,7 +532,11 @@ def _accounts(session: Session, condition: ColumnElement[bool]) -> dict[int, lis
     return accounts
 
 
-def _dotqmails(session: Session, condition: ColumnElement[bool]) -> dict[int, list[DotQmail]]:
+def _dotqmails(
+    session: Session, condition: ColumnElement[bool] | None
+) -> dict[int, list[DotQmail]]:
+    if condition is None:
+        return {}
     lines = defaultdict(list)
     in_order = (
         select(DotQmailLine.file_id, DotQmailLine.line)

@@ -171,6 +171,27 @@ def compile_text(data: bytes) -> bytes:
     return _compile_usual(text) or _compile(text.split(b"\n")[:-1])
 
 
+def edit_cdb(compiled: bytes, text: bytes, splices: Iterable[cdb.Splice]) -> bytes:
+    """Return the ``users/cdb`` of a file some of whose lines change.
+
+    All wildcards end with a dash, as those of domains do, and there are some before and after.
+
+    :raises ValueError: there are other wildcards; or as `cdb.edit_compiled` does.
+    """
+
+    def record_of(line: bytes) -> tuple[bytes, bytes]:
+        return (b"", b"") if line == _END + b"\n" else _record(line[:-1])
+
+    def growth(text: bytes, at: int) -> int:
+        # Of a wildcard's key, the zero byte is missing.
+        wildcards = text.count(b"\n+", 0, at) + (at > 0 and text.startswith(b"+"))
+        return text.count(b"\n", 0, at) * (cdb.RECORD_HEAD_SIZE - len(b":\n")) - wildcards
+
+    if cdb.get(compiled, b"") != b"-":
+        raise ValueError("users/assign has wildcards that do not end with a dash")
+    return cdb.edit_compiled(compiled, text, splices, record_of, growth, end_key=b"")
+
+
 def _compile(lines: list[bytes]) -> bytes:
     last_characters: dict[bytes, None] = {}
 

@@ -3,20 +3,30 @@
 Layout: 256 pairs (table position, slots), the records (key length, data length, key, data), then
 256 open-addressed hash tables of (hash, record position). All numbers are 32 bits, little-endian.
 `make` writes records and tables in the order qmail's own writer uses, so the files are equal byte
-for byte. The whole file is in memory, on both sides; not for files near the format's 4 GiB.
+for byte, and `edit` makes of one of its files the one that it would write for other records. The
+whole file is in memory, on both sides; not for files near the format's 4 GiB.
 """
 
 import struct
 import sys
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from itertools import accumulate
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, chain
 from operator import add, sub
 
 _PAIR = struct.Struct("<II")
 _TABLES = 256
-_HEADER_SIZE = _TABLES * _PAIR.size
+_HEADER = struct.Struct(f"<{2 * _TABLES}I")
+_HEADER_SIZE = _HEADER.size
+
+RECORDS_AT = _HEADER_SIZE
+"""The position of the first record."""
+
+RECORD_HEAD_SIZE = _PAIR.size
+"""Bytes that stand before each record's key and data."""
+
 _HASH_SEED = 5381
 _LANE = 8  # bytes a hash occupies while many are computed at once
 _LANES = 1024  # hashes computed at once: as much as stays in the processor's cache
@@ -122,6 +132,173 @@ def make_of(keys: Sequence[bytes], wholes: Sequence[bytes]) -> bytes:
             position += len(parts[-1])
     parts[0] = b"".join(header)
     return b"".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A change of one record."""
+
+    position: int
+    """Of the record that goes or stands behind the new one."""
+    key: bytes | None
+    """The key of that record; None: the position is where the records end."""
+    goes: bool
+    """Whether that record goes."""
+    new: tuple[bytes, bytes] | None = None
+    """Key and data of the record that comes; None: none does."""
+
+
+def edit(data: bytes, edits: Sequence[Edit]) -> bytes:
+    """Return what `make` would of the records of a cdb of its own, changed.
+
+    The tables are gone through as one large number each time, and only those of the keys that come
+    or go are made anew: it takes little longer than copying the file.
+
+    :param edits: by position.
+    :raises ValueError: ``data`` is not as `make` writes it, as far as that was looked at, or has
+        no such record; or the file would pass 4 GiB.
+    """
+    if len(data) < _HEADER_SIZE:
+        raise ValueError("the cdb ends too early")
+    header = _HEADER.unpack_from(data)
+    starts, slots = header[::2], [*header[1::2]]
+    end = starts[0]
+    if [*starts, len(data)] != _table_positions(end, slots):
+        raise ValueError("the tables of the cdb are not where they would be written")
+    bodies, moves, changes = _edited_records(data, end, edits)
+    tables = _moved(data[end:], moves)
+    parts = []
+    at = 0
+    for number in sorted(changes):
+        begin = starts[number] - end
+        stop = begin + _PAIR.size * slots[number]
+        table = array("Q", tables[begin:stop])
+        if sys.byteorder == "big":
+            table.byteswap()
+        gone, come = changes[number]
+        entries = {*filter(None, table)}
+        if not gone <= entries:
+            raise ValueError("the tables of the cdb do not have its records")
+        entries = entries - gone | come
+        parts += [tables[at:begin], _hash_table(sorted(entries))]
+        slots[number] = 2 * len(entries)
+        at = stop
+    *positions, size = _table_positions(sum(map(len, bodies), _HEADER_SIZE), slots)
+    if size > _SIZE_MAX:
+        raise ValueError("a cdb cannot pass 4 GiB")
+    new_header = _HEADER.pack(*chain.from_iterable(zip(positions, slots, strict=True)))
+    return b"".join([new_header, *bodies, *parts, tables[at:]])
+
+
+Splice = tuple[int, int, bytes]
+"""Where a part of a text begins and ends, and what takes its place."""
+
+
+def edit_compiled(
+    data: bytes,
+    text: bytes,
+    splices: Iterable[Splice],
+    record_of: Callable[[bytes], tuple[bytes, bytes]],
+    growth: Callable[[bytes, int], int],
+    end_key: bytes | None = None,
+) -> bytes:
+    """Return the cdb of a text with a record for each line, once lines of the text have changed.
+
+    :param data: the cdb of the text as it was.
+    :param text: the text as it was.
+    :param splices: whole lines that give way to others, in the order of the text.
+    :param record_of: returns key and data of a line, given with its newline.
+    :param growth: returns by how much the records of a text's lines up to a place are longer than
+        the lines.
+    :param end_key: the key of what stands behind the records of the lines, if anything does.
+    :raises ValueError: as `edit` does.
+    """
+    edits = []
+    for start, stop, new in splices:
+        come = [record_of(line + b"\n") for line in new.split(b"\n")[:-1]]
+        at = start
+        while at < stop:
+            end = text.index(b"\n", at) + 1
+            gone, _ = record_of(text[at:end])
+            record = come.pop(0) if come else None
+            edits.append(Edit(RECORDS_AT + at + growth(text, at), gone, goes=True, new=record))
+            at = end
+        behind = text[stop : text.find(b"\n", stop) + 1]
+        key = record_of(behind)[0] if behind else end_key
+        position = RECORDS_AT + stop + growth(text, stop)
+        edits += [Edit(position, key, goes=False, new=record) for record in come]
+    return edit(data, edits)
+
+
+def _table_positions(first: int, slots: Iterable[int]) -> list[int]:
+    """Return where tables begin that stand one behind the other, and where the last one ends."""
+    return [*accumulate((_PAIR.size * number for number in slots), initial=first)]
+
+
+_Entries = tuple[set[int], set[int]]
+"""Entries of a table that go, and that come."""
+
+
+def _edited_records(
+    data: bytes, end: int, edits: Sequence[Edit]
+) -> tuple[list[bytes], list[tuple[int, int]], dict[int, _Entries]]:
+    """Return the records, by how much what lies behind which position moves, and the entries."""
+    parts = []
+    moves: list[tuple[int, int]] = []
+    changes: defaultdict[int, _Entries] = defaultdict(lambda: (set(), set()))
+    at, moved = _HEADER_SIZE, 0
+    for each in edits:
+        if not at <= each.position <= end:
+            raise ValueError("the changes of a cdb are not in order")
+        parts.append(data[at : each.position])
+        key, behind = _key_at(data, each.position, end)
+        if key != each.key:
+            raise ValueError("the cdb has another record at this position")
+        old_key = key if each.goes else None
+        if not each.goes:
+            behind = each.position
+        new = b""
+        new_key = None
+        if each.new is not None:
+            new_key, value = each.new
+            new = _PAIR.pack(len(new_key), len(value)) + new_key + value
+            parts.append(new)
+        if old_key != new_key:
+            for found, side in ((old_key, 0), (new_key, 1)):
+                if found is not None:
+                    (hashed,) = _hashes([found])
+                    changes[hashed % _TABLES][side].add(each.position + moved << 32 | hashed)
+        moved += len(new) - (behind - each.position)
+        moves.append((behind, len(new) - (behind - each.position)))
+        at = behind
+    parts.append(data[at:end])
+    return parts, moves, changes
+
+
+def _key_at(data: bytes, position: int, end: int) -> tuple[bytes | None, int]:
+    """Return the key of a record, and where the record ends; None where all records end."""
+    if position == end:
+        return None, end
+    key_size, data_size = _pair(data, position, end)
+    key_at = position + _PAIR.size
+    return data[key_at : key_at + key_size], key_at + key_size + data_size
+
+
+def _moved(tables: bytes, moves: Iterable[tuple[int, int]]) -> bytes:
+    """Return hash tables in which positions have moved.
+
+    :param moves: positions from which on what stands there has moved, and how far.
+    """
+    number = len(tables) // _PAIR.size
+    ones = int.from_bytes(b"\1\0\0\0\0\0\0\0" * number, "little")
+    slots = int.from_bytes(tables, "little")
+    # Each position in the lower half of a lane, so that adding to it can carry into the other one.
+    positions = (slots >> 32) & (ones * _SIZE_MAX)
+    change = 0
+    for start, distance in moves:
+        reached = positions + ones * (2**32 - start) >> 32 & ones
+        change += reached * distance
+    return (slots + (change << 32)).to_bytes(len(tables), "little")
 
 
 def _hash_table(entries: list[int]) -> bytes:

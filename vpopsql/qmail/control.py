@@ -114,6 +114,21 @@ def morercpthosts_record(host: str) -> tuple[bytes, bytes]:
     return encode(names.lower(host)), b""
 
 
+def edit_morercpthosts(compiled: bytes, text: bytes, splices: Iterable[cdb.Splice]) -> bytes:
+    """Return the ``morercpthosts.cdb`` of a file without comments some of whose lines change.
+
+    :raises ValueError: as `cdb.edit_compiled` does.
+    """
+
+    def record_of(line: bytes) -> tuple[bytes, bytes]:
+        return morercpthosts_record(decode(line[:-1]))
+
+    def growth(text: bytes, at: int) -> int:
+        return text.count(b"\n", 0, at) * (cdb.RECORD_HEAD_SIZE - len(b"\n"))
+
+    return cdb.edit_compiled(compiled, text, splices, record_of, growth)
+
+
 def _parse_virtualdomain(number: int, text: str) -> VirtualDomain | Comment | Malformed:
     stripped = text.rstrip(_BLANKS)
     if "\0" in text:

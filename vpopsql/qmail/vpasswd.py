@@ -100,6 +100,22 @@ def compile_cdb(lines: Iterable[str]) -> bytes:
     return cdb.make((name, rest) for name, _, rest in records)
 
 
+def edit_cdb(compiled: bytes, text: bytes, splices: Iterable[cdb.Splice]) -> bytes:
+    """Return the vpasswd.cdb of a text some of whose lines change.
+
+    :raises ValueError: as `cdb.edit_compiled` does.
+    """
+
+    def record_of(line: bytes) -> tuple[bytes, bytes]:
+        name, _, rest = line[:-1].partition(b":")
+        return name, rest
+
+    def growth(text: bytes, at: int) -> int:
+        return text.count(b"\n", 0, at) * (cdb.RECORD_HEAD_SIZE - len(b":\n"))
+
+    return cdb.edit_compiled(compiled, text, splices, record_of, growth)
+
+
 def _parse_line(number: int, text: str) -> VpasswdLine | Malformed:
     fields = text.split(":", _FIELDS)
     if "\0" in text or "\n" in text:  # a newline: only a cdb can have one

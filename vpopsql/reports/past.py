@@ -89,7 +89,7 @@ def _newest(session: Session, where: sa.ColumnElement[bool], limit: int | None) 
 
 def _is_about(session: Session, wanted: str) -> sa.ColumnElement[bool]:
     if wanted.startswith("/"):
-        return _is("dotqmail", wanted) | _is("directory", wanted)
+        return sa.or_(*(_is(kind, wanted) for kind in ("dotqmail", "directory", "file")))
     user, at, host = wanted.lower().rpartition("@")
     found = session.execute(
         sa.select(DomainName.domain_id, Domain.directory)

@@ -3,6 +3,7 @@
 Hashes come ready made: hashing takes milliseconds, and transactions should not wait for it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sqlalchemy import Float, cast, delete, func, insert, select, update
@@ -37,6 +38,9 @@ NEVER = "0.0.0.0"  # noqa: S104 - what vpopmail writes for "never logged in"
 NO_FLAGS = Flag(0)
 
 _MEGABYTE = 1024 * 1024
+
+_MAILBOX = insert(Mailbox).returning(Mailbox.id)
+_LAST_AUTH = insert(LastAuth)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +116,7 @@ def add_account(session: Session, actor: Actor, name: str, domain: str, secret: 
     if not rights.is_above_limits(actor):
         _require_room(session, found, held["max_popaccounts"])
     quota = Quota(held["default_quota"] or None, held["default_maxmsgcount"] or None)
-    _require_pool(session, actor, found, quota, instead_of=None)
+    _require_pool(session, actor, found, quota, instead_of=None, held=held)
     home = insert_account(session, found, name, secret, quota)
     record(
         session,
@@ -132,26 +136,23 @@ def insert_account(
     bucket = buckets.take_bucket(session, domain.id)
     directory = "/".join(filter(None, (domain.directory.rstrip("/"), bucket, name)))
     now = utc_now()
-    mailbox_id = session.execute(
-        insert(Mailbox)
-        .values(
-            domain_id=domain.id,
-            name=name,
-            password_hash=secret.hashed,
-            clear_text=secret.clear_text,
-            comment=name,
-            directory=directory,
-            quota_bytes=quota.bytes,
-            quota_messages=quota.messages,
-            quota_text=quota.render(),
-            created_at=now,
-            password_changed_at=now,
-        )
-        .returning(Mailbox.id)
-    ).scalar_one()
-    session.execute(
-        insert(LastAuth).values(mailbox_id=mailbox_id, service="any", at=now, remote_ip=NEVER)
-    )
+    connection = session.connection()
+    mailbox = {
+        "domain_id": domain.id,
+        "name": name,
+        "password_hash": secret.hashed,
+        "clear_text": secret.clear_text,
+        "comment": name,
+        "directory": directory,
+        "quota_bytes": quota.bytes,
+        "quota_messages": quota.messages,
+        "quota_text": quota.render(),
+        "created_at": now,
+        "password_changed_at": now,
+    }
+    mailbox_id = connection.execute(_MAILBOX, mailbox).scalar_one()
+    never = {"mailbox_id": mailbox_id, "service": "any", "at": now, "remote_ip": NEVER}
+    connection.execute(_LAST_AUTH, never)
     return Home(domain.name, directory, domain.uid, domain.gid, quota)
 
 
@@ -162,13 +163,19 @@ def _require_room(session: Session, domain: FoundDomain, most: int) -> None:
 
 
 def _require_pool(
-    session: Session, actor: Actor, domain: FoundDomain, quota: Quota, instead_of: int | None
+    session: Session,
+    actor: Actor,
+    domain: FoundDomain,
+    quota: Quota,
+    instead_of: int | None,
+    held: Mapping[str, int | bool],
 ) -> None:
     """Refuse a quota that the domain's disk quota does not hold beside the others.
 
     :param instead_of: the mailbox whose quota it replaces.
+    :param held: the domain's limits.
     """
-    megabytes = limits.get_limits(session, domain.id)["disk_quota"]
+    megabytes = held["disk_quota"]
     if not megabytes or rights.is_above_limits(actor):
         return
     # Not as integers: SQLite refuses a sum that is none of 64 bits.
@@ -199,7 +206,16 @@ def delete_account(session: Session, actor: Actor, name: str, domain: str) -> Ho
     session.execute(delete(Mailbox).where(Mailbox.id == mailbox.id))
     bucket = buckets.bucket_of(mailbox.directory, found.directory)
     buckets.free_bucket(session, found.id, bucket)
-    record(session, actor, "del_user", ("user", f"{name}@{found.name}"), domain=found.name)
+    changes: dict[str, tuple[object, object]] = {
+        "directory": (mailbox.directory, None),
+        "quota": (mailbox.quota_text, None),
+        "comment": (mailbox.comment, None),
+        "flags": (mailbox.flags, None),
+        "password": (MASKED, None),
+    }
+    record(
+        session, actor, "del_user", ("user", f"{name}@{found.name}"), changes, domain=found.name
+    )
     return Home(found.name, mailbox.directory, found.uid, found.gid, Quota())
 
 
@@ -359,7 +375,8 @@ def _changed_quota(
     if not rights.may_set_quota(actor):
         denied.append("quota")
         return {}
-    _require_pool(session, actor, domain, quota, instead_of=mailbox.id)
+    held = limits.get_limits(session, domain.id)
+    _require_pool(session, actor, domain, quota, instead_of=mailbox.id, held=held)
     return {
         "quota_bytes": quota.bytes,
         "quota_messages": quota.messages,

@@ -59,6 +59,18 @@ def free_bucket(session: Session, domain_id: int | None, bucket: str) -> None:
     session.flush()
 
 
+def retake_bucket(session: Session, domain_id: int | None, bucket: str) -> None:
+    """Undo `free_bucket`: a directory is back in the bucket that it was in."""
+    counter = _locked(session, domain_id)
+    counter.cur_users += 1
+    lines = (counter.free_buckets or "").splitlines(keepends=True)
+    places = [at for at, line in enumerate(lines) if bucket and line.strip() == bucket]
+    if places:
+        del lines[places[-1]]
+        counter.free_buckets = "".join(lines) or None
+    session.flush()
+
+
 def bucket_of(directory: str, parent: str) -> str:
     """Return the bucket that a directory below ``parent`` is in; empty for the top."""
     return directory.removeprefix(parent).strip("/").rpartition("/")[0]

@@ -1,4 +1,8 @@
-"""The trace of a change: an audit entry for people, a revision for exports."""
+"""The trace of a change: an audit entry for people, a revision for exports.
+
+An entry says who did what to which object, when, from where, and what was before and after. It is
+part of the transaction of its change.
+"""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -11,6 +15,15 @@ from vpopsql.services.rights import Actor
 
 MASKED = "(masked)"
 """What the audit log shows of a secret."""
+
+UNDOES = "undoes"
+"""The field that has the number of the entry whose change was taken back."""
+
+_MADE = "revisions"
+
+# Executed past the ORM, from which nothing is gained here: every change does it.
+_ENTRY = insert(AuditEntry)
+_REVISION = insert(Revision).returning(Revision.id)
 
 
 def record(
@@ -43,7 +56,31 @@ def record_many(
 
     :param changed: of each object what `record` takes; none: nothing is written.
     """
+    if _insert(session, actor, action, changed):
+        revision = {"at": utc_now(), "domain": domain, "topic": action}
+        number = session.connection().execute(_REVISION, revision).scalar_one()
+        session.info.setdefault(_MADE, set()).add(number)
+
+
+def note(
+    session: Session,
+    actor: Actor,
+    action: str,
+    object_: tuple[str, str],
+    changes: Mapping[str, tuple[Any, Any]] | None = None,
+) -> None:
+    """Write down, as `record` does, what makes no file of ours older than the database."""
+    _insert(session, actor, action, [(object_, changes or {})])
+
+
+def _insert(
+    session: Session,
+    actor: Actor,
+    action: str,
+    changed: Iterable[tuple[tuple[str, str], Mapping[str, tuple[Any, Any]]]],
+) -> bool:
     now = utc_now()
+    undoes = {} if actor.undoes is None else {UNDOES: [None, actor.undoes]}
     entries = [
         {
             "at": now,
@@ -54,13 +91,19 @@ def record_many(
             "action": action,
             "object_type": kind,
             "object": name,
-            "changes": {field: _plain(pair) for field, pair in changes.items()},
+            "changes": {field: _plain(pair) for field, pair in changes.items()} | undoes,
         }
         for (kind, name), changes in changed
     ]
     if entries:
-        session.execute(insert(AuditEntry), entries)
-        session.execute(insert(Revision).values(at=now, domain=domain, topic=action))
+        session.connection().execute(_ENTRY, entries)
+    return bool(entries)
+
+
+def revisions_of(session: Session) -> set[int]:
+    """Return the revisions that a session has made."""
+    made: set[int] = session.info.get(_MADE, set())
+    return made
 
 
 def _plain(pair: tuple[Any, Any]) -> list[Any]:

@@ -11,12 +11,12 @@ from vpopsql.errors import (
     InvalidDomainName,
     NoSuchDomain,
 )
-from vpopsql.model import CatchAll, Domain, DomainName, ForeignLine, utc_now
+from vpopsql.model import CatchAll, Domain, DomainName, ForeignLine, Mailbox, utc_now
 from vpopsql.names import DOMAIN_MAX, new_domain_name_problem, sort_key, to_a_label
 from vpopsql.quota import Quota
 from vpopsql.services import buckets
 from vpopsql.services.account_changes import Home, Secret, insert_account
-from vpopsql.services.changes import record
+from vpopsql.services.changes import MASKED, record
 from vpopsql.services.domains import FoundDomain, find_domain, lock_domain
 from vpopsql.services.rights import Actor, require_system
 
@@ -70,7 +70,12 @@ def add_domain(
     insert_name(session, name, domain_id, is_alias=False)
     domain = FoundDomain(domain_id, name, directory, uid, gid)
     home = insert_account(session, domain, "postmaster", secret, Quota())
-    record(session, actor, "add_domain", ("domain", name), domain=name)
+    changes = {
+        "directory": (None, directory),
+        "catchall": (None, new.catchall.value),
+        "password": (None, MASKED),
+    }
+    record(session, actor, "add_domain", ("domain", name), changes, domain=name)
     return domain, home
 
 
@@ -106,15 +111,21 @@ def delete_domain(session: Session, actor: Actor, name: str) -> Deleted:
     domain = lock_domain(session, name)
     if name != domain.name:
         session.execute(delete(DomainName).where(DomainName.name == name))
-        changes = {"alias": (name, None)}
-        record(session, actor, "del_alias_domain", ("domain", domain.name), changes, domain=None)
+        alias = {"alias": (name, None)}
+        record(session, actor, "del_alias_domain", ("domain", domain.name), alias, domain=None)
         return Deleted(name, None, frozenset({name}))
     parent = f"{actor.site_directory}/domains"
     all_names = select(DomainName.name).where(DomainName.domain_id == domain.id)
     gone = frozenset(session.scalars(all_names))
+    accounts = session.scalar(select(func.count()).where(Mailbox.domain_id == domain.id))
     session.execute(delete(Domain).where(Domain.id == domain.id))
     buckets.free_bucket(session, None, buckets.bucket_of(domain.directory, parent))
-    record(session, actor, "del_domain", ("domain", name), domain=name)
+    changes: dict[str, tuple[object, object]] = {
+        "directory": (domain.directory, None),
+        "aliases": (", ".join(sorted(gone - {name})), None),
+        "users": (accounts, None),
+    }
+    record(session, actor, "del_domain", ("domain", name), changes, domain=name)
     return Deleted(name, domain.directory, gone)
 
 

@@ -21,9 +21,10 @@ from vpopsql.model import (
     DotQmailFile,
     DotQmailLine,
     LineKind,
+    TrashKind,
 )
 from vpopsql.names import is_address, new_user_name_problem, split_address
-from vpopsql.services import limits, programs, rights
+from vpopsql.services import kept_rows, limits, programs, rights
 from vpopsql.services.changes import record
 from vpopsql.services.domains import FoundDomain, lock_domain
 from vpopsql.services.forwards import runs_ezmlm
@@ -31,6 +32,9 @@ from vpopsql.services.rights import Actor, Permission
 
 LINES_MAX = 10_000
 """Lines of a file that is written; each is a row."""
+
+RENAMED = "rename_file"
+"""What the audit log calls it when a file goes because it has another name now."""
 
 DEFAULT = "default"
 """The name of a domain's file for addresses that nothing else serves."""
@@ -221,7 +225,7 @@ def set_file(session: Session, actor: Actor, rules: Rules, place: Place, content
 def remove_file(
     session: Session, actor: Actor, rules: Rules, place: Place, action: str = "rm_file"
 ) -> bool:
-    """Delete a file, the domain being locked.
+    """Delete a file, the domain being locked; one of the domain itself goes to the trash.
 
     :returns: False if it was not there.
     :raises NotAuthorized: the domain's limits forbid it.
@@ -233,11 +237,24 @@ def remove_file(
         held = limits.get_limits(session, place.domain.id)
         kind = _kind_of(session, rules, old.lines)
         rights.require_permission(actor, held[kind.permission], Permission.DELETE)
+    if action != RENAMED:
+        keep_file(session, actor, place)
     session.execute(delete(DotQmailFile).where(*_is_at(place)))
     if place.is_catchall:
         _set_catchall(session, place, (CatchAll.NONE, None))
     _record(session, actor, action, place, old, None)
     return True
+
+
+def keep_file(session: Session, actor: Actor, place: Place) -> None:
+    """Write down a domain's own file in the trash; a catch-all, which is a setting, is not."""
+    if place.mailbox_id is not None or place.is_catchall:
+        return
+    file_id = session.scalar(select(DotQmailFile.id).where(*_is_at(place)))
+    if file_id is not None:
+        rows = kept_rows.rows_below(session, DotQmailFile, file_id)
+        name = f"{place.name}@{place.domain.name}"
+        kept_rows.write_down(session, actor, TrashKind.DOTQMAIL, name, _path(place), rows)
 
 
 def rename_file(
@@ -253,7 +270,7 @@ def rename_file(
         return False
     if source != target:
         # First, so that a full domain can still rename.
-        remove_file(session, actor, rules, source, "rename_file")
+        remove_file(session, actor, rules, source, RENAMED)
         set_file(session, actor, rules, target, content)
     return True
 
@@ -351,9 +368,14 @@ def _record(
     old: Content | None,
     new: Content | None,
 ) -> None:
-    name = f"{place.home}/.qmail{place.name and '-'}{place.name}"
     changes = {"lines": (_shown(old), _shown(new))}
-    record(session, actor, action, ("dotqmail", name), changes, domain=place.domain.name)
+    of = ("dotqmail", _path(place))
+    record(session, actor, action, of, changes, domain=place.domain.name)
+
+
+def _path(place: Place) -> str:
+    """Return a file's path as the audit log has it, with the name's dots as they are."""
+    return f"{place.home}/.qmail{place.name and '-'}{place.name}"
 
 
 def _shown(content: Content | None) -> str | None:

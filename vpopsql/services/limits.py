@@ -18,6 +18,9 @@ BUILT_IN: Mapping[str, int | bool] = {
 }
 """What holds where neither the domain nor the site has limits."""
 
+OWN = "own_limits"
+"""In the audit log, the field that says whether a domain has limits of its own."""
+
 _OF_DOMAIN: Prepared[*tuple[Any, ...]] = Prepared(
     select(*(getattr(DomainLimits, name) for name in LIMIT_SETTINGS)).where(
         DomainLimits.domain_id == bindparam("domain_id")
@@ -38,6 +41,12 @@ def get_limits(session: Session, domain_id: int) -> Mapping[str, int | bool]:
     return BUILT_IN if row is None else dict(zip(LIMIT_SETTINGS, row, strict=True))
 
 
+def has_own(session: Session, domain_id: int) -> bool:
+    """Tell whether a domain has limits of its own."""
+    query = select(DomainLimits.domain_id).where(DomainLimits.domain_id == domain_id)
+    return session.scalar(query) is not None
+
+
 def set_limits(
     session: Session, actor: Actor, domain: str, settings: Mapping[str, int | bool]
 ) -> FoundDomain:
@@ -50,13 +59,14 @@ def set_limits(
     before = get_limits(session, found.id)
     values = {**before, **settings}
     own = DomainLimits.domain_id == found.id
-    if session.scalar(select(DomainLimits.domain_id).where(own)) is None:
-        session.execute(insert(DomainLimits).values(domain_id=found.id, **values))
-    else:
-        session.execute(update(DomainLimits).where(own).values(**values))
-    changes = {
+    changes: dict[str, tuple[object, object]] = {
         name: (before[name], value) for name, value in settings.items() if before[name] != value
     }
+    if not has_own(session, found.id):
+        session.execute(insert(DomainLimits).values(domain_id=found.id, **values))
+        changes[OWN] = (False, True)
+    else:
+        session.execute(update(DomainLimits).where(own).values(**values))
     record(session, actor, "set_limits", ("domain", found.name), changes, domain=found.name)
     return found
 
@@ -68,8 +78,17 @@ def delete_limits(session: Session, actor: Actor, domain: str) -> FoundDomain:
     :raises NoSuchDomain: there is no such domain.
     """
     found = _locked(session, actor, domain)
-    session.execute(delete(DomainLimits).where(DomainLimits.domain_id == found.id))
-    record(session, actor, "del_limits", ("domain", found.name), domain=found.name)
+    before = get_limits(session, found.id)
+    own = delete(DomainLimits).where(DomainLimits.domain_id == found.id)
+    changes: dict[str, tuple[object, object]] = {}
+    if session.scalar(own.returning(DomainLimits.domain_id)) is not None:
+        usual = get_default_limits(session)
+        changes = {
+            name: (value, usual[name]) for name, value in before.items() if value != usual[name]
+        }
+        changes[OWN] = (True, False)
+    # Without any as well: a file that stands there all the same is to go.
+    record(session, actor, "del_limits", ("domain", found.name), changes, domain=found.name)
     return found
 
 

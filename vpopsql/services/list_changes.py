@@ -95,8 +95,13 @@ def write_list(
     files: Mapping[str, Content],
     action: str,
 ) -> None:
-    """Make ``files`` all the dot-qmail files of a list; none: it is deleted."""
+    """Make ``files`` all the dot-qmail files of a list; none: it is deleted.
+
+    Those that it has no more go to the trash.
+    """
     home = of.domain.directory.rstrip("/")
+    for name in sorted(of.files - files.keys()):
+        dotqmail_changes.keep_file(session, actor, Place(of.domain, None, home, name))
     session.execute(
         delete(DotQmailFile).where(
             DotQmailFile.domain_id == of.domain.id,

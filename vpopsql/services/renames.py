@@ -180,7 +180,7 @@ def rename_domain(session: Session, actor: Actor, old: str, new: str, how: How) 
     found = lock_domain(session, old)
     if found.name != old:
         raise NoSuchDomain(f"{old} is an alias of {found.name}")
-    new = _free_name(session, found, new)
+    new = _free_name(session, actor, found, new)
     names = _names_of(session, found)
     lists = list_mailing_lists(session, found.id)
     old_home = found.directory.rstrip("/")
@@ -242,7 +242,8 @@ def rename_alias_domain(
     return Renamed(found, old, new, None, names, rewritten, len(referring))
 
 
-def _free_name(session: Session, domain: FoundDomain, text: str) -> str:
+def _free_name(session: Session, actor: Actor, domain: FoundDomain, text: str) -> str:
+    """Return a name that the domain may have; it may be an alias of it, which ends."""
     try:
         return new_name(session, text)
     except DomainExists:
@@ -251,6 +252,9 @@ def _free_name(session: Session, domain: FoundDomain, text: str) -> str:
         gone = delete(DomainName).where(mine, DomainName.is_alias).returning(DomainName.name)
         if session.scalar(gone) is None:
             raise
+        changes = {"alias": (name, None)}
+        of_it = ("domain", domain.name)
+        record(session, actor, "del_alias_domain", of_it, changes, domain=None)
         return name
 
 

@@ -44,6 +44,8 @@ class Actor:
     remote_ip: str = ""
     channel: str = "daemon"
     request_id: str = ""
+    undoes: int | None = None
+    """The entry of the audit log whose change he takes back."""
 
     @property
     def address(self) -> str:

@@ -5,8 +5,6 @@ what is said of it; of a dry run as well, which is rolled back before any file i
 """
 
 import contextlib
-import os
-import pwd
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +14,7 @@ import click
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from vpopsql import homes, moves
+from vpopsql import caller, homes, moves
 from vpopsql.cli import load_config
 from vpopsql.cli.objects.refusals import as_refusal
 from vpopsql.config import Config
@@ -104,7 +102,8 @@ class Site:
         with database.reader() as session:
             self.directory = site_directory(session, config.paths.vpopmail)
         self.actor: Actor = replace(
-            operator(f"vpopsql ({_login_name()})", self.directory),
+            operator(f"vpopsql ({caller.asked_by() or caller.login_name()})", self.directory),
+            remote_ip=caller.remote_ip(),
             request_id=f"cli-{secrets.token_hex(8)}",
         )
 
@@ -242,7 +241,11 @@ def opened(ctx: click.Context) -> Iterator[Site]:
     """
     config = load_config(ctx)
     settings = config.database
-    database = Database(settings.url, busy_timeout_s=settings.busy_timeout_s)
+    database = Database(
+        settings.url,
+        busy_timeout_s=settings.busy_timeout_s,
+        key_file=config.passwords.key_file,
+    )
     try:
         database.require_schema()
         yield Site(config, database)
@@ -260,15 +263,3 @@ def _of_file(config: Config, error: UnsafePath | OSError) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{config.paths.root}{error.filename}: {error.strerror}"
     return str(error)
-
-
-def _login_name() -> str:
-    """Return who runs the command: behind sudo, who asked for it."""
-    uid = os.getuid()
-    asked = os.environ.get("SUDO_USER", "") if uid == 0 else ""
-    if asked:
-        return asked
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)

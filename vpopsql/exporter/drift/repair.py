@@ -35,6 +35,7 @@ from vpopsql.model import DomainName, Mailbox, SiteSetting
 from vpopsql.quota import Quota
 from vpopsql.services.account_changes import Home
 from vpopsql.services.domains import lock_domain
+from vpopsql.services.rights import operator
 from vpopsql.touched import Touched
 from vpopsql.tree import Owner, Tree, UnsafePath
 
@@ -206,7 +207,10 @@ class _Round:
             self._require_nobodys(finding)
             with self._database.writer() as session:
                 home = session.scalar(_HOME) or self._paths.vpopmail
-                kept = trash.prepare_stray(session, self._tree, _ACTOR, home, finding.path)
+                actor = operator(_ACTOR, home)
+                kept = trash.prepare_directory(
+                    session, self._tree, actor, finding.path, "move_to_trash"
+                )
             kept.move(self._tree)
 
     def _require_nobodys(self, finding: Finding) -> None:

@@ -21,6 +21,7 @@ from functools import partial
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from vpopsql import trash
 from vpopsql.config import Config
 from vpopsql.crew import work_in_order
 from vpopsql.db import Database
@@ -37,7 +38,6 @@ from vpopsql.model import (
     Domain,
     Mailbox,
     SiteSetting,
-    TrashEntry,
     utc_now,
 )
 from vpopsql.services.domains import find_domain
@@ -129,7 +129,7 @@ class _Survey:
                 mine = [self._only] if self._only and not self._is_relay else []
                 touched = _all_of(mine, site=True)
             snapshot = take(session, self._paths, touched, EVERY_NAME, self._export)
-            deleted = _deleted(session)
+            deleted = _deleted(session, self._tree)
         findings = self._look_at_site(snapshot)
         work = partial(DomainLook, snapshot.paths)
         looked = work_in_order(work, snapshot.domains, jobs)
@@ -173,7 +173,7 @@ class _Survey:
             with self._database.snapshot() as session:
                 touched = _all_of(domains, site=site)
                 snapshot = take(session, self._paths, touched, EVERY_NAME, self._export)
-                deleted = _deleted(session)
+                deleted = _deleted(session, self._tree)
             findings = self._look_at_site(snapshot) if site else []
             look = DomainLook(snapshot.paths)
             for domain in snapshot.domains:
@@ -219,13 +219,10 @@ def _all_of(domains: Iterable[str], *, site: bool) -> Touched:
     return Touched(of, of, of, site=site)
 
 
-def _deleted(session: Session) -> dict[str, bool]:
-    """Return where the files were of what is in the trash, and whether that is a while ago."""
-    query = select(TrashEntry.original_path, TrashEntry.at).where(
-        TrashEntry.restored_at.is_(None), TrashEntry.purged_at.is_(None)
-    )
+def _deleted(session: Session, tree: Tree) -> dict[str, bool]:
+    """Return where the files still are of what was deleted, and whether that is a while ago."""
     before = utc_now() - timedelta(seconds=GRACE_S)
-    return {path: at < before for path, at in session.execute(query.order_by(TrashEntry.id))}
+    return {path: at < before for path, at in trash.unmoved(session, tree).items()}
 
 
 def _settled(findings: Iterable[Finding], deleted: dict[str, bool]) -> list[Finding]:

@@ -89,7 +89,9 @@ def ticks(greatest: float, *, are_bytes: bool = False) -> list[int]:
     power = 10 ** math.floor(math.log10(wanted))
     step = next(power * each for each in (1, 2, 5, 10) if power * each >= wanted * (1 - 1e-9))
     step = max(1, round(step * unit))
-    return [step * number for number in range(max(1, math.ceil(greatest / step)) + 1)]
+    # Not by division of floats, which have no room for all the bytes of a large site.
+    steps = int(-(-greatest // step))
+    return [step * number for number in range(max(1, steps) + 1)]
 
 
 def line(about: About, points: Sequence[Point]) -> str:

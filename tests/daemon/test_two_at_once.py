@@ -1,0 +1,108 @@
+"""Two who do something to one account at the same moment."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from tests import factories
+from tests.daemon.conftest import Running
+from tests.daemon.test_faults import HOME, PLACE, SYSTEM, harm, make_site
+from vpopsql.client import Refused, connect
+from vpopsql.db import Database
+from vpopsql.model import Mailbox
+
+TIMES = 15
+ALICE = f"alice@{HOME}"
+
+
+@pytest.fixture
+def daemon(database: Database, start: Callable[..., Running], tmp_path: Path) -> Running:
+    make_site(database, tmp_path / "root")
+    running = start(tmp_path / "root")
+    with connect(*running.address) as client:
+        client.login(*SYSTEM)
+        client.add_user(ALICE, "first")
+    return running
+
+
+def test_of_two_administrators_of_one_mailbox_each_leaves_whole_changes(
+    daemon: Running, tmp_path: Path
+) -> None:
+    def administer(who: str) -> None:
+        with connect(*daemon.address) as client:
+            client.login(*SYSTEM)
+            for number in range(TIMES):
+                client.mod_user(ALICE, comment=f"{who} {number}", quota=f"{number + 1}{who}M")
+
+    def mine(who: str) -> set[tuple[str, int]]:
+        return {(f"{who} {number}", int(f"{number + 1}{who}") << 20) for number in range(TIMES)}
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(administer, "12"))
+
+    with daemon.database.reader() as session:
+        query = select(Mailbox.comment, Mailbox.quota_bytes).where(Mailbox.name == "alice")
+        comment, quota = session.execute(query).one()
+    line = (tmp_path / "root" / PLACE[1:] / "vpasswd").read_text().splitlines()[0].split(":")
+    assert (comment, quota) in mine("1") | mine("2")
+    assert comment.endswith(f" {TIMES - 1}")
+    assert (line[4], line[6]) == (comment, f"{quota}S")
+    assert harm(daemon) == []
+
+
+def test_nobody_gets_in_with_the_password_of_a_mailbox_that_is_gone(daemon: Running) -> None:
+    passwords = [f"word {number}" for number in range(TIMES)]
+    held = ["first"]
+    got_in: list[tuple[str, list[str]]] = []
+    is_over = threading.Event()
+
+    def guess(number: int) -> None:
+        while not is_over.is_set():
+            since = len(held) - 1
+            password = passwords[number % TIMES] if number else "first"
+            with connect(*daemon.address) as client:
+                try:
+                    client.login(ALICE, password)
+                except Refused:
+                    continue
+            # It must have been in force at some moment between the two looks.
+            got_in.append((password, held[since:]))
+
+    with ThreadPoolExecutor(3) as threads, connect(*daemon.address) as client:
+        guesses = [threads.submit(guess, number) for number in (0, TIMES // 2)]
+        try:
+            client.login(*SYSTEM)
+            for password in passwords:
+                client.del_user(ALICE)
+                held.append(password)
+                client.add_user(ALICE, password)
+        finally:
+            is_over.set()
+        for each in guesses:
+            each.result()
+
+    assert [each for each in got_in if each[0] not in each[1]] == []
+    with connect(*daemon.address) as client, pytest.raises(Refused, match=r"8\.207"):
+        client.login(ALICE, "first")
+    with connect(*daemon.address) as client:
+        client.login(ALICE, passwords[-1])
+    assert harm(daemon) == []
+
+
+def test_an_account_that_is_deleted_changes_nothing_any_more(daemon: Running) -> None:
+    with connect(*daemon.address) as client, connect(*daemon.address) as admin:
+        client.login(ALICE, "first")
+        admin.login(*SYSTEM)
+        admin.del_user(ALICE)
+        admin.add_user(ALICE, factories.PASSWORD)
+
+        with pytest.raises(Refused):
+            client.mod_user(ALICE, comment="Mine")
+
+    with daemon.database.reader() as session:
+        query = select(Mailbox.comment).where(Mailbox.name == "alice")
+        assert session.scalars(query).one() == "alice"

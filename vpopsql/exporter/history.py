@@ -1,0 +1,74 @@
+"""Which changes of the domains at hand have been committed lately."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from sqlalchemy import bindparam, or_, select
+from sqlalchemy.orm import Session
+
+from vpopsql.model import Revision
+from vpopsql.touched import Touched
+
+_LATELY = 10_000
+"""Revisions that are looked at: they have no index for a domain's."""
+
+_SEVERAL = 100
+"""Domains, and changes of theirs, up to which it is worth looking."""
+
+_OF_DOMAINS = select(Revision.domain, Revision.id, Revision.at).where(
+    Revision.id >= bindparam("since"),
+    or_(Revision.domain.is_(None), Revision.domain.in_(bindparam("domains", expanding=True))),
+)
+
+
+class Mark(NamedTuple):
+    """A revision."""
+
+    revision: int
+    at: str
+    """When it was made, in ISO format: another database has another one of that number."""
+
+
+class History:
+    """The newest revisions of the domains whose accounts were touched.
+
+    One of a lower number may come to light later on PostgreSQL, but not of the same domain: who
+    writes files after a change has the domain's lock before the change gets a number.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        newest: int,
+        touched: Touched | None,
+        written: Mapping[str, Mark],
+    ) -> None:
+        self._written = written
+        self._made = touched.revisions if touched else set()
+        self._found: defaultdict[str | None, dict[int, str]] = defaultdict(dict)
+        named: set[str] = set()
+        if touched:
+            named = touched.accounts | {domain for domain, _ in touched.mailboxes}
+        if not 0 < len(named) <= _SEVERAL:
+            return
+        # Those of files without a stamp are looked at for the next one's sake.
+        recent = Mark(newest - _SEVERAL, "")
+        oldest = min(written.get(name, recent).revision for name in named)
+        asked = {"since": max(oldest, newest - _LATELY), "domains": [*named]}
+        for domain, number, at in session.connection().execute(_OF_DOMAINS, asked):
+            self._found[domain][number] = at.isoformat()
+
+    def has_others(self, name: str) -> bool:
+        """Say whether a domain may have been changed by somebody else since it was written."""
+        mark = self._written.get(name)
+        own = self._found[name]
+        if mark is None or own.get(mark.revision) != mark.at:
+            return True
+        later = {number for number in [*own, *self._found[None]] if number > mark.revision}
+        return not later <= self._made
+
+    def newest_of(self, name: str) -> Mark | None:
+        """Return the newest revision of a domain's; None: it is not known."""
+        own = self._found.get(name)
+        return Mark(max(own), own[max(own)]) if own else None
