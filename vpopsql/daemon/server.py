@@ -147,6 +147,7 @@ class Server:
         self._busy: dict[int, float] = {}
         """Which threads are at work, and since when."""
         self._threads: set[threading.Thread] = set()
+        self._looking = threading.Thread(target=self._look_after, name="timeouts", daemon=True)
         self._is_crowded = threading.Event()
         """Set when all threads are at work, and to stop."""
         self._is_stopping = False
@@ -175,7 +176,7 @@ class Server:
         for _ in range(THREADS):
             self._add_thread()
         self._roster.join(self._number)
-        threading.Thread(target=self._look_after, name="timeouts", daemon=True).start()
+        self._looking.start()
 
     def stop(self) -> None:
         """Stop accepting, let every running command finish, then close what is left."""
@@ -198,6 +199,8 @@ class Server:
         self._is_stopping = True
         os.eventfd_write(self._over, 1)
         self._is_crowded.set()
+        # Once it has ended nobody starts another thread.
+        self._looking.join()
         for thread in list(self._threads):
             thread.join(max(0.0, deadline - time.monotonic()))
         os.close(self._over)
