@@ -123,8 +123,8 @@ def load_config(ctx: click.Context) -> Config:
 
 def main() -> None:
     """Run the command line; print a refusal as one clear message instead of a traceback."""
-    # Modules and rows are no garbage: to look for cycles among them as often as usual costs a tenth
-    # of the time to start, and half of the time of a long list.
+    # Modules and rows are no garbage: to look for cycles among them as often as usual costs a
+    # tenth of the time to start, and half of the time of a long list.
     gc.set_threshold(20_000, 20, 50)
     try:
         with refusals_as_messages("vpopsql"):
