@@ -63,38 +63,42 @@ def load(file: str) -> Any:  # noqa: ANN401 - a module that has no name
 
 
 def view(dialect: str) -> str:
-    """Return the view of logins: what was counted, and the last logins by mail servers."""
+    """Return the view of logins: the last ones by mail servers, and what was counted.
+
+    They are rows of their own: of the former nobody knows how many there were.
+    """
     sql = load("0007_report_views.py").Dialect(dialect)
     days = load("0010_quick_report_views.py").Days(sql)
+
+    def all_days(name: str, at: str, of: str) -> str:
+        """Return the recursive query for the days on which a table has something."""
+        newest = f"SELECT max({at}) FROM {of}"
+        return f"""
+            {name} (day) AS (
+                SELECT {days.of(f"({newest})")}
+                UNION ALL
+                SELECT {days.of(f"({newest} AND {at} < d.day)")}
+                FROM {name} d WHERE d.day IS NOT NULL
+            )
+            """
+
     is_login = "a.remote_ip <> '0.0.0.0'"
-
-    def newest(before: str) -> Any:  # noqa: ANN401 - of a module that has no name
-        return days.later(
-            f"(SELECT max(a.at) FROM last_auths a WHERE {is_login} {before.format('a.at')})",
-            f"(SELECT max(c.hour) FROM login_counts c WHERE 1 = 1 {before.format('c.hour')})",
-        )
-
     return f"""
-        WITH RECURSIVE days (day) AS (
-            SELECT {days.of(newest(""))}
-            UNION ALL
-            SELECT {days.of(newest("AND {} < d.day"))} FROM days d WHERE d.day IS NOT NULL
-        )
-        SELECT {days.shown("x.day")} AS date, x.domain AS domain, x.service AS service,
-            x.remote_ip AS ip, count(DISTINCT x.account) AS distinct_users,
-            {sql.integer("sum(x.ok)")} AS ok, {sql.integer("sum(x.failed)")} AS failed,
-            max(x.last_at) AS last_at
-        FROM (
-            SELECT d.day AS day, n.name AS domain, NULLIF(a.service, 'any') AS service,
-                a.remote_ip AS remote_ip, m.name || '@' || n.name AS account,
-                NULL AS ok, NULL AS failed, a.at AS last_at
-            FROM days d JOIN last_auths a ON {days.has("d.day", "a.at")} AND {is_login}
-            JOIN mailboxes m ON m.id = a.mailbox_id
-            JOIN domain_names n ON n.domain_id = m.domain_id AND NOT n.is_alias
-            UNION ALL
-            SELECT d.day, c.domain, c.service, NULLIF(c.remote_ip, ''),
-                NULLIF(c.account, ''), c.ok, c.failed, c.last_at
-            FROM days d JOIN login_counts c ON {days.has("d.day", "c.hour")}
-        ) x
-        GROUP BY x.day, x.domain, x.service, x.remote_ip
+        WITH RECURSIVE
+            {all_days("days", "a.at", f"last_auths a WHERE {is_login}")},
+            {all_days("counted_days", "c.hour", "login_counts c WHERE 1 = 1")}
+        SELECT {days.shown("d.day")} AS date, n.name AS domain,
+            NULLIF(a.service, 'any') AS service, a.remote_ip AS ip,
+            count(*) AS distinct_users, {sql.integer("NULL")} AS ok,
+            {sql.integer("NULL")} AS failed, max(a.at) AS last_at
+        FROM days d JOIN last_auths a ON {days.has("d.day", "a.at")} AND {is_login}
+        JOIN mailboxes m ON m.id = a.mailbox_id
+        JOIN domain_names n ON n.domain_id = m.domain_id AND NOT n.is_alias
+        GROUP BY d.day, n.name, a.service, a.remote_ip
+        UNION ALL
+        SELECT {days.shown("d.day")}, c.domain, c.service, NULLIF(c.remote_ip, ''),
+            count(DISTINCT NULLIF(c.account, '')), {sql.integer("sum(c.ok)")},
+            {sql.integer("sum(c.failed)")}, max(c.last_at)
+        FROM counted_days d JOIN login_counts c ON {days.has("d.day", "c.hour")}
+        GROUP BY d.day, c.domain, c.service, c.remote_ip
         """

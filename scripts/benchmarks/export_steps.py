@@ -1,7 +1,6 @@
 """What `exports` measures, each in a process of its own that imports nothing else."""
 
 import gc
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -69,7 +68,3 @@ def _add_one(database: Database) -> Touched:
         row.in_morercpthosts = True
         session.add(row)
     return Touched(names={name})
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

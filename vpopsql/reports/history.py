@@ -58,7 +58,10 @@ REPORTS = (
             DOMAIN,
             text("service", "imap, pop3, smtp, ..."),
             text("ip", "from where"),
-            number("distinct_users", "accounts that logged in, or that somebody tried to"),
+            number(
+                "distinct_users",
+                "accounts logged in to, or tried; without counts, those whose last login it was",
+            ),
             number("ok", "logins that were counted"),
             number("failed", "failed logins"),
             time("last_at", "the last of these"),
@@ -67,7 +70,8 @@ REPORTS = (
         known=("date",),
         parts=Parts.LOGIN_DAYS,
         notes="The daemon counts logins and failures, its own (service vpopmaild) and those that"
-        " checkpassword programs ask it for, for daemon.login_history_days. Of other services the"
-        " database has the last login of each account only, and failures are in their logs.",
+        " checkpassword programs ask it for, for daemon.login_history_days. Rows without counts"
+        " are of mail servers, which leave the last login of each account and service only:"
+        " earlier ones and failures are in their logs.",
     ),
 )
