@@ -26,6 +26,7 @@ from vpopsql.daemon.commands import (
     COMMANDS,
     FILES_BEHIND,
     INTERNAL_ERROR,
+    LOGIN_VERBS,
     QUIT_VERBS,
     TEMPORARY_ERROR,
     Command,
@@ -59,8 +60,7 @@ from vpopsql.touched import Touched
 # Under tcpserver each connection has a process of its own, so numbers alone would be all alike.
 _PROCESS = secrets.token_hex(4)
 _connections = itertools.count(1)
-_LOGINS = frozenset({"login", "clogin", "slogin"})
-_KNOWN = frozenset({*COMMANDS, *_LOGINS, *QUIT_VERBS, "help"})
+_KNOWN = frozenset({*COMMANDS, *LOGIN_VERBS, *QUIT_VERBS, "help"})
 
 _FIRST_WORD = re.compile(r"[^\s\0]+")
 
@@ -277,7 +277,7 @@ class Conversation:
         if verb == "help":
             return [help_reply(self._level)]
         if self._actor is None:
-            if verb in _LOGINS:
+            if verb in LOGIN_VERBS:
                 return [self._log_in(verb, words)]
         elif command := find_command(verb, self._level):
             return self._run(command, self._actor, words)
