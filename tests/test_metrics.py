@@ -11,11 +11,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests import factories
 from vpopsql import passwords
 from vpopsql.cli import cli
+from vpopsql.columns import utc_now
 from vpopsql.db import Database
 from vpopsql.errors import ExportFailed
 from vpopsql.exposition import render
 from vpopsql.metrics import site_families
-from vpopsql.model import Export, Host, HostRole, MailboxUsage, Revision, UsageSource, utc_now
+from vpopsql.model import Export, Host, HostRole, MailboxUsage, Revision, UsageSource
 
 Figures = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 Run = Callable[..., Result]

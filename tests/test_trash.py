@@ -14,6 +14,7 @@ from tests import factories
 from tests.commands import Command, run
 from tests.stored import contents
 from vpopsql import homes, trash
+from vpopsql.columns import utc_now
 from vpopsql.db import Database
 from vpopsql.errors import (
     DirectoryExists,
@@ -34,7 +35,6 @@ from vpopsql.model import (
     LineKind,
     Mailbox,
     TrashEntry,
-    utc_now,
 )
 from vpopsql.quota import Quota
 from vpopsql.services import account_changes, buckets, domain_changes

@@ -45,17 +45,10 @@ from sqlalchemy.types import TypeEngine
 
 from vpopsql import __version__, db
 from vpopsql.bulk import continue_ids, insert_rows
+from vpopsql.columns import UtcDateTime, utc_now
 from vpopsql.db import Database
 from vpopsql.errors import BackupFailed
-from vpopsql.model import (
-    DERIVED,
-    Base,
-    DovecotLogin,
-    Revision,
-    SchemaGuard,
-    UtcDateTime,
-    utc_now,
-)
+from vpopsql.model import DERIVED, Base, DovecotLogin, Revision, SchemaGuard
 
 FORMAT = 1
 """Of the archive; it changes when older code could not read it."""

@@ -11,8 +11,8 @@ from sqlalchemy import Connection, Dialect, Table, func, select, text
 from sqlalchemy.orm import Session
 from sqlalchemy.types import TypeEngine
 
+from vpopsql.columns import ExactText, SealedText
 from vpopsql.errors import DatabaseUnavailable
-from vpopsql.model import ExactText, SealedText
 
 Row = Sequence[Any]
 

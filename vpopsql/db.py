@@ -23,17 +23,10 @@ from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import NullPool, QueuePool
 
 from vpopsql import audit_chain, schema_check, watch
+from vpopsql.columns import ExactText, set_keyring
 from vpopsql.errors import Conflict, DatabaseRefused, DatabaseUnavailable, SchemaError
 from vpopsql.kept import KeptSessions
-from vpopsql.model import (
-    SCHEMA_VERSION,
-    AuditEntry,
-    Base,
-    ExactText,
-    Revision,
-    SchemaGuard,
-    set_keyring,
-)
+from vpopsql.model import SCHEMA_VERSION, AuditEntry, Base, Revision, SchemaGuard
 from vpopsql.sealed import Keyring
 from vpopsql.turns import Turns
 from vpopsql.watchdog import Watchdog

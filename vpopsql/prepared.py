@@ -18,7 +18,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from vpopsql.model import keyring_of, unescaped
+from vpopsql.columns import keyring_of, unescaped
 from vpopsql.sealed import Keyring
 
 Ts = TypeVarTuple("Ts")

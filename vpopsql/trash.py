@@ -38,6 +38,7 @@ from typing import Any
 from sqlalchemy import Select, select, update
 from sqlalchemy.orm import Session, defer
 
+from vpopsql.columns import from_database_text, to_database_text, utc_now
 from vpopsql.errors import (
     DirectoryExists,
     DomainExists,
@@ -54,9 +55,6 @@ from vpopsql.model import (
     Mailbox,
     TrashEntry,
     TrashKind,
-    from_database_text,
-    to_database_text,
-    utc_now,
 )
 from vpopsql.names import split_address
 from vpopsql.services import buckets

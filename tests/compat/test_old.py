@@ -7,7 +7,8 @@ import pytest
 from sqlalchemy import update
 
 from tests.compat.conftest import Site
-from vpopsql.model import CatchAll, Domain, utc_now
+from vpopsql.columns import utc_now
+from vpopsql.model import CatchAll, Domain
 
 SQLITE = pytest.mark.parametrize("_backend", ["sqlite"], indirect=True)
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vpopsql.columns import to_database_text
 from vpopsql.exporter.accounts import changed
-from vpopsql.model import to_database_text
 from vpopsql.qmail import vpasswd
 
 # Some that bytes sort otherwise than the database does.

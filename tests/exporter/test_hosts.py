@@ -11,10 +11,11 @@ from click.testing import CliRunner, Result
 from tests import factories
 from tests.exporter.following import Process
 from vpopsql.cli import cli
+from vpopsql.columns import utc_now
 from vpopsql.config import Config, Paths
 from vpopsql.db import Database
 from vpopsql.exporter.follower import Follower
-from vpopsql.model import Host, HostRole, Revision, utc_now
+from vpopsql.model import Host, HostRole, Revision
 
 Run = Callable[..., Result]
 Once = Callable[..., tuple[int, str, str]]

@@ -10,13 +10,14 @@ from sqlalchemy import delete, select
 from tests import factories
 from tests.exporter import verifying as v
 from tests.exporter.conftest import files_below
+from vpopsql.columns import utc_now
 from vpopsql.config import Config, Paths
 from vpopsql.db import Database
 from vpopsql.exporter.apply import apply
 from vpopsql.exporter.drift import survey
 from vpopsql.exporter.drift.codes import Code
 from vpopsql.exporter.drift.repair import Repaired, repair
-from vpopsql.model import Domain, Mailbox, TrashEntry, TrashKind, utc_now
+from vpopsql.model import Domain, Mailbox, TrashEntry, TrashKind
 
 pytestmark = pytest.mark.parametrize("_backend", ["sqlite"], indirect=True)
 

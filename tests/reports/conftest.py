@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests import factories
+from vpopsql.columns import utc_now
 from vpopsql.db import Database
 from vpopsql.model import (
     AuditEntry,
@@ -17,7 +18,6 @@ from vpopsql.model import (
     Mailbox,
     MailboxUsage,
     UsageSource,
-    utc_now,
 )
 from vpopsql.reports.query import Question, rows
 from vpopsql.reports.registry import REPORTS

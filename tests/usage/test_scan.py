@@ -12,18 +12,11 @@ from sqlalchemy import delete, select
 from tests import factories
 from tests.usage.conftest import maildir
 from vpopsql import trash
+from vpopsql.columns import utc_now
 from vpopsql.config import Config
 from vpopsql.db import Database
 from vpopsql.errors import NoSuchDomain
-from vpopsql.model import (
-    DomainUsage,
-    Flag,
-    Mailbox,
-    MailboxUsage,
-    TrashEntry,
-    UsageSource,
-    utc_now,
-)
+from vpopsql.model import DomainUsage, Flag, Mailbox, MailboxUsage, TrashEntry, UsageSource
 from vpopsql.services.rights import Actor
 from vpopsql.tree import Tree
 from vpopsql.usage import scan as scanning

@@ -51,8 +51,8 @@ def html(
     Exit codes: 0 done, 2 wrong usage, 3 could not run: DIR is as it was.
     """
     from vpopsql.cli.progress import Progress
+    from vpopsql.columns import utc_now
     from vpopsql.db import Database
-    from vpopsql.model import utc_now
     from vpopsql.reports.site.write import Wanted, write_site
 
     config = load_config(ctx)

@@ -110,8 +110,8 @@ def purge(ctx: click.Context, days: int | None, entry_id: int | None, *, yes: bo
     """Remove what was deleted long ago, for good."""
     from vpopsql import trash as bin_
     from vpopsql.cli.objects.site import Site
+    from vpopsql.columns import utc_now
     from vpopsql.errors import NotInTrash
-    from vpopsql.model import utc_now
 
     with _site(ctx) as (config, database, tree):
         if days is None and entry_id is None:

@@ -136,7 +136,7 @@ def scan(
 @click.pass_context
 def prune(ctx: click.Context) -> None:
     """Delete snapshots that are too many or too old, as the settings in [usage] say."""
-    from vpopsql.model import utc_now
+    from vpopsql.columns import utc_now
     from vpopsql.usage.prune import prune as prune_
 
     with _site(ctx) as (config, database):

@@ -29,8 +29,8 @@ def _check(given: Given) -> None:
 
 
 def _delete_old(site: "Site", given: Given) -> int:
+    from vpopsql.columns import utc_now
     from vpopsql.compat.site import domain_name
-    from vpopsql.model import utc_now
     from vpopsql.services import domains, overview
 
     before = utc_now() - timedelta(days=given.number("a", 1, _DAYS_MAX) or _DAYS)

@@ -8,7 +8,7 @@ this gave for the rows before, all of them: see `stamps` for how that is known.
 
 from collections.abc import Mapping
 
-from vpopsql.model import to_database_text
+from vpopsql.columns import to_database_text
 from vpopsql.qmail import vpasswd
 from vpopsql.qmail.cdb import Splice
 from vpopsql.qmail.lines import decode, encode, ends_whole

@@ -51,6 +51,7 @@ import stat
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from vpopsql.columns import utc_now
 from vpopsql.config import Config
 from vpopsql.crew import collecting_seldom
 from vpopsql.db import Database
@@ -72,7 +73,7 @@ from vpopsql.exporter.reading import FILES_ARE_OURS, is_stranger, newest_export,
 from vpopsql.exporter.render import Link
 from vpopsql.exporter.snapshot import EVERY_NAME, DomainState, Part, Snapshot
 from vpopsql.exporter.stamps import LARGE, Stamp, Stamps
-from vpopsql.model import Export, SiteSetting, utc_now
+from vpopsql.model import Export, SiteSetting
 from vpopsql.qmail.lines import encode, join_lines, split_lines
 from vpopsql.touched import Touched
 from vpopsql.tree import TEMP_PREFIX, Owner, Tree, Write

@@ -25,6 +25,7 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, Text, and_, func, or_, select, true, type_coerce
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from vpopsql.columns import from_database_text
 from vpopsql.config import Export
 from vpopsql.exporter.routes import NOBODY, Diverted, Routes, is_diverted
 from vpopsql.model import (
@@ -36,7 +37,6 @@ from vpopsql.model import (
     DotQmailFile,
     Flag,
     Mailbox,
-    from_database_text,
 )
 from vpopsql.qmail import assign
 from vpopsql.qmail.lines import decode, encode

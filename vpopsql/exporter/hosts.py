@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from vpopsql.model import Host, HostRole, Revision, utc_now
+from vpopsql.columns import utc_now
+from vpopsql.model import Host, HostRole, Revision
 
 STALE_AFTER_S = 60.0
 """How long a host may be behind, or silent, if nobody says otherwise."""

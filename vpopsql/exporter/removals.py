@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
+from vpopsql.columns import from_database_text
 from vpopsql.exporter import render
-from vpopsql.model import AuditEntry, Domain, DomainName, Mailbox, from_database_text
+from vpopsql.model import AuditEntry, Domain, DomainName, Mailbox
 from vpopsql.qmail import dotqmail
 
 

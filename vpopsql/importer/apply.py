@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from sqlalchemy import delete, insert
 from sqlalchemy.orm import Session
 
+from vpopsql.columns import utc_now
 from vpopsql.db import Database
 from vpopsql.errors import ImportFailed
 from vpopsql.importer import rows, site, stored
@@ -27,7 +28,6 @@ from vpopsql.model import (
     ForeignLine,
     IpMapping,
     SiteSetting,
-    utc_now,
 )
 
 REMEMBERED = "imported_from"

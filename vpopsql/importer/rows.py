@@ -8,6 +8,7 @@ from sqlalchemy import Table
 from sqlalchemy.orm import Session
 
 from vpopsql import bulk, names
+from vpopsql.columns import utc_now
 from vpopsql.importer import site, stored
 from vpopsql.importer.later import CHANNEL, IMPORTED, SITE
 from vpopsql.model import (
@@ -23,7 +24,6 @@ from vpopsql.model import (
     LastAuth,
     Mailbox,
     Revision,
-    utc_now,
 )
 
 _DOMAIN = ("id", "directory", "uid", "gid", "created_at", "catchall", "catchall_target")

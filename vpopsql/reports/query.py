@@ -9,8 +9,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
 
+from vpopsql.columns import ByBytes, ExactText, UtcDateTime, utc_now
 from vpopsql.errors import NoSuchDomain, VpopsqlError
-from vpopsql.model import ByBytes, DomainName, ExactText, UtcDateTime, utc_now
+from vpopsql.model import DomainName
 from vpopsql.reports.parts import Part, divide
 from vpopsql.reports.report import Kind, Option, Parts, Report
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
+from vpopsql.columns import utc_now
 from vpopsql.errors import (
     IllegalUserName,
     SeveralRefused,
@@ -17,7 +18,7 @@ from vpopsql.errors import (
     UserNameTooLong,
     VpopsqlError,
 )
-from vpopsql.model import Flag, LastAuth, Mailbox, utc_now
+from vpopsql.model import Flag, LastAuth, Mailbox
 from vpopsql.names import USER_MAX, new_user_name_problem
 from vpopsql.quota import Quota
 from vpopsql.services import buckets, limits, rights

@@ -10,6 +10,7 @@ from sqlalchemy import Float, cast, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from vpopsql import passwords
+from vpopsql.columns import utc_now
 from vpopsql.errors import (
     CatchAllNeeded,
     IllegalUserName,
@@ -21,7 +22,7 @@ from vpopsql.errors import (
     UserExists,
     UserNameTooLong,
 )
-from vpopsql.model import CatchAll, Domain, Flag, LastAuth, Mailbox, utc_now
+from vpopsql.model import CatchAll, Domain, Flag, LastAuth, Mailbox
 from vpopsql.names import USER_MAX, new_user_name_problem, split_address
 from vpopsql.quota import Quota
 from vpopsql.services import buckets, limits, rights

@@ -10,7 +10,8 @@ from typing import Any
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
-from vpopsql.model import AuditEntry, Revision, to_database_text, utc_now
+from vpopsql.columns import to_database_text, utc_now
+from vpopsql.model import AuditEntry, Revision
 from vpopsql.services.rights import Actor
 
 MASKED = "(masked)"

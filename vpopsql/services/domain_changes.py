@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import Session
 
+from vpopsql.columns import utc_now
 from vpopsql.errors import (
     DomainExists,
     DomainNameTooLong,
     InvalidDomainName,
     NoSuchDomain,
 )
-from vpopsql.model import CatchAll, Domain, DomainName, ForeignLine, Mailbox, utc_now
+from vpopsql.model import CatchAll, Domain, DomainName, ForeignLine, Mailbox
 from vpopsql.names import DOMAIN_MAX, new_domain_name_problem, sort_key, to_a_label
 from vpopsql.quota import Quota
 from vpopsql.services import buckets

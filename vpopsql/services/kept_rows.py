@@ -19,18 +19,15 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from vpopsql.model import (
-    DERIVED,
-    Base,
+from vpopsql.columns import (
     ExactText,
     SealedText,
-    TrashEntry,
-    TrashKind,
     UtcDateTime,
     from_database_text,
     to_database_text,
     utc_now,
 )
+from vpopsql.model import DERIVED, Base, TrashEntry, TrashKind
 from vpopsql.services.rights import Actor
 
 Rows = dict[str, list[dict[str, Any]]]

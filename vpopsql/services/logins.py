@@ -9,9 +9,10 @@ from sqlalchemy import insert, update
 from sqlalchemy.orm import Session
 
 from vpopsql import passwords
+from vpopsql.columns import utc_now
 from vpopsql.config import Deadlines
 from vpopsql.errors import HashExpired, NoSuchDomain
-from vpopsql.model import Flag, LastAuth, Mailbox, utc_now
+from vpopsql.model import Flag, LastAuth, Mailbox
 from vpopsql.services import limits
 from vpopsql.services.changes import MASKED, record
 from vpopsql.services.domains import lock_domain

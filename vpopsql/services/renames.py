@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import Text, delete, func, literal, select, type_coerce, update
 from sqlalchemy.orm import Session
 
+from vpopsql.columns import to_database_text
 from vpopsql.errors import (
     DomainExists,
     IllegalUserName,
@@ -21,13 +22,7 @@ from vpopsql.errors import (
     UserExists,
     UserNameTooLong,
 )
-from vpopsql.model import (
-    Domain,
-    DomainName,
-    Mailbox,
-    SiteSetting,
-    to_database_text,
-)
+from vpopsql.model import Domain, DomainName, Mailbox, SiteSetting
 from vpopsql.names import USER_MAX, new_user_name_problem, sort_key, split_address, to_a_label
 from vpopsql.services import dotqmail_changes, rewriting
 from vpopsql.services.changes import record

@@ -7,7 +7,8 @@ from sqlalchemy import select, type_coerce, update
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import flag_modified
 
-from vpopsql.model import ExactText, Mailbox, TrashEntry, from_database_text, to_database_text
+from vpopsql.columns import ExactText, from_database_text, to_database_text
+from vpopsql.model import Mailbox, TrashEntry
 from vpopsql.sealed import Keyring
 from vpopsql.services.changes import note
 from vpopsql.services.rights import Actor, require_system

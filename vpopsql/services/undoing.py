@@ -12,8 +12,9 @@ from typing import Any
 from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
+from vpopsql.columns import from_database_text
 from vpopsql.errors import CannotUndo, DomainExists, NoSuchDomain
-from vpopsql.model import AuditEntry, CatchAll, Domain, DomainName, Mailbox, from_database_text
+from vpopsql.model import AuditEntry, CatchAll, Domain, DomainName, Mailbox
 from vpopsql.names import split_address
 from vpopsql.quota import Quota
 from vpopsql.services import domain_changes, dotqmail_changes, ipmaps, limits

@@ -21,6 +21,7 @@ from sqlalchemy import Select, Table, func, null, select
 from sqlalchemy.orm import Session
 
 from vpopsql import bulk, config, crew, maildir
+from vpopsql.columns import utc_now
 from vpopsql.db import Database
 from vpopsql.errors import NoSuchDomain
 from vpopsql.model import (
@@ -31,7 +32,6 @@ from vpopsql.model import (
     Mailbox,
     MailboxUsage,
     UsageSource,
-    utc_now,
 )
 from vpopsql.names import lower
 from vpopsql.quota import Quota

@@ -22,6 +22,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from vpopsql import trash
+from vpopsql.columns import utc_now
 from vpopsql.config import Config
 from vpopsql.crew import work_in_order
 from vpopsql.db import Database
@@ -33,13 +34,7 @@ from vpopsql.exporter.drift.domain import GRACE_S, DomainLook
 from vpopsql.exporter.drift.finding import Finding, in_order, persisting
 from vpopsql.exporter.drift.site import look_at_relay, look_at_site
 from vpopsql.exporter.snapshot import EVERY_NAME, Snapshot, take
-from vpopsql.model import (
-    UNFINISHED_IMPORT,
-    Domain,
-    Mailbox,
-    SiteSetting,
-    utc_now,
-)
+from vpopsql.model import UNFINISHED_IMPORT, Domain, Mailbox, SiteSetting
 from vpopsql.services.domains import find_domain
 from vpopsql.touched import Touched
 from vpopsql.tree import Tree, UnsafePath

@@ -18,6 +18,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.pool import NullPool
 
 from vpopsql import names
+from vpopsql.columns import from_database_text, to_database_text
 from vpopsql.importer.tables.schema import (
     ACCOUNTS,
     DOMAIN_ACCOUNTS,
@@ -27,7 +28,6 @@ from vpopsql.importer.tables.schema import (
     Table,
     unpack,
 )
-from vpopsql.model import from_database_text, to_database_text
 from vpopsql.qmail.lines import decode
 
 _FILE = "rows.db"

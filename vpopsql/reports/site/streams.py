@@ -7,7 +7,7 @@ from itertools import groupby, islice
 from operator import itemgetter
 from typing import Any
 
-from vpopsql.model import to_database_text
+from vpopsql.columns import to_database_text
 from vpopsql.reports.report import Report
 
 Row = Sequence[object]
