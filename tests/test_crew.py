@@ -125,7 +125,7 @@ def be_two(kind: str, *, may_help: bool = True) -> None:
     with Pair(COPIES[kind], range(20)) as pair:
         pair.start("a word", lambda: may_help)
         time.sleep(0.1)
-        done = [json.loads(bytes(each)) for each in pair.do(Pid())]
+        done = [json.loads(bytes(each)) for each in pair.do(Pid(), bytes)]
     print(json.dumps([PARENT, sorted(done)]))  # noqa: T201 - the test reads it
 
 

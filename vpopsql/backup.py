@@ -48,7 +48,13 @@ from vpopsql.bulk import continue_ids, insert_rows
 from vpopsql.columns import UtcDateTime, utc_now
 from vpopsql.db import Database
 from vpopsql.errors import BackupFailed
-from vpopsql.model import DERIVED, Base, DovecotLogin, Revision, SchemaGuard
+from vpopsql.model import (
+    DERIVED,
+    Base,
+    DovecotLogin,
+    Revision,
+    SchemaGuard,
+)
 
 FORMAT = 1
 """Of the archive; it changes when older code could not read it."""

@@ -107,7 +107,8 @@ class Pair(Generic[T]):
     The copy is a help and no more: what it has not done in the end, for whatever reason, is done
     here. It ends with the block, or when this process is killed.
 
-    What comes of a task is bytes, which the two share: they are not copied from one to the other.
+    What comes of the copy's tasks is bytes, which the two share: they are not copied from one to
+    the other.
 
     :param begin: makes the copy's worker, of what `start` is told to say to it.
     :param tasks: 255 at most.
@@ -156,20 +157,22 @@ class Pair(Generic[T]):
         os.close(self._give)
         self._give = -1
 
-    def do(self, work: Worker[T, bytes]) -> list[memoryview]:
-        """Return what comes of each task, in any order; it may be used after the block, too.
+    def do(self, work: Callable[[T], R], received: Callable[[memoryview], R]) -> list[R]:
+        """Return what comes of each task, in any order.
 
         :param work: does those that this process takes.
+        :param received: makes the same of what the copy's worker gave; the bytes may be used after
+            the block, too.
         """
-        done: dict[int, memoryview] = {}
+        done: dict[int, R] = {}
         while number := os.read(self._numbers, 1):
-            done[number[0]] = memoryview(work(self._tasks[number[0]]))
+            done[number[0]] = work(self._tasks[number[0]])
         if self._pid:
             os.waitpid(self._pid, 0)
             self._pid = 0
-        done |= self._found()
+        done |= {number: received(found) for number, found in self._found()}
         for missing in {*range(len(self._tasks))} - done.keys():
-            done[missing] = memoryview(work(self._tasks[missing]))
+            done[missing] = work(self._tasks[missing])
         return [*done.values()]
 
     def _found(self) -> Iterator[tuple[int, memoryview]]:

@@ -31,6 +31,7 @@ from enum import StrEnum
 from typing import Any, BinaryIO
 
 from vpopsql.directory import Directory
+from vpopsql.pieces import Pieces
 
 Owner = tuple[int, int]
 """User id and group id."""
@@ -46,6 +47,8 @@ _POLL_S = 0.01
 """How often a lock is tried: most are held for milliseconds, some for minutes."""
 
 _FILE_MODE = 0o600
+
+_PIECES_AT_ONCE = os.sysconf("SC_IOV_MAX")
 
 _SYNC_FILE_RANGE_WRITE = 2
 _sync_file_range: Any = getattr(ctypes.CDLL(None), "sync_file_range", None)
@@ -120,7 +123,7 @@ class Write:
     """
 
     path: str
-    data: bytes
+    data: bytes | Pieces
     mode: int | None = None
     owner: Owner | None = None
 
@@ -696,10 +699,13 @@ def _temp_name() -> bytes:
     return _bytes(TEMP_PREFIX + secrets.token_hex(8))
 
 
-def _write_all(fd: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(fd, rest) :]
+def _write_all(fd: int, data: bytes | Pieces) -> None:
+    for parcel in data.parcels(_PIECES_AT_ONCE) if isinstance(data, Pieces) else ([data],):
+        written = os.writev(fd, parcel)
+        if written < sum(map(len, parcel)):
+            rest = memoryview(b"".join(parcel))[written:]
+            while rest:
+                rest = rest[os.write(fd, rest) :]
 
 
 def _send_to_disk(fd: int) -> None:

@@ -20,6 +20,7 @@ from vpopsql.exporter import projector as projector_module
 from vpopsql.exporter.apply import Applied, follow
 from vpopsql.exporter.projector import Projector
 from vpopsql.model import Domain, DomainLimits, DomainName, DotQmailFile, Export, Revision
+from vpopsql.pieces import whole
 from vpopsql.touched import Touched
 from vpopsql.tree import Tree, Write
 
@@ -196,7 +197,9 @@ def test_a_domain_is_named_by_the_site_only_when_its_files_are_there(
     def watched(self: Tree, batch: Iterable[Write], **options: Any) -> tuple[str, ...]:
         writes = [*batch]
         naming = [
-            each for each in writes if b"new.net" in each.data and "new.net" not in each.path
+            each
+            for each in writes
+            if b"new.net" in whole(each.data) and "new.net" not in each.path
         ]
         seen.extend((root / DOMAINS / "new.net/vpasswd.cdb").exists() for _ in naming)
         return write_many(self, writes, **options)

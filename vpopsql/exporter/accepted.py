@@ -8,6 +8,7 @@ from vpopsql import names
 from vpopsql.config import Paths
 from vpopsql.exporter import render
 from vpopsql.exporter.snapshot import Foreign, Snapshot
+from vpopsql.pieces import whole
 from vpopsql.qmail import cdb, control
 from vpopsql.qmail.lines import decode, encode, split_lines
 from vpopsql.tree import Tree
@@ -43,14 +44,14 @@ class Accepted:
 
     @classmethod
     def of(
-        cls, files: render.SiteFiles, paths: Paths, among: Collection[str] | None = None
+        cls, files: render.SiteContents, paths: Paths, among: Collection[str] | None = None
     ) -> "Accepted":
         """Return those that are accepted with files of these contents.
 
         :param among: only these names are asked for; None: all. A site may have many.
         """
-        few = _hosts_of_text(files[f"{paths.qmail}/{render.RCPTHOSTS}"] or b"")
-        more = files[f"{paths.qmail}/{MORE_CDB}"] or b""
+        few = _hosts_of_text(whole(files[f"{paths.qmail}/{render.RCPTHOSTS}"] or b""))
+        more = whole(files[f"{paths.qmail}/{MORE_CDB}"] or b"")
         if among is None:
             return cls(few, _hosts_of_cdb(more))
         return cls(few.intersection(among), frozenset(n for n in among if _has(more, n)))

@@ -6,7 +6,7 @@ them.
 """
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from vpopsql.errors import ExportFailed
 from vpopsql.qmail.lines import decode
@@ -19,13 +19,16 @@ RELOAD_TIMEOUT_S = 60.0
 _STDERR_MAX = 500  # bytes of what a program says that are repeated
 
 
-def compile_cdb(command: Sequence[str], cdb: str) -> None:
+def compile_cdb(
+    command: Sequence[str], cdb: str, meanwhile: Callable[[], None] = lambda: None
+) -> None:
     """Have ``cdb`` made by ``command``.
 
+    :param meanwhile: what this process does while it is being made.
     :raises ExportFailed: it could not be run, did not end in time or ended with another status
         than 0; the text has what it said.
     """
-    if reason := _failure(command, COMPILE_TIMEOUT_S):
+    if reason := _failure(command, COMPILE_TIMEOUT_S, meanwhile):
         raise ExportFailed(
             f"{command[0]} {reason}; the old {cdb} is still in place, the next export tries again"
         )
@@ -43,22 +46,29 @@ def reload(command: Sequence[str]) -> None:
         )
 
 
-def _failure(command: Sequence[str], timeout_s: float) -> str:
+def _failure(
+    command: Sequence[str], timeout_s: float, meanwhile: Callable[[], None] = lambda: None
+) -> str:
     """Run a command without a shell; return why it failed, empty if it did not."""
     try:
-        done = subprocess.run(
+        program = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            timeout=timeout_s,
-            check=False,
         )
-    except subprocess.TimeoutExpired:
-        return f"did not end within {timeout_s:g} s"
     except OSError as error:
         return f"cannot be run: {error.strerror}"
-    if not done.returncode:
+    with program:
+        try:
+            meanwhile()
+            _, said = program.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            program.kill()
+            return f"did not end within {timeout_s:g} s"
+        except BaseException:
+            program.kill()
+            raise
+    if not program.returncode:
         return ""
-    said = decode(done.stderr[-_STDERR_MAX:]).strip()
-    return f"ended with status {done.returncode}: {said}"
+    return f"ended with status {program.returncode}: {decode(said[-_STDERR_MAX:]).strip()}"

@@ -6,9 +6,10 @@ while they still mean what the columns say.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from operator import attrgetter
 from typing import TypeVar
 
@@ -17,7 +18,6 @@ from vpopsql.config import Export
 from vpopsql.exporter.snapshot import (
     RCPTHOSTS_LINES,
     Account,
-    Buffer,
     Counter,
     DomainState,
     DotQmail,
@@ -28,6 +28,7 @@ from vpopsql.exporter.snapshot import (
     Snapshot,
 )
 from vpopsql.model import CatchAll
+from vpopsql.pieces import Buffer, Pieces, whole
 from vpopsql.qmail import assign, control, dircontrol, dotqmail, ipmap, limits, vpasswd
 from vpopsql.qmail.lines import encode, join_lines
 from vpopsql.quota import Quota
@@ -54,7 +55,7 @@ VPASSWD = "vpasswd"
 
 _SORT_KEY = attrgetter("sort_key")
 _LINE: Callable[[Foreign], str] = attrgetter("line")
-_HOST_LINE: Callable[[Name], str] = attrgetter("name")
+_NAME: Callable[[Name], str] = attrgetter("name")
 
 _CATCHALLS = {
     CatchAll.BOUNCE: dotqmail.CatchAllKind.BOUNCE,
@@ -81,6 +82,9 @@ class Link:
 SiteFiles = dict[str, bytes | None]
 """Contents by site path; None: there is no such file."""
 
+SiteContents = Mapping[str, bytes | Pieces | None]
+"""The same, perhaps not put together yet."""
+
 DomainFiles = dict[str, bytes | Link]
 """Contents by site path."""
 
@@ -91,35 +95,44 @@ def assign_cdb(export: Export) -> str:
 
 
 def site_files(snapshot: Snapshot) -> SiteFiles:
-    """Return the files that are not below a domain's directory.
+    """Return the files that are not below a domain's directory; see `site_contents`."""
+    contents = site_contents(snapshot).items()
+    return {path: None if content is None else whole(content) for path, content in contents}
+
+
+def site_contents(snapshot: Snapshot) -> SiteContents:
+    """Return the files that are not below a domain's directory, for whoever writes them.
 
     The cdb of users/assign is not among them if qmail-newu is to make it.
 
     :raises Unrenderable: a name or a foreign line is none that its file can hold.
     """
     qmail = snapshot.paths.qmail
-    files: SiteFiles = {}
+    files: dict[str, bytes | Pieces | None] = {}
 
-    def lines_of(file: str, own: Sequence[Name], line_of: Callable[[Name], str]) -> list[str]:
-        return _merge(snapshot.foreign.get(file, ()), own, line_of, _LINE)
+    def lines_of(file: str, own: Sequence[Name], lines: Iterable[str]) -> list[str]:
+        foreign = snapshot.foreign.get(file, ())
+        return _merge(foreign, map(_LINE, foreign), own, lines)
 
     few, more = _placed(snapshot)
     with naming(path := f"{qmail}/{RCPTHOSTS}"):
-        files[path] = join_lines(lines_of(RCPTHOSTS, few, _HOST_LINE))
+        files[path] = join_lines(lines_of(RCPTHOSTS, few, map(_NAME, few)))
     with naming(path := f"{qmail}/{MORERCPTHOSTS}"):
-        lines = lines_of(MORERCPTHOSTS, more, _HOST_LINE)
+        lines = lines_of(MORERCPTHOSTS, more, map(_NAME, more))
         # Few lines begin so that they may be comments.
         hosts = [line.rstrip() for line in lines if line[:1] not in "# \t" or not is_comment(line)]
         files[path] = join_lines(lines) if lines else None
         files[f"{qmail}/{MORE_CDB}"] = control.compile_morercpthosts(hosts) if lines else None
     with naming(path := f"{qmail}/{VIRTUALDOMAINS}"):
-        files[path] = join_lines(lines_of(VIRTUALDOMAINS, snapshot.names, _virtual_line))
+        virtual = [f"{name}:{name}" for name in map(_NAME, snapshot.names)]
+        files[path] = join_lines(lines_of(VIRTUALDOMAINS, snapshot.names, virtual))
     with naming(path := f"{qmail}/{LOCALS}"):
         # Without the file the host's own name is local; an empty one would change that.
         files[path] = _locals(snapshot) if LOCALS in snapshot.foreign else None
     with naming(path := f"{qmail}/{ASSIGN}"):
-        files[path] = text = _assigned(snapshot)
+        files[path] = assigned = _assigned(snapshot)
         if not snapshot.export.newu_command:
+            files[path] = text = whole(assigned)
             files[f"{qmail}/{assign_cdb(snapshot.export)}"] = assign.compile_text(text)
         for line in snapshot.foreign.get(ASSIGN, ()):
             assign.cdb_record(line.line)  # what qmail-newu would refuse is not even written
@@ -228,25 +241,19 @@ def _sorted(of_us: list[Name]) -> list[Name]:
 
 
 def _merge(
-    foreign: Iterable[Foreign],
-    own: Sequence[Name],
-    line_of: Callable[[Name], T],
-    line_of_foreign: Callable[[Foreign], T],
+    foreign: Iterable[Foreign], their_lines: Iterable[T], own: Sequence[Name], lines: Iterable[T]
 ) -> list[T]:
-    lines: list[T] = []
+    """Return the lines of others and our own ones, each as many as there are rows, in order."""
+    merged: list[T] = []
+    rest = iter(lines)
     at = 0
-    for line in foreign:
-        end = bisect_left(own, line.sort_key, lo=at, key=_SORT_KEY)
-        lines += map(line_of, own[at:end])
-        lines.append(line_of_foreign(line))
+    for row, line in zip(foreign, their_lines, strict=True):
+        end = bisect_left(own, row.sort_key, lo=at, key=_SORT_KEY)
+        merged += islice(rest, end - at)
+        merged.append(line)
         at = end
-    lines += map(line_of, own[at:])
-    return lines
-
-
-def _virtual_line(name: Name) -> str:
-    own = name.name
-    return f"{own}:{own}"
+    merged += rest
+    return merged
 
 
 def _locals(snapshot: Snapshot) -> bytes:
@@ -255,15 +262,13 @@ def _locals(snapshot: Snapshot) -> bytes:
     return join_lines([line for line in lines if names.lower(line.strip()) not in own])
 
 
-def _assigned(snapshot: Snapshot) -> bytes:
-    exact = snapshot.exact().get
-
-    def lines_of(name: Name) -> Buffer:
-        return exact(name.name) or domain_line(name)
-
+def _assigned(snapshot: Snapshot) -> Pieces:
+    own = snapshot.names
+    exact = map(snapshot.exact().get, map(_NAME, own))
+    lines = [found or domain_line(name) for name, found in zip(own, exact, strict=True)]
     foreign = snapshot.foreign.get(ASSIGN, ())
-    lines = _merge(foreign, snapshot.names, lines_of, lambda line: encode(line.line))
-    return assign.join(lines)
+    theirs: list[Buffer] = [encode(line.line) for line in foreign]
+    return assign.join(_merge(foreign, theirs, own, lines))
 
 
 def domain_line(name: Name) -> bytes:

@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import cache, partial
 from itertools import accumulate, pairwise
-from typing import Self
 
 from sqlalchemy import func, select
 from sqlalchemy.engine import URL
@@ -22,8 +21,9 @@ from vpopsql.crew import Pair
 from vpopsql.db import Database
 from vpopsql.exporter import direct
 from vpopsql.exporter.routes import NO_ROUTES, Routes
-from vpopsql.exporter.snapshot import Buffer, Exact, ExactLines, at_once
+from vpopsql.exporter.snapshot import Exact, ExactLines, at_once
 from vpopsql.model import Domain, DomainName, Mailbox
+from vpopsql.pieces import Buffer
 from vpopsql.qmail.lines import decode, encode
 
 WORTH_IT = 50_000
@@ -50,7 +50,7 @@ def moment_of(database: Database, export: Export) -> Iterator[tuple[Session, Exa
         with database.moment() as moment:
             yield moment.session, at_once
         return
-    begin = partial(_Lines.begin, database.url, export)
+    begin = partial(_Copy, database.url, export)
     with Pair(begin, ranges) as pair, database.moment() as moment:
         pair.start(moment.name, moment.is_shared)
         yield moment.session, partial(_later, pair)
@@ -78,8 +78,10 @@ def _lines(
     routes: Routes,
 ) -> dict[str, Buffer]:
     found: dict[str, Buffer] = {}
-    for part in pair.do(_Lines(session, export)):
-        found |= _unpacked(part)
+    own = partial(direct.lines, session, export, NO_ROUTES)
+    parts: list[Mapping[str, Buffer]] = pair.do(own, _unpacked)
+    for part in parts:
+        found |= part
     # The workers do not know what leads addresses elsewhere, which is rare.
     if odd := routes.odd(found):
         again = direct.lines(session, export, routes, _domains_of(session, odd))
@@ -120,23 +122,20 @@ def _unpacked(packed: memoryview) -> dict[str, memoryview]:
     return dict(zip(names, lines, strict=False))  # nothing stands behind the last newline
 
 
-class _Lines:
-    """Makes the exact lines of the domains in a range of ids."""
+class _Copy:
+    """Makes the exact lines of the domains in a range of ids, in another process.
 
-    def __init__(self, session: Session, export: Export, held: ExitStack | None = None) -> None:
-        self._session = session
+    :param moment: that of the process that asks.
+    """
+
+    def __init__(self, url: URL, export: Export, moment: str) -> None:
+        self._held = ExitStack()
+        self._session = self._held.enter_context(Database(url).joined(moment))
         self._export = export
-        self._held = held or ExitStack()
-
-    @classmethod
-    def begin(cls, url: URL, export: Export, moment: str) -> Self:
-        """Begin in another process than the one whose moment it is."""
-        held = ExitStack()
-        return cls(held.enter_context(Database(url).joined(moment)), export, held)
 
     def __call__(self, ids: range, /) -> bytes:
         return _packed(direct.lines(self._session, self._export, NO_ROUTES, ids))
 
     def close(self) -> None:
-        """End its transaction, if it is its own."""
+        """End its transaction."""
         self._held.close()

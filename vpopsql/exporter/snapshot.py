@@ -51,6 +51,7 @@ from vpopsql.model import (
     SiteSetting,
 )
 from vpopsql.names import lower
+from vpopsql.pieces import Buffer
 from vpopsql.qmail.dircontrol import DirControl, Levels
 from vpopsql.touched import Touched
 
@@ -71,8 +72,6 @@ _OF_SITE = select(
     select(SiteSetting.value).where(SiteSetting.key == VPOPMAIL_DIR).scalar_subquery(),
     select(func.max(Revision.id)).scalar_subquery(),
 )
-
-Buffer = bytes | memoryview
 
 Exact = Callable[[], Mapping[str, Buffer]]
 """Returns what `direct.lines` does, of all domains."""
@@ -588,9 +587,7 @@ def _names(session: Session, condition: ColumnElement[bool] | None = None) -> li
         .where(true() if condition is None else condition)
     )
     rows = session.connection().execute(query, execution_options=_STREAMED)
-    names = [Name(*row) for row in rows]
-    names.sort(key=attrgetter("sort_key"))
-    return names
+    return sorted(map(Name._make, rows), key=attrgetter("sort_key"))
 
 
 def _foreign_lines(session: Session) -> dict[str, Sequence[Foreign]]:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from vpopsql import names
+from vpopsql.pieces import Buffer, Pieces, lines_of
 from vpopsql.qmail import cdb
 from vpopsql.qmail.lines import (
     Malformed,
@@ -141,12 +142,12 @@ def render_line(assignment: Assignment) -> str:
 
 def render(lines: Iterable[str]) -> bytes:
     """Return a whole file of rendered lines, the final ``.`` included."""
-    return join(map(encode, lines))
+    return bytes(join(map(encode, lines)))
 
 
-def join(lines: Iterable[bytes | memoryview]) -> bytes:
+def join(lines: Iterable[Buffer]) -> Pieces:
     """Return a whole file of lines, or of several joined by newlines, as bytes."""
-    return b"\n".join([*lines, _END, b""])
+    return lines_of([*lines, _END])
 
 
 def compile_cdb(lines: Iterable[str]) -> bytes:
