@@ -1,24 +1,6 @@
-"""Configuration: one TOML file and the environment become one frozen `Config`.
+"""The keys, each declared once: name, default, what it may be, what it is for."""
 
-A value comes from the first of: the environment variable ``VPOPSQL_<SECTION>_<KEY>``, the file
-(``--config`` or ``VPOPSQL_CONFIG``), the default. All mistakes are found before any is reported,
-each with the place it stands in, its key and what is allowed; an unknown key is a mistake. No
-message and no ``repr`` shows a password.
-
-Each key is declared once, as a field of its section: name, default, what it may be, what it is
-for. `explain`, `reference` and docs/configuration.md follow from that. This module opens no file
-but the configuration and the database's password, and checks no value against the machine it runs
-on, except that password hashes of the configured scheme can be made here.
-"""
-
-import difflib
-import inspect
-import itertools
-import json
-import os
-import re
-import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
@@ -26,29 +8,16 @@ from typing import Any, TypeVar
 
 from vpopsql import kinds
 from vpopsql import passwords as hashing
-from vpopsql.errors import ConfigError
-
-# Others take them from here.
-from vpopsql.kinds import Address as Address  # noqa: PLC0414
-from vpopsql.kinds import Deadlines as Deadlines  # noqa: PLC0414
-from vpopsql.kinds import Kind
-from vpopsql.kinds import listen_address as listen_address  # noqa: PLC0414
+from vpopsql.kinds import Address, Deadlines, Kind
 
 T = TypeVar("T")
 
-_PREFIX = "VPOPSQL_"
+PREFIX = "VPOPSQL_"
+"""How the names of the environment's variables begin."""
 
-_PASSWORD_MAX = 4096  # characters
-
-_USUAL_DATABASE = "sqlite:////var/lib/vpopsql/vpopsql.db"
+USUAL_DATABASE = "sqlite:////var/lib/vpopsql/vpopsql.db"
 
 WORKERS_MAX = 64
-
-# Variables that are no keys: where the file is, and what the test suite is told.
-_OTHER_VARIABLES = re.compile(r"VPOPSQL_(CONFIG|TEST_.*)")
-
-
-# --- the keys ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +40,7 @@ class Key:
     @property
     def variable(self) -> str:
         """The environment variable that sets it: ``VPOPSQL_DAEMON_LISTEN``."""
-        return f"{_PREFIX}{self.section}_{self.name}".upper()
+        return f"{PREFIX}{self.section}_{self.name}".upper()
 
 
 def _key(default: T, kind: Kind, purpose: str, *, secret: bool = False) -> T:
@@ -82,7 +51,7 @@ def _key(default: T, kind: Kind, purpose: str, *, secret: bool = False) -> T:
 class Database:
     """Which database, and how it is held."""
 
-    url: str = _key(_USUAL_DATABASE, kinds.database_url(), "The database.", secret=True)
+    url: str = _key(USUAL_DATABASE, kinds.database_url(), "The database.", secret=True)
     password_file: str = _key(
         "",
         kinds.file(),
@@ -482,7 +451,7 @@ class Config:
     )
 
 
-_SECTIONS: Mapping[str, type[Any]] = MappingProxyType(
+SECTIONS: Mapping[str, type[Any]] = MappingProxyType(
     {
         "database": Database,
         "paths": Paths,
@@ -503,219 +472,7 @@ _SECTIONS: Mapping[str, type[Any]] = MappingProxyType(
 
 def keys() -> Iterator[Key]:
     """Return every key in the order of its declaration."""
-    for section, shape in _SECTIONS.items():
+    for section, shape in SECTIONS.items():
         for item in fields(shape):
             kind, purpose = item.metadata["kind"], item.metadata["purpose"]
             yield Key(section, item.name, item.default, kind.allowed, purpose, kind, not item.repr)
-
-
-# --- reading ----------------------------------------------------------------------------------
-
-
-def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Config:
-    """Return the effective configuration.
-
-    :param path: the file; None takes the one that ``VPOPSQL_CONFIG`` names, if it does.
-    :raises ConfigError: with every mistake of the file and the environment, one a line.
-    """
-    draft = _Draft()
-    path = path or (Path(environ["VPOPSQL_CONFIG"]) if environ.get("VPOPSQL_CONFIG") else None)
-    if path is not None:
-        draft.read_file(path)
-    draft.read_environment(environ)
-    draft.read_password()
-    draft.find_contradictions()
-    if draft.mistakes:
-        raise ConfigError("\n".join(draft.mistakes))
-    return draft.config()
-
-
-@dataclass(slots=True)
-class _Draft:
-    """A configuration being read: the values so far, where they came from, the mistakes."""
-
-    values: dict[str, object] = field(default_factory=dict)
-    origins: dict[str, str] = field(default_factory=dict)
-    refused: set[str] = field(default_factory=set)
-    mistakes: list[str] = field(default_factory=list)
-
-    def read_file(self, path: Path) -> None:
-        try:
-            sections = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            self.mistakes.append(f"{path}: cannot be read: {error.strerror}")
-            return
-        except ValueError as error:
-            self.mistakes.append(f"{path}: is not TOML: {error}")
-            return
-        known = {key.path: key for key in keys()}
-        for section, entries in sections.items():
-            if section not in _SECTIONS:
-                hint = _suggest(section, _SECTIONS)
-                self.mistakes.append(f"{path}: unknown section {section}{hint}")
-                continue
-            if not isinstance(entries, dict):
-                self.mistakes.append(f"{path}: {section} is a section; write [{section}]")
-                continue
-            for name, value in entries.items():
-                if key := known.get(f"{section}.{name}"):
-                    self._set(key, value, str(path))
-                else:
-                    hint = _suggest(f"{section}.{name}", known)
-                    self.mistakes.append(f"{path}: unknown key {section}.{name}{hint}")
-
-    def read_environment(self, environ: Mapping[str, str]) -> None:
-        known = {key.variable: key for key in keys()}
-        for name, text in sorted(environ.items()):
-            if key := known.get(name):
-                self._set(key, _from_text(key, text), f"environment {name}")
-            elif name.startswith(_PREFIX) and not _OTHER_VARIABLES.fullmatch(name):
-                hint = _suggest(name, known)
-                self.mistakes.append(f"environment: unknown variable {name}{hint}")
-
-    def _set(self, key: Key, value: object, origin: str) -> None:
-        try:
-            self.values[key.path] = key.kind.accept(value)
-        except ValueError:
-            self.refused.add(key.path)
-            what = "is not of the form allowed" if key.is_secret else f"is {value!r}"
-            self.mistakes.append(f"{origin}: {key.path} {what}; allowed: {key.allowed}")
-        else:
-            self.origins[key.path] = origin
-
-    def read_password(self) -> None:
-        """Put the password of the database into its URL."""
-        path = self.values.get("database.password_file")
-        if not isinstance(path, str) or not path or "database.url" in self.refused:
-            return
-        from sqlalchemy import make_url  # noqa: PLC0415 - slow import
-
-        where = self.origins["database.password_file"]
-        url = make_url(str(self.values.get("database.url", _USUAL_DATABASE)))
-        if url.drivername != "postgresql":
-            self.mistakes.append(
-                f"{where}: database.password_file is set, and database.url names no PostgreSQL"
-            )
-            return
-        if url.password is not None:
-            self.mistakes.append(
-                f"{where}: database.password_file is set, and database.url has a password:"
-                " leave it out there"
-            )
-            return
-        try:
-            with Path(path).open(encoding="utf-8") as file:
-                password = file.readline(_PASSWORD_MAX).rstrip("\r\n")
-        except (OSError, ValueError) as error:
-            said = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-            self.mistakes.append(
-                f"{where}: database.password_file: {path}: cannot be read: {said}"
-            )
-            return
-        self.values["database.url"] = url.set(password=password).render_as_string(
-            hide_password=False
-        )
-
-    def find_contradictions(self) -> None:
-        self._find_contradictions_of_tls()
-        if self.refused & {"passwords.scheme", "passwords.rounds"}:
-            return
-        chosen = self.config().passwords
-        if not hashing.can_hash(chosen.scheme):
-            possible = ", ".join(filter(hashing.can_hash, hashing.ROUNDS))
-            self.mistakes.append(
-                f"{self.origins['passwords.scheme']}: passwords.scheme {chosen.scheme} is not to"
-                f" be had on this machine; allowed: {possible}"
-            )
-        allowed = hashing.ROUNDS[chosen.scheme]
-        if chosen.rounds is not None and chosen.rounds not in allowed:
-            self.mistakes.append(
-                f"{self.origins['passwords.rounds']}: passwords.rounds is {chosen.rounds};"
-                f" allowed with {chosen.scheme}: {allowed.start} to {allowed.stop - 1}"
-            )
-
-    def _find_contradictions_of_tls(self) -> None:
-        if self.values.get("daemon.tls_certificate") or "daemon.tls_certificate" in self.refused:
-            return
-        for path in ("daemon.tls_listen", "daemon.tls_key"):
-            if self.values.get(path):
-                self.mistakes.append(
-                    f"{self.origins[path]}: {path} is set, and daemon.tls_certificate is not"
-                )
-
-    def config(self) -> Config:
-        sections: dict[str, Any] = {
-            section: shape(
-                **{
-                    item.name: self.values[f"{section}.{item.name}"]
-                    for item in fields(shape)
-                    if f"{section}.{item.name}" in self.values
-                }
-            )
-            for section, shape in _SECTIONS.items()
-        }
-        return Config(**sections, origins=MappingProxyType(self.origins))
-
-
-def _from_text(key: Key, text: str) -> object:
-    """Return the TOML value that a variable's text stands for; the text itself if none."""
-    try:
-        return key.kind.from_text(text)
-    except ValueError:
-        return text
-
-
-def _suggest(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
-
-
-# --- showing ----------------------------------------------------------------------------------
-
-
-def explain(config: Config) -> str:
-    """Return every effective value and where it came from, as a TOML file; passwords masked."""
-    lines: list[str] = []
-    for section, section_keys in itertools.groupby(keys(), lambda key: key.section):
-        lines += [f"[{section}]"]
-        for key in section_keys:
-            value = getattr(getattr(config, section), key.name)
-            assignment = f"# {key.name} =" if value is None else f"{key.name} = {_toml(value)}"
-            lines.append(f"{assignment:<50}  # {config.origins.get(key.path, 'default')}")
-        lines.append("")
-    return "\n".join(lines)
-
-
-def reference() -> str:
-    """Return docs/configuration.md's tables: every key, what it may be, what it is for."""
-    lines: list[str] = []
-    for section, section_keys in itertools.groupby(keys(), lambda key: key.section):
-        lines += [f"## [{section}]", "", inspect.getdoc(_SECTIONS[section]) or "", ""]
-        lines += ["| key | default | allowed | purpose |", "| --- | --- | --- | --- |"]
-        for key in section_keys:
-            default = "unset" if key.default is None else f"`{_toml(key.default)}`"
-            lines.append(f"| `{key.name}` | {default} | {key.allowed} | {key.purpose} |")
-        lines.append("")
-    return "\n".join(lines)
-
-
-def mask_url(url: str) -> str:
-    """Return a database URL fit to be shown: without the password, wherever it stands in it."""
-    url = re.sub(r"(://[^:/@]*:).*@", r"\1***@", url)
-    return re.sub(r"([?&][a-z]*password=)[^&]*", r"\1***", url, flags=re.IGNORECASE)
-
-
-def _toml(value: object) -> str:
-    match value:
-        case Address():
-            return _toml(str(value))
-        case str():
-            return json.dumps(mask_url(value), ensure_ascii=False)
-        case Deadlines():
-            pairs = ", ".join(f"{scheme} = {last_day}" for scheme, last_day in value)
-            return f"{{ {pairs} }}" if value else "{}"
-        case tuple():
-            return f"[{', '.join(map(_toml, value))}]"
-        case float():
-            return f"{value:g}"
-    return str(value).lower()
