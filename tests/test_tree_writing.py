@@ -183,8 +183,8 @@ def failing(name: str, number: int, *, after: int = 0) -> Iterator[None]:
 @pytest.mark.parametrize(
     "name, number",
     [
-        ("write", errno.ENOSPC),
-        ("write", errno.EDQUOT),
+        ("writev", errno.ENOSPC),
+        ("writev", errno.EDQUOT),
         ("fsync", errno.EIO),
         ("rename", errno.EIO),
         ("fchmod", errno.EPERM),
@@ -214,12 +214,12 @@ def test_a_file_in_pieces_that_fails_is_named_and_leaves_nothing(tree: Tree, roo
 
 
 @pytest.mark.parametrize(
-    "name, number", [("write", errno.ENOSPC), ("fsync", errno.EIO), ("rename", errno.EIO)]
+    "name, number", [("writev", errno.ENOSPC), ("fsync", errno.EIO), ("rename", errno.EIO)]
 )
 def test_a_batch_that_fails_before_its_first_rename_changes_nothing(
     tree: Tree, root: Path, name: str, number: int
 ) -> None:
-    after = {"write": 1, "fsync": 1, "rename": 0}[name]
+    after = {"writev": 1, "fsync": 1, "rename": 0}[name]
 
     with failing(name, number, after=after), pytest.raises(OSError, match=r"."):
         tree.write_many([Write("/file", b"new"), Write("/dir/inner", b"new")])

@@ -31,7 +31,7 @@ from enum import StrEnum
 from typing import Any, BinaryIO
 
 from vpopsql.directory import Directory
-from vpopsql.pieces import Pieces
+from vpopsql.pieces import Content, pieces_of, size_of
 
 Owner = tuple[int, int]
 """User id and group id."""
@@ -123,7 +123,7 @@ class Write:
     """
 
     path: str
-    data: bytes | Pieces
+    data: Content
     mode: int | None = None
     owner: Owner | None = None
 
@@ -526,8 +526,8 @@ class Tree:
                 if (
                     write.mode in {None, mode}
                     and (write.owner in {None, owner} or os.geteuid() != 0)
-                    and old.st_size == len(write.data)
-                    and file.read() == write.data
+                    and old.st_size == size_of(write.data)
+                    and all(file.read(len(piece)) == piece for piece in pieces_of(write.data))
                 ):
                     return None
             if write.mode is not None:
@@ -699,10 +699,12 @@ def _temp_name() -> bytes:
     return _bytes(TEMP_PREFIX + secrets.token_hex(8))
 
 
-def _write_all(fd: int, data: bytes | Pieces) -> None:
-    for parcel in data.parcels(_PIECES_AT_ONCE) if isinstance(data, Pieces) else ([data],):
+def _write_all(fd: int, data: Content) -> None:
+    pieces = pieces_of(data)
+    for at in range(0, len(pieces), _PIECES_AT_ONCE):
+        parcel = pieces[at : at + _PIECES_AT_ONCE]
         written = os.writev(fd, parcel)
-        if written < sum(map(len, parcel)):
+        if written < size_of(parcel):
             rest = memoryview(b"".join(parcel))[written:]
             while rest:
                 rest = rest[os.write(fd, rest) :]

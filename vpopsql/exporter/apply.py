@@ -74,7 +74,7 @@ from vpopsql.exporter.render import Link
 from vpopsql.exporter.snapshot import EVERY_NAME, DomainState, Part, Snapshot
 from vpopsql.exporter.stamps import LARGE, Stamp, Stamps
 from vpopsql.model import Export, SiteSetting
-from vpopsql.pieces import Pieces
+from vpopsql.pieces import Content, whole
 from vpopsql.qmail.lines import encode, join_lines, split_lines
 from vpopsql.touched import Touched
 from vpopsql.tree import TEMP_PREFIX, Owner, Tree, Write
@@ -621,7 +621,11 @@ class _Apply:
 
     def _differ(self, *files: str) -> bool:
         paths = [f"{self._paths.qmail}/{file}" for file in files]
-        return any(content_of(self._tree, path) != self._files[path] for path in paths)
+        for path in paths:
+            wanted = self._files[path]
+            if content_of(self._tree, path) != (None if wanted is None else whole(wanted)):
+                return True
+        return False
 
     def _replace_many(self, paths: Sequence[str], owner: Owner | None) -> None:
         """Give files the contents that are ready for them; those that have none are removed."""
@@ -632,17 +636,17 @@ class _Apply:
             if data is None:
                 self._replace(path, None, None)
 
-    def _replace(self, path: str, data: bytes | Pieces | None, owner: Owner | None) -> None:
+    def _replace(self, path: str, data: Content | None, owner: Owner | None) -> None:
         if data is not None:
             self._write(path, data, owner)
         elif self._tree.exists(path):
             self._tree.remove(path)
             self._note([path])
 
-    def _write(self, path: str, data: bytes | Pieces, owner: Owner | None = None) -> None:
+    def _write(self, path: str, data: Content, owner: Owner | None = None) -> None:
         self._note(self._tree.write_many([self._wanted(path, data, owner)]))
 
-    def _wanted(self, path: str, data: bytes | Pieces, owner: Owner | None) -> Write:
+    def _wanted(self, path: str, data: Content, owner: Owner | None) -> Write:
         mode = None if self._tree.exists(path) else _SITE_FILE_MODE
         return Write(path, data, mode, owner)
 

@@ -28,7 +28,7 @@ from vpopsql.exporter.snapshot import (
     Snapshot,
 )
 from vpopsql.model import CatchAll
-from vpopsql.pieces import Buffer, Pieces, whole
+from vpopsql.pieces import Buffer, Content, Pieces, whole
 from vpopsql.qmail import assign, control, dircontrol, dotqmail, ipmap, limits, vpasswd
 from vpopsql.qmail.lines import encode, join_lines
 from vpopsql.quota import Quota
@@ -82,7 +82,7 @@ class Link:
 SiteFiles = dict[str, bytes | None]
 """Contents by site path; None: there is no such file."""
 
-SiteContents = Mapping[str, bytes | Pieces | None]
+SiteContents = Mapping[str, Content | None]
 """The same, perhaps not put together yet."""
 
 DomainFiles = dict[str, bytes | Link]
@@ -108,7 +108,7 @@ def site_contents(snapshot: Snapshot) -> SiteContents:
     :raises Unrenderable: a name or a foreign line is none that its file can hold.
     """
     qmail = snapshot.paths.qmail
-    files: dict[str, bytes | Pieces | None] = {}
+    files: dict[str, Content | None] = {}
 
     def lines_of(file: str, own: Sequence[Name], lines: Iterable[str]) -> list[str]:
         foreign = snapshot.foreign.get(file, ())

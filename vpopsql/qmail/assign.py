@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from vpopsql import names
-from vpopsql.pieces import Buffer, Pieces, lines_of
+from vpopsql.pieces import Buffer, Pieces, lines_of, whole
 from vpopsql.qmail import cdb
 from vpopsql.qmail.lines import (
     Malformed,
@@ -142,7 +142,7 @@ def render_line(assignment: Assignment) -> str:
 
 def render(lines: Iterable[str]) -> bytes:
     """Return a whole file of rendered lines, the final ``.`` included."""
-    return bytes(join(map(encode, lines)))
+    return whole(join(map(encode, lines)))
 
 
 def join(lines: Iterable[Buffer]) -> Pieces:
