@@ -34,6 +34,7 @@ from vpopsql.model import (
     SchemaGuard,
     set_keyring,
 )
+from vpopsql.prepared import Driver
 from vpopsql.sealed import Keyring
 from vpopsql.turns import Turns
 from vpopsql.watchdog import Watchdog
@@ -256,11 +257,12 @@ class Database:
         :raises Conflict: another session was quicker.
         """
         with self._turn(), _outages(self.url), self._writers.begin() as session:
+            connection: Any = session.connection().connection.driver_connection
+            Driver(self._write_engine.dialect, connection).attach(session)
             yield session
             if chains and self.is_sqlite:
                 session.flush()
-                driver: Any = session.connection().connection.driver_connection
-                audit_chain.chain_new(driver)
+                audit_chain.chain_new(connection)
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:
