@@ -69,6 +69,8 @@ _FOR_ALL_ROWS = {
     ),
 }
 
+_MOMENT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
 _FIRST_READ = "SELECT 1 FROM sqlite_schema"
 
 _FOR_SURVEYS = {
@@ -208,16 +210,18 @@ class Database:
         with _outages(self.url), self._readers() as session:
             yield session
 
-    def read(self, work: Callable[[Session], T]) -> T:
+    def read(self, work: Callable[[Session], T], *, one_moment: bool = False) -> T:
         """Return what ``work`` returns, given a session that reads; for many short questions.
 
-        On PostgreSQL each of its statements sees a state of its own, as in `reader`. What `work`
-        returns must not depend on the session.
+        What `work` returns must not depend on the session.
 
+        :param one_moment: whether all of its statements see the database of one moment, as in
+            `snapshot`. Otherwise each sees a state of its own on PostgreSQL, as in `reader`.
         :raises DatabaseUnavailable: the connection failed or broke.
         """
+        begin = _MOMENT if one_moment and not self.is_sqlite else None
         try:
-            return self._kept.run(work)
+            return self._kept.run(work, begin)
         except SQLAlchemyError as error:
             raise _told(self.url, error) from None
 

@@ -18,7 +18,7 @@ from sqlalchemy import BigInteger, Delete, Insert, Select, Update, bindparam
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
-from sqlalchemy.sql.dml import ReturningDelete, ReturningInsert, ReturningUpdate
+from sqlalchemy.sql.dml import ReturningInsert
 
 from vpopsql.model import keyring_of, unescaped
 from vpopsql.sealed import Keyring
@@ -27,8 +27,8 @@ Ts = TypeVarTuple("Ts")
 
 _KEY = "vpopsql.prepared"
 
-_LONGEST = 8
-"""Values of a list (``IN``) up to which a select is compiled for each length."""
+_LONGEST = 64
+"""Values of a list (``IN``) up to which it goes to the driver."""
 
 _Shape = tuple[object, ...]
 
@@ -51,16 +51,16 @@ class _Forms:
         # Of an insert or update, the values that are named are part of the statement.
         shape: _Shape = tuple(values) if self.statement.is_dml else ()
         if self._lists:
-            shape = tuple(len(values[name]) for name in self._lists)
-            if not all(0 < length <= _LONGEST for length in shape):
+            if any(len(values[name]) > _LONGEST for name in self._lists):
                 return None
+            shape = tuple(_padded(len(values[name])) for name in self._lists)
         # What objects of the session have become by now, it writes before it asks; so do we.
         session.flush()
         kind = driver.dialect.name, keyring_of(driver.dialect), shape
         form = self._forms.get(kind)
         if form is None:
             # Two threads may both make it: they make the same.
-            lists = {name: len(values[name]) for name in self._lists}
+            lists = {name: _padded(len(values[name])) for name in self._lists}
             form = self._forms[kind] = _compile(self.statement, driver.dialect, values, lists)
         return driver, form
 
@@ -70,14 +70,15 @@ class Prepared(Generic[*Ts]):
 
     An insert or update takes the values of its columns by their names.
 
-    :param lists: the parameters that are lists (``IN``). Long ones are the session's matter.
+    :param lists: the parameters that are lists, for ``IN`` and nothing else. Long ones are the
+        session's matter.
     """
 
     __slots__ = ("_forms", "statement")
 
     def __init__(
         self,
-        statement: Select[*Ts] | ReturningInsert[*Ts] | ReturningUpdate[*Ts] | ReturningDelete[*Ts],
+        statement: Select[*Ts] | ReturningInsert[*Ts],
         lists: Sequence[str] = (),
     ) -> None:
         self.statement = statement
@@ -237,8 +238,7 @@ class _Form:
         for name, value in values.items():
             process = self.before.get(name)
             if name in self.lists:
-                each = cast("Sequence[object]", value)
-                fit.update(zip(self.lists[name], map(process, each) if process else each, strict=True))
+                fit |= _spread(cast("Sequence[object]", value), self.lists[name], process)
             else:
                 fit[name] = value if process is None else process(value)
         if self.is_positional:
@@ -273,6 +273,23 @@ class _Form:
 def _is_plain(texts: Sequence[str | None]) -> bool:
     """Tell whether there is nothing but ASCII in a column."""
     return "".join(filter(None, texts)).isascii()
+
+
+def _padded(length: int) -> int:
+    """Return for how many values a list of so many is compiled, lest each length be compiled."""
+    return 1 << max(0, length - 1).bit_length()
+
+
+def _spread(
+    values: Sequence[object], names: Sequence[str], process: "_Process | None"
+) -> dict[str, object]:
+    """Return the values of a list by name; names that are left over have the last value.
+
+    Without any value they have NULL, which matches nothing.
+    """
+    fit = [*map(process, values)] if process else [*values]
+    fit += [fit[-1] if fit else None] * (len(names) - len(fit))
+    return dict(zip(names, fit, strict=True))
 
 
 def _compile(

@@ -68,7 +68,13 @@ from vpopsql.exporter.accepted import (
 from vpopsql.exporter.generations import Generations, Kept
 from vpopsql.exporter.locking import SITE_DIR_MODE, explained, locked
 from vpopsql.exporter.plan import Comparison
-from vpopsql.exporter.reading import FILES_ARE_OURS, is_stranger, newest_export, reading
+from vpopsql.exporter.reading import (
+    FILES_ARE_OURS,
+    is_stranger,
+    newest_export,
+    read_some,
+    reading,
+)
 from vpopsql.exporter.render import Link
 from vpopsql.exporter.snapshot import EVERY_NAME, DomainState, Part, Snapshot
 from vpopsql.exporter.stamps import LARGE, Stamp, Stamps
@@ -201,8 +207,8 @@ def _following(
     stamps = Stamps(tree, config.paths).valid({domain for domain, _ in touched.mailboxes})
     written = {domain: stamp.mark for domain, stamp in stamps.items()}
     while True:
-        with reading(database, config, touched, rcpthosts=few, written=written) as snapshot:
-            apply_ = _Apply(tree, config, snapshot, touched)
+        snapshot = read_some(database, config, touched, few, written)
+        apply_ = _Apply(tree, config, snapshot, touched)
         unusable = apply_.patch_accounts(stamps)
         if not unusable:
             return apply_

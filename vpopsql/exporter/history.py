@@ -8,6 +8,7 @@ from sqlalchemy import bindparam, or_, select
 from sqlalchemy.orm import Session
 
 from vpopsql.model import Revision
+from vpopsql.prepared import Prepared
 from vpopsql.touched import Touched
 
 _LATELY = 10_000
@@ -16,9 +17,12 @@ _LATELY = 10_000
 _SEVERAL = 100
 """Domains, and changes of theirs, up to which it is worth looking."""
 
-_OF_DOMAINS = select(Revision.domain, Revision.id, Revision.at).where(
-    Revision.id >= bindparam("since"),
-    or_(Revision.domain.is_(None), Revision.domain.in_(bindparam("domains", expanding=True))),
+_OF_DOMAINS = Prepared(
+    select(Revision.domain, Revision.id, Revision.at).where(
+        Revision.id >= bindparam("since"),
+        or_(Revision.domain.is_(None), Revision.domain.in_(bindparam("domains", expanding=True))),
+    ),
+    ["domains"],
 )
 
 
@@ -55,8 +59,8 @@ class History:
         # Those of files without a stamp are looked at for the next one's sake.
         recent = Mark(newest - _SEVERAL, "")
         oldest = min(written.get(name, recent).revision for name in named)
-        asked = {"since": max(oldest, newest - _LATELY), "domains": [*named]}
-        for domain, number, at in session.connection().execute(_OF_DOMAINS, asked):
+        since = max(oldest, newest - _LATELY)
+        for domain, number, at in _OF_DOMAINS.all(session, since=since, domains=[*named]):
             self._found[domain][number] = at.isoformat()
 
     def has_others(self, name: str) -> bool:

@@ -74,9 +74,7 @@ class _Locked(NamedTuple):
 
 
 _LOCK = Prepared(
-    select(*(getattr(Mailbox, name) for name in _Locked._fields))
-    .where(_OF_NAME)
-    .with_for_update()
+    select(*(getattr(Mailbox, name) for name in _Locked._fields)).where(_OF_NAME).with_for_update()
 )
 
 
@@ -186,9 +184,7 @@ def insert_account(
         "password_changed_at": now,
     }
     mailbox_id = _INSERT.value(session, **mailbox)
-    _NEVER_LOGGED_IN.run(
-        session, mailbox_id=mailbox_id, service="any", at=now, remote_ip=NEVER
-    )
+    _NEVER_LOGGED_IN.run(session, mailbox_id=mailbox_id, service="any", at=now, remote_ip=NEVER)
     return Home(domain.name, directory, domain.uid, domain.gid, quota)
 
 

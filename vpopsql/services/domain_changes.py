@@ -29,9 +29,7 @@ _NAME = Change(insert(DomainName.__table__))
 _RCPTHOSTS_LINES = Prepared(
     select(
         select(func.count()).where(~DomainName.in_morercpthosts).scalar_subquery()
-        + select(func.count())
-        .where(ForeignLine.file == "control/rcpthosts")
-        .scalar_subquery()
+        + select(func.count()).where(ForeignLine.file == "control/rcpthosts").scalar_subquery()
     )
 )
 
