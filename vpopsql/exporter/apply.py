@@ -180,7 +180,7 @@ def follow(
     :raises ExportFailed: as `apply` does.
     """
     tree = Tree(config.paths.root, config.paths.places)
-    with locked(tree, config, lock_timeout_s):
+    with locked(tree, config, lock_timeout_s), tree.staying():
         begin()
         if not touched.site:
             few = few_on_disk(tree, config.paths) if touched.names else frozenset()
