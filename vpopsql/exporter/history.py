@@ -24,6 +24,12 @@ _OF_DOMAINS = Prepared(
     ),
     ["domains"],
 )
+_NEWEST = Prepared(
+    select(Revision.id, Revision.at)
+    .where(Revision.id >= bindparam("since"), Revision.domain == bindparam("domain"))
+    .order_by(Revision.id.desc())
+    .limit(1)
+)
 
 
 class Mark(NamedTuple):
@@ -56,12 +62,15 @@ class History:
             named = touched.accounts | {domain for domain, _ in touched.mailboxes}
         if not 0 < len(named) <= _SEVERAL:
             return
-        # Those of files without a stamp are looked at for the next one's sake.
-        recent = Mark(newest - _SEVERAL, "")
-        oldest = min(written.get(name, recent).revision for name in named)
-        since = max(oldest, newest - _LATELY)
-        for domain, number, at in _OF_DOMAINS.all(session, since=since, domains=[*named]):
-            self._found[domain][number] = at.isoformat()
+        stamped = [name for name in named if name in written]
+        if stamped:
+            since = max(min(written[name].revision for name in stamped), newest - _LATELY)
+            for domain, number, at in _OF_DOMAINS.all(session, since=since, domains=stamped):
+                self._found[domain][number] = at.isoformat()
+        for name in named.difference(stamped):
+            # Of files without a stamp, for the next one's sake.
+            for number, at in _NEWEST.all(session, since=newest - _SEVERAL, domain=name):
+                self._found[name][number] = at.isoformat()
 
     def has_others(self, name: str) -> bool:
         """Say whether a domain may have been changed by somebody else since it was written."""

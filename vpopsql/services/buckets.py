@@ -57,6 +57,7 @@ _OF_SITE: Prepared[*tuple[Any, ...]] = Prepared(_ROW.where(DirCounter.id == _SIT
 _OF_DOMAIN: Prepared[*tuple[Any, ...]] = Prepared(
     _ROW.where(DirCounter.domain_id == bindparam("domain_id"))
 )
+_INSERT = Change(insert(DirCounter.__table__))
 _SAVE = Change(update(DirCounter.__table__).where(DirCounter.id == bindparam("counter_id")))
 
 
@@ -117,7 +118,7 @@ def bucket_of(directory: str, parent: str) -> str:
 def _locked(session: Session, domain_id: int | None) -> _Counter:
     row = _find(session, domain_id)
     if row is None:
-        session.execute(insert(DirCounter).values(**new_counter(domain_id)))
+        _INSERT.run(session, **new_counter(domain_id))
         row = _find(session, domain_id)
     return _Counter(*row)
 
