@@ -36,6 +36,9 @@ from vpopsql.directory import Directory
 Owner = tuple[int, int]
 """User id and group id."""
 
+Content = bytes | Sequence[bytes | memoryview]
+"""What a file has, whole or in pieces: of a large one that hardly changes, nothing is copied."""
+
 TEMP_PREFIX = ".vpopsql-tmp-"
 """Names that start so are files that were being written; see `Tree.sweep`."""
 
@@ -124,7 +127,7 @@ class Write:
     """
 
     path: str
-    data: bytes
+    data: Content
     mode: int | None = None
     owner: Owner | None = None
 
@@ -252,7 +255,7 @@ class Tree:
     def write(
         self,
         path: str,
-        data: bytes,
+        data: Content,
         *,
         mode: int | None = None,
         owner: Owner | None = None,
@@ -587,7 +590,7 @@ class Tree:
                 if (
                     write.mode in {None, mode}
                     and (write.owner in {None, owner} or os.geteuid() != 0)
-                    and old.st_size == len(write.data)
+                    and old.st_size == sum(map(len, _pieces(write.data)))
                     and _has(write.data, name, parent)
                 ):
                     return None
@@ -687,10 +690,14 @@ def _open_file(name: bytes, parent: int) -> BinaryIO:
     return os.fdopen(_open(name, os.O_RDONLY | os.O_NONBLOCK, parent), "rb")
 
 
-def _has(data: bytes, name: bytes, parent: int) -> bool:
+def _pieces(data: Content) -> Sequence[bytes | memoryview]:
+    return (data,) if isinstance(data, bytes) else data
+
+
+def _has(data: Content, name: bytes, parent: int) -> bool:
     """Say whether this is the content of a file that was there a moment ago."""
     with suppress(FileNotFoundError), _open_file(name, parent) as file:
-        return file.read(len(data) + 1) == data
+        return all(file.read(len(piece)) == piece for piece in _pieces(data)) and not file.read(1)
     return False
 
 
@@ -774,10 +781,11 @@ def _temp_name() -> bytes:
     return _bytes(TEMP_PREFIX + secrets.token_hex(8))
 
 
-def _write_all(fd: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(fd, rest) :]
+def _write_all(fd: int, data: Content) -> None:
+    for piece in _pieces(data):
+        rest = memoryview(piece)
+        while rest:
+            rest = rest[os.write(fd, rest) :]
 
 
 def _send_to_disk(fd: int) -> None:

@@ -78,7 +78,7 @@ def edits_of(pairs: Records, wanted: list[Change]) -> tuple[list[cdb.Edit], Reco
 def test_an_edited_cdb_is_that_of_its_records(pairs: Records, wanted: list[Change]) -> None:
     edits, after = edits_of(pairs, wanted)
 
-    edited = cdb.edit(cdb.make(pairs), edits)
+    edited = b"".join(cdb.edit(cdb.make(pairs), edits))
 
     assert edited == cdb.make(after)
 
@@ -92,7 +92,7 @@ def test_a_large_cdb_is_edited_too() -> None:
     wanted[5000] = (False, [(b"!last\0", b"")])
     edits, after = edits_of(pairs, wanted)
 
-    edited = cdb.edit(cdb.make(pairs), edits)
+    edited = b"".join(cdb.edit(cdb.make(pairs), edits))
 
     assert edited == cdb.make(after)
 

@@ -81,7 +81,7 @@ from vpopsql.exporter.stamps import LARGE, Stamp, Stamps
 from vpopsql.model import Export, SiteSetting, utc_now
 from vpopsql.qmail.lines import encode, join_lines, split_lines
 from vpopsql.touched import Touched
-from vpopsql.tree import TEMP_PREFIX, Owner, Tree, Write
+from vpopsql.tree import TEMP_PREFIX, Content, Owner, Tree, Write
 
 LOCK_TIMEOUT_S = 600.0
 """How long an apply waits for another one."""
@@ -308,7 +308,7 @@ class _Apply:
         self._reload_command = config.export.reload_command
         self._vpopmail_owner = (config.export.uid, config.export.gid)
         self._stamps = Stamps(tree, config.paths)
-        self._accounts: dict[str, bytes] = {}
+        self._accounts: dict[str, Content] = {}
         self._among: frozenset[str] | None = None
         self._is_compiled = False
         self._changed: dict[str, None] = {}
@@ -516,7 +516,9 @@ class _Apply:
         writes: list[Write] = []
         for domain in domains:
             owner = (domain.uid, domain.gid)
-            files = render.domain_files(domain, self._paths.vpopmail)
+            files: dict[str, Content | Link] = {
+                **render.domain_files(domain, self._paths.vpopmail)
+            }
             if Part.MAILBOXES in domain.parts:
                 vpasswd = f"{domain.directory}/{render.VPASSWD}"
                 files |= {path: self._accounts[path] for path in (vpasswd, f"{vpasswd}.cdb")}
@@ -645,7 +647,7 @@ class _Apply:
         return Write(path, data, mode, owner)
 
     def _links_among(
-        self, domain: DomainState, files: render.DomainFiles, owner: Owner, *, durable: bool
+        self, domain: DomainState, files: Collection[str], owner: Owner, *, durable: bool
     ) -> set[str]:
         """Return which files are symbolic links on disk; make missing directories."""
         for directory in {domain.directory, *(path.rpartition("/")[0] for path in files)}:
@@ -681,7 +683,7 @@ class _Apply:
         elif self._tree.write(path, kept.content, mode=kept.mode, owner=kept.owner):
             self._note([path])
 
-    def _write_over_link(self, path: str, data: bytes, owner: Owner) -> None:
+    def _write_over_link(self, path: str, data: Content, owner: Owner) -> None:
         """Put a file in the place of a link, which is not followed."""
         temp = _temp_beside(path)
         self._tree.write(temp, data, owner=owner)

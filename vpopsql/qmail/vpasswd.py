@@ -100,7 +100,7 @@ def compile_cdb(lines: Iterable[str]) -> bytes:
     return cdb.make((name, rest) for name, _, rest in records)
 
 
-def edit_cdb(compiled: bytes, text: bytes, splices: Iterable[cdb.Splice]) -> bytes:
+def edit_cdb(compiled: bytes, text: bytes, splices: Iterable[cdb.Splice]) -> cdb.Pieces:
     """Return the vpasswd.cdb of a text some of whose lines change.
 
     :raises ValueError: as `cdb.edit_compiled` does.
