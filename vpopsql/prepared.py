@@ -36,10 +36,11 @@ _Shape = tuple[object, ...]
 class _Forms:
     """A statement in the words of each kind of database that it met."""
 
-    __slots__ = ("_forms", "_lists", "statement")
+    __slots__ = ("_forms", "_is_select", "_lists", "_statement")
 
     def __init__(self, statement: Any, lists: Sequence[str] = ()) -> None:  # noqa: ANN401 - any
-        self.statement = statement
+        self._statement = statement
+        self._is_select = bool(statement.is_select)
         self._lists = lists
         self._forms: dict[tuple[str, Keyring | None, _Shape], _Form] = {}
 
@@ -49,7 +50,7 @@ class _Forms:
         if driver is None:
             return None
         # Of an insert or update, the values that are named are part of the statement.
-        shape: _Shape = tuple(values) if self.statement.is_dml else ()
+        shape: _Shape = () if self._is_select else tuple(values)
         if self._lists:
             if any(len(values[name]) > _LONGEST for name in self._lists):
                 return None
@@ -61,7 +62,7 @@ class _Forms:
         if form is None:
             # Two threads may both make it: they make the same.
             lists = {name: _padded(len(values[name])) for name in self._lists}
-            form = self._forms[kind] = _compile(self.statement, driver.dialect, values, lists)
+            form = self._forms[kind] = _compile(self._statement, driver.dialect, values, lists)
         return driver, form
 
 
@@ -312,12 +313,13 @@ def _compile(
     }
     constants = {name: bound[name].value for name in bound if not bound[name].required}
     for column in compiled.insert_prefetch:
-        # What a column has by default. What has to be made each time must be named.
-        constants[column.key] = column.default.arg
+        # What has to be made anew each time must be named.
+        if column.default.is_scalar:
+            constants[column.key] = column.default.arg
     sql, names, expanded = str(compiled), compiled.positiontup or bound, {}
     if lists:
         state = compiled.construct_expanded_state(
-            {name: [None] * lists[name] if name in lists else None for name in named} | constants
+            {name: [None] * lists[name] if name in lists else None for name in named}
         )
         sql, names, expanded = state.statement, state.positiontup or (), state.parameter_expansion
     after = (
