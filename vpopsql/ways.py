@@ -11,6 +11,7 @@ import stat
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from types import TracebackType
 
 PLACE = os.O_PATH | os.O_DIRECTORY
@@ -40,7 +41,7 @@ class Ways:
 
     def __init__(self, root: str, places: Iterable[str] = ()) -> None:
         self._root = os.fsencode(root)
-        self._places = sorted(map(names_of, places), key=len, reverse=True)
+        self._places = _deepest_first(tuple(places))
         self._open: OrderedDict[Names, int] | None = None
         """What is kept open; the one used last is the last one."""
 
@@ -164,6 +165,11 @@ class _Parent(_Directory):
 
     def __enter__(self) -> tuple[int, bytes]:  # type: ignore[override]
         return self._enter(self._names[:-1]), self._names[-1]
+
+
+@lru_cache(maxsize=16)
+def _deepest_first(places: tuple[str, ...]) -> tuple[Names, ...]:
+    return tuple(sorted(map(names_of, places), key=len, reverse=True))
 
 
 def _walk(fd: int, names: Names) -> int:
