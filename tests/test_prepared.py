@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from tests import factories
 from vpopsql.db import Database
 from vpopsql.errors import Conflict, DatabaseUnavailable, VpopsqlError
-from vpopsql.model import AuditEntry, CatchAll, Domain, DomainName, Mailbox
+from vpopsql.model import AuditEntry, CatchAll, Domain, DomainName, Mailbox, table_of
 from vpopsql.prepared import Change, Paged, Prepared
 
 # Bytes that no database text can hold, beside plain text; a time, a truth, a choice, a NULL.
@@ -224,11 +224,11 @@ def test_all_statements_of_a_moment_see_one_state(site: Database) -> None:
 
 # --- changes ------------------------------------------------------------------------------------
 
-DOMAIN = Prepared(insert(Domain.__table__).returning(Domain.id, Domain.catchall))
-NEW = Prepared(insert(Mailbox.__table__).returning(Mailbox.id))
-UPDATE = Change(update(Mailbox.__table__).where(Mailbox.id == bindparam("mailbox_id")))
-DELETE = Change(delete(Mailbox.__table__).where(Mailbox.id == bindparam("mailbox_id")))
-ENTRY = Change(insert(AuditEntry.__table__))
+DOMAIN = Prepared(insert(table_of(Domain)).returning(Domain.id, Domain.catchall))
+NEW = Prepared(insert(table_of(Mailbox)).returning(Mailbox.id))
+UPDATE = Change(update(table_of(Mailbox)).where(Mailbox.id == bindparam("mailbox_id")))
+DELETE = Change(delete(table_of(Mailbox)).where(Mailbox.id == bindparam("mailbox_id")))
+ENTRY = Change(insert(table_of(AuditEntry)))
 
 
 @contextlib.contextmanager

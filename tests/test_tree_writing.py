@@ -259,7 +259,7 @@ def test_short_writes_are_continued(
 
 
 def test_a_content_may_come_in_pieces(tree: Tree, root: Path) -> None:
-    pieces = [memoryview(b"01234")[1:3], b"", b"new", memoryview(b"")]
+    pieces: list[bytes | memoryview] = [memoryview(b"01234")[1:3], b"", b"new", memoryview(b"")]
 
     assert tree.write("/file", pieces) is True
     assert tree.write("/file", pieces) is False

@@ -12,7 +12,7 @@ so no table has one of them.
 import enum
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from sqlalchemy import (
     JSON,
@@ -28,6 +28,7 @@ from sqlalchemy import (
     MetaData,
     SmallInteger,
     String,
+    Table,
     Text,
     TypeDecorator,
     UniqueConstraint,
@@ -306,6 +307,11 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
+
+
+def table_of(entity: type[Base]) -> Table:
+    """Return the table of an entity, for statements that the ORM has nothing to do with."""
+    return cast("Table", entity.__table__)
 
 
 class Domain(Base):

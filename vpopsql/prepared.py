@@ -82,7 +82,7 @@ class Prepared(Generic[*Ts]):
         statement: Select[*Ts] | ReturningInsert[*Ts],
         lists: Sequence[str] = (),
     ) -> None:
-        self.statement = statement
+        self.statement = cast("Select[*Ts]", statement)
         self._forms = _Forms(statement, lists)
 
     def first(self, session: Session, **values: object) -> tuple[*Ts] | None:

@@ -41,6 +41,7 @@ from vpopsql.model import (
     Mailbox,
     Revision,
     SiteSetting,
+    table_of,
 )
 from vpopsql.prepared import Prepared
 from vpopsql.qmail.dircontrol import DirControl, Levels
@@ -230,11 +231,11 @@ _DOTQMAIL_FILES = Selection(
     DotQmailFile.domain_id,
 )
 
-_LIMITS = DomainLimits.__table__.columns
+_LIMITS = table_of(DomainLimits).columns
 _LIMITED = Selection(select(*_LIMITS), DomainLimits.domain_id)
-_DEFAULTS = DefaultLimits.__table__.columns
+_DEFAULTS = table_of(DefaultLimits).columns
 _DEFAULT_LIMITS = Prepared(select(*_DEFAULTS))
-_COUNTER = DirCounter.__table__.columns
+_COUNTER = table_of(DirCounter).columns
 _COUNTERS = Selection(select(*_COUNTER), DirCounter.domain_id)
 _SITE_COUNTER = Prepared(select(*_COUNTER).where(DirCounter.domain_id.is_(None)))
 
@@ -366,15 +367,22 @@ def _domains(
     counted = _COUNTERS.of(session, _with(scope, Part.ACCOUNTS | Part.MAILBOXES))
     counters = {row["domain_id"]: _counter(row) for row in _named(_COUNTER, counted)}
     domains = []
-    for id_, name, *values in _DOMAINS.of(session, scope):
-        if scope is None or id_ in scope:
-            parts = WHOLE if scope is None else scope[id_]
-            of_domain: Sequence[Account] = accounts.get(id_, ())
-            if Part.MAILBOXES in parts:
-                of_domain = _some_accounts(session, id_, changed[name])
-            state = DomainState(
-                name,
-                *values,
+    for id_, *columns in _DOMAINS.of(session, scope):
+        if scope is not None and id_ not in scope:
+            continue
+        name, directory, uid, gid, catchall, catchall_target = columns
+        parts = WHOLE if scope is None else scope[id_]
+        of_domain: Sequence[Account] = accounts.get(id_, ())
+        if Part.MAILBOXES in parts:
+            of_domain = _some_accounts(session, id_, changed[name])
+        domains.append(
+            DomainState(
+                name=name,
+                directory=directory,
+                uid=uid,
+                gid=gid,
+                catchall=catchall,
+                catchall_target=catchall_target,
                 accounts=of_domain,
                 dotqmails=dotqmails.get(id_, ()),
                 limits=limits.get(id_),
@@ -383,7 +391,7 @@ def _domains(
                 changed=changed.get(name, frozenset()),
                 mark=history.newest_of(name),
             )
-            domains.append(state)
+        )
     return domains
 
 

@@ -23,7 +23,7 @@ from vpopsql.errors import (
     UserExists,
     UserNameTooLong,
 )
-from vpopsql.model import CatchAll, Domain, Flag, LastAuth, Mailbox, utc_now
+from vpopsql.model import CatchAll, Domain, Flag, LastAuth, Mailbox, table_of, utc_now
 from vpopsql.names import USER_MAX, new_user_name_problem, split_address
 from vpopsql.prepared import Change, Prepared
 from vpopsql.quota import Quota
@@ -51,10 +51,10 @@ _HOW_MANY = Prepared(select(func.count()).where(Mailbox.domain_id == bindparam("
 _CATCHALL = Prepared(
     select(Domain.catchall, Domain.catchall_target).where(Domain.id == bindparam("domain_id"))
 )
-_INSERT = Prepared(insert(Mailbox.__table__).returning(Mailbox.id))
-_NEVER_LOGGED_IN = Change(insert(LastAuth.__table__))
-_UPDATE = Change(update(Mailbox.__table__).where(Mailbox.id == bindparam("mailbox_id")))
-_DELETE = Change(delete(Mailbox.__table__).where(Mailbox.id == bindparam("mailbox_id")))
+_INSERT = Prepared(insert(table_of(Mailbox)).returning(Mailbox.id))
+_NEVER_LOGGED_IN = Change(insert(table_of(LastAuth)))
+_UPDATE = Change(update(table_of(Mailbox)).where(Mailbox.id == bindparam("mailbox_id")))
+_DELETE = Change(delete(table_of(Mailbox)).where(Mailbox.id == bindparam("mailbox_id")))
 
 
 class _Locked(NamedTuple):

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
-from vpopsql.model import DirCounter
+from vpopsql.model import DirCounter, table_of
 from vpopsql.prepared import Change, Prepared
 
 _ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
@@ -57,8 +57,8 @@ _OF_SITE: Prepared[*tuple[Any, ...]] = Prepared(_ROW.where(DirCounter.id == _SIT
 _OF_DOMAIN: Prepared[*tuple[Any, ...]] = Prepared(
     _ROW.where(DirCounter.domain_id == bindparam("domain_id"))
 )
-_INSERT = Change(insert(DirCounter.__table__))
-_SAVE = Change(update(DirCounter.__table__).where(DirCounter.id == bindparam("counter_id")))
+_INSERT = Change(insert(table_of(DirCounter)))
+_SAVE = Change(update(table_of(DirCounter)).where(DirCounter.id == bindparam("counter_id")))
 
 
 def take_bucket(session: Session, domain_id: int | None) -> str:
@@ -116,17 +116,21 @@ def bucket_of(directory: str, parent: str) -> str:
 
 
 def _locked(session: Session, domain_id: int | None) -> _Counter:
-    row = _find(session, domain_id)
-    if row is None:
+    found = _find(session, domain_id)
+    if found is None:
         _INSERT.run(session, **new_counter(domain_id))
-        row = _find(session, domain_id)
-    return _Counter(*row)
+        found = _find(session, domain_id)
+    if found is None:
+        raise LookupError("a counter that was just made is not there")
+    return found
 
 
-def _find(session: Session, domain_id: int | None) -> tuple[Any, ...]:
+def _find(session: Session, domain_id: int | None) -> _Counter | None:
     if domain_id is None:
-        return _OF_SITE.first(session)
-    return _OF_DOMAIN.first(session, domain_id=domain_id)
+        row = _OF_SITE.first(session)
+    else:
+        row = _OF_DOMAIN.first(session, domain_id=domain_id)
+    return None if row is None else _Counter(*row)
 
 
 def _save(session: Session, counter: _Counter) -> None:

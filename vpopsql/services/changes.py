@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
-from vpopsql.model import AuditEntry, Revision, to_database_text, utc_now
+from vpopsql.model import AuditEntry, Revision, table_of, to_database_text, utc_now
 from vpopsql.prepared import Change, Prepared
 from vpopsql.services.rights import Actor
 
@@ -22,8 +22,8 @@ UNDOES = "undoes"
 
 _MADE = "revisions"
 
-_ENTRY = Change(insert(AuditEntry.__table__))
-_REVISION = Prepared(insert(Revision.__table__).returning(Revision.id))
+_ENTRY = Change(insert(table_of(AuditEntry)))
+_REVISION = Prepared(insert(table_of(Revision)).returning(Revision.id))
 
 
 def record(

@@ -11,7 +11,7 @@ from vpopsql.errors import (
     InvalidDomainName,
     NoSuchDomain,
 )
-from vpopsql.model import CatchAll, Domain, DomainName, ForeignLine, Mailbox, utc_now
+from vpopsql.model import CatchAll, Domain, DomainName, ForeignLine, Mailbox, table_of, utc_now
 from vpopsql.names import DOMAIN_MAX, new_domain_name_problem, sort_key, to_a_label
 from vpopsql.prepared import Change, Prepared
 from vpopsql.quota import Quota
@@ -24,8 +24,8 @@ from vpopsql.services.rights import Actor, require_system
 RCPTHOSTS_MAX = 50
 """Lines of control/rcpthosts; further names go to morercpthosts.  Source: vpopmail."""
 
-_DOMAIN = Prepared(insert(Domain.__table__).returning(Domain.id))
-_NAME = Change(insert(DomainName.__table__))
+_DOMAIN = Prepared(insert(table_of(Domain)).returning(Domain.id))
+_NAME = Change(insert(table_of(DomainName)))
 _RCPTHOSTS_LINES = Prepared(
     select(
         select(func.count()).where(~DomainName.in_morercpthosts).scalar_subquery()

@@ -31,6 +31,7 @@ from vpopsql.model import (
     TrashKind,
     UtcDateTime,
     from_database_text,
+    table_of,
     to_database_text,
     utc_now,
 )
@@ -40,7 +41,7 @@ from vpopsql.services.rights import Actor
 Rows = dict[str, list[dict[str, Any]]]
 """Rows by table, as JSON has them."""
 
-_ENTRY = Prepared(insert(TrashEntry.__table__).returning(TrashEntry.id))
+_ENTRY = Prepared(insert(table_of(TrashEntry)).returning(TrashEntry.id))
 
 
 def write_down(
