@@ -83,6 +83,16 @@ def test_an_edited_cdb_is_that_of_its_records(pairs: Records, wanted: list[Chang
     assert edited == cdb.make(after)
 
 
+@pytest.mark.parametrize("goes", [(True, False, False), (True, True, False), (False, True, True)])
+def test_records_of_one_key_are_told_apart(goes: tuple[bool, ...]) -> None:
+    pairs = [(b"key", b"")] * 3
+    edits, after = edits_of(pairs, [*((each, []) for each in goes), (False, [])])
+
+    edited = b"".join(cdb.edit(cdb.make(pairs), edits))
+
+    assert edited == cdb.make(after)
+
+
 def test_a_large_cdb_is_edited_too() -> None:
     pairs = many(5000)
     wanted: list[Change] = [(False, [])] * 5001

@@ -10,7 +10,7 @@ whole file is in memory, on both sides; not for files near the format's 4 GiB.
 import struct
 import sys
 from array import array
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -177,15 +177,16 @@ def edit(data: bytes, edits: Sequence[Edit]) -> Pieces:
     for number in sorted(changes):
         begin = starts[number] - end
         stop = begin + _PAIR.size * slots[number]
-        table = array("Q", tables[begin:stop])
+        table = array("Q", bytes(tables[begin:stop]))
         if sys.byteorder == "big":
             table.byteswap()
         gone, come = changes[number]
-        entries = {*filter(None, table)}
-        if not gone <= entries:
+        # Records of one key, one of which goes and another one moves to its place, are alike.
+        counted = Counter(filter(None, table))
+        if not gone <= counted:
             raise ValueError("the tables of the cdb do not have its records")
-        entries = entries - gone | come
-        parts += [tables[at:begin], _hash_table(sorted(entries))]
+        entries = sorted((counted - gone + come).elements())
+        parts += [tables[at:begin], _hash_table(entries)]
         slots[number] = 2 * len(entries)
         at = stop
     *positions, size = _table_positions(sum(map(len, bodies), _HEADER_SIZE), slots)
@@ -240,7 +241,7 @@ def _table_positions(first: int, slots: Iterable[int]) -> list[int]:
     return [*accumulate((_PAIR.size * number for number in slots), initial=first)]
 
 
-_Entries = tuple[set[int], set[int]]
+_Entries = tuple[Counter[int], Counter[int]]
 """Entries of a table that go, and that come."""
 
 
@@ -251,7 +252,7 @@ def _edited_records(
     view = memoryview(data)
     parts: Pieces = []
     moves: list[tuple[int, int]] = []
-    changes: defaultdict[int, _Entries] = defaultdict(lambda: (set(), set()))
+    changes: defaultdict[int, _Entries] = defaultdict(lambda: (Counter(), Counter()))
     at, moved = _HEADER_SIZE, 0
     for each in edits:
         if not at <= each.position <= end:
@@ -273,7 +274,7 @@ def _edited_records(
             for found, side in ((old_key, 0), (new_key, 1)):
                 if found is not None:
                     (hashed,) = _hashes([found])
-                    changes[hashed % _TABLES][side].add(each.position + moved << 32 | hashed)
+                    changes[hashed % _TABLES][side][each.position + moved << 32 | hashed] += 1
         moved += len(new) - (behind - each.position)
         moves.append((behind, len(new) - (behind - each.position)))
         at = behind
