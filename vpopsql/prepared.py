@@ -14,7 +14,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVarTuple, cast
 
-from sqlalchemy import BigInteger, Delete, Insert, Select, Update, bindparam
+from sqlalchemy import (
+    BigInteger,
+    CursorResult,
+    Delete,
+    Executable,
+    Insert,
+    Select,
+    Update,
+    bindparam,
+)
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
@@ -89,7 +98,7 @@ class Prepared(Generic[*Ts]):
         """Return the first row, or None when there is none."""
         ready = self._forms.ready(session, values)
         if ready is None:
-            return session.execute(self.statement, values).first()
+            return _execute(session, self.statement, values).first()
         driver, form = ready
         row = driver.first(form.sql, form.arguments(values))
         return None if row is None else cast("tuple[*Ts]", form.made(row))
@@ -98,7 +107,7 @@ class Prepared(Generic[*Ts]):
         """Return all rows."""
         ready = self._forms.ready(session, values)
         if ready is None:
-            return session.execute(self.statement, values).all()
+            return cast("Sequence[tuple[*Ts]]", _execute(session, self.statement, values).all())
         driver, form = ready
         rows = driver.all(form.sql, form.arguments(values))
         return cast("Sequence[tuple[*Ts]]", form.made_all(rows))
@@ -122,10 +131,18 @@ class Change:
         """Carry it out."""
         ready = self._forms.ready(session, values)
         if ready is None:
-            session.execute(self.statement, values)
+            _execute(session, self.statement, values)
         else:
             driver, form = ready
             driver.run(form.sql, form.arguments(values))
+
+
+def _execute(
+    session: Session, statement: Executable, values: Mapping[str, object]
+) -> CursorResult[*tuple[Any, ...]]:
+    """Carry out a statement by SQLAlchemy, which makes no objects of its rows either."""
+    session.flush()
+    return session.connection().execute(statement, values)
 
 
 class Paged(Generic[*Ts]):
