@@ -183,6 +183,7 @@ def _walk(fd: int, names: Names) -> int:
     return fd
 
 
+@lru_cache(maxsize=64)
 def names_of(path: str) -> Names:
     """Return the components of a site path; none for the root.
 

@@ -183,9 +183,11 @@ def edit(data: bytes, edits: Sequence[Edit]) -> Pieces:
         gone, come = changes[number]
         # Records of one key, one of which goes and another one moves to its place, are alike.
         counted = Counter(filter(None, table))
-        if not gone <= counted:
+        counted.subtract(gone)
+        if any(counted[each] < 0 for each in gone):
             raise ValueError("the tables of the cdb do not have its records")
-        entries = sorted((counted - gone + come).elements())
+        counted.update(come)
+        entries = sorted(counted.elements())
         parts += [tables[at:begin], _hash_table(entries)]
         slots[number] = 2 * len(entries)
         at = stop
@@ -238,7 +240,7 @@ def edit_compiled(
 
 def _table_positions(first: int, slots: Iterable[int]) -> list[int]:
     """Return where tables begin that stand one behind the other, and where the last one ends."""
-    return [*accumulate((_PAIR.size * number for number in slots), initial=first)]
+    return [*accumulate(map(_PAIR.size.__mul__, slots), initial=first)]
 
 
 _Entries = tuple[Counter[int], Counter[int]]
