@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import accumulate
 from typing import Any, BinaryIO
 
 from vpopsql.directory import Directory
@@ -567,9 +568,15 @@ def _pieces(data: Content) -> Sequence[bytes | memoryview]:
 
 
 def _has(data: Content, name: bytes, parent: int) -> bool:
-    """Say whether this is the content of a file that was there a moment ago."""
+    """Say whether this is the content of a file that had this size a moment ago."""
+    pieces = _pieces(data)
+    places = zip(accumulate(map(len, pieces), initial=0), pieces, strict=False)
     with suppress(FileNotFoundError), _open_file(name, parent) as file:
-        return all(file.read(len(piece)) == piece for piece in _pieces(data)) and not file.read(1)
+        # What is new is short, and where it differs the rest need not be read.
+        return all(
+            os.pread(file.fileno(), len(piece), at) == piece
+            for at, piece in sorted(places, key=lambda place: len(place[1]))
+        )
     return False
 
 
