@@ -1,17 +1,18 @@
-"""Prepared selects give what ordinary ones give, on sessions that keep their connection."""
+"""Prepared statements do what ordinary ones do, on sessions that read or write."""
 
 import contextlib
 import threading
+from collections.abc import Callable, Iterator
 
 import pytest
-from sqlalchemy import String, bindparam, func, literal_column, select, update
+from sqlalchemy import String, bindparam, delete, func, insert, literal_column, select, update
 from sqlalchemy.orm import Session
 
 from tests import factories
 from vpopsql.db import Database
-from vpopsql.errors import DatabaseUnavailable, VpopsqlError
-from vpopsql.model import CatchAll, Domain, DomainName, Mailbox
-from vpopsql.prepared import Paged, Prepared
+from vpopsql.errors import Conflict, DatabaseUnavailable, VpopsqlError
+from vpopsql.model import AuditEntry, CatchAll, Domain, DomainName, Mailbox, table_of
+from vpopsql.prepared import Change, Paged, Prepared
 
 # Bytes that no database text can hold, beside plain text; a time, a truth, a choice, a NULL.
 COMMENTS = {"ann": "plain", "ben": "J\udcf6e\0", "cat": "Zo\xeb", "dan": ""}
@@ -181,4 +182,144 @@ def test_connections_that_were_forgotten_are_made_anew(site: Database) -> None:
 
     site.forget_connections()
 
+    assert site.read(COUNT.value) == 4
+
+
+SOME = Prepared(
+    select(Mailbox.name)
+    .where(
+        Mailbox.name.in_(bindparam("names", expanding=True)),
+        Mailbox.comment != bindparam("comment"),
+    )
+    .order_by(Mailbox.name),
+    ["names"],
+)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        pytest.param([], id="none"),
+        pytest.param(["ben"], id="one"),
+        pytest.param(["ann", "ben", "\udcff"], id="three"),
+        pytest.param([*COMMENTS, *map(str, range(100))], id="many"),
+    ],
+)
+def test_a_list_finds_what_it_has(site: Database, wanted: list[str]) -> None:
+    expected = [(name,) for name in COMMENTS if name in wanted and name != "dan"]
+
+    assert both(site, SOME, names=wanted, comment="") == expected
+
+
+def test_all_statements_of_a_moment_see_one_state(site: Database) -> None:
+    def work(session: Session) -> tuple[object, ...]:
+        before = COUNT.value(session)
+        with site.writer() as other:
+            factories.mailbox(other, factories.domain(other, "b.example"), "eve")
+        return before, COUNT.value(session), session.scalar(COUNT.statement)
+
+    assert site.read(work, one_moment=True) == (4, 4, 4)
+    assert site.read(COUNT.value) == 5
+
+
+# --- changes ------------------------------------------------------------------------------------
+
+DOMAIN = Prepared(insert(table_of(Domain)).returning(Domain.id, Domain.catchall))
+NEW = Prepared(insert(table_of(Mailbox)).returning(Mailbox.id))
+UPDATE = Change(update(table_of(Mailbox)).where(Mailbox.id == bindparam("mailbox_id")))
+DELETE = Change(delete(table_of(Mailbox)).where(Mailbox.id == bindparam("mailbox_id")))
+ENTRY = Change(insert(table_of(AuditEntry)))
+
+
+@contextlib.contextmanager
+def usual(database: Database) -> Iterator[Session]:
+    """Give a session that has to carry out everything itself."""
+    with database.writer() as session, Session(session.connection()) as other:
+        yield other
+        other.commit()
+
+
+def added(session: Session) -> int:
+    row = DOMAIN.first(
+        session,
+        directory="/hunter2",
+        uid=1,
+        gid=2,
+        catchall=CatchAll.DELETE,
+        created_at=CREATED_AT,
+    )
+    assert row is not None
+    domain_id, catchall = row
+    assert catchall is CatchAll.DELETE
+    found: int = NEW.value(
+        session,
+        domain_id=domain_id,
+        name="eve",
+        password_hash="",
+        comment=COMMENTS["ben"],
+        directory="/d/eve",
+        quota_text="",
+        created_at=CREATED_AT,
+    )
+    return found
+
+
+def mailbox_of(session: Session, mailbox_id: int) -> Mailbox:
+    return session.scalars(select(Mailbox).where(Mailbox.id == mailbox_id)).one()
+
+
+@pytest.mark.parametrize("by", [Database.writer, usual])
+def test_a_row_is_written_as_by_a_session(
+    site: Database, by: Callable[[Database], contextlib.AbstractContextManager[Session]]
+) -> None:
+    with by(site) as session:
+        mailbox_id = added(session)
+        UPDATE.run(session, mailbox_id=mailbox_id, flags=7, clear_text=None)
+        UPDATE.run(session, mailbox_id=mailbox_id, quota_bytes=5)
+
+    with site.reader() as session:
+        row = mailbox_of(session, mailbox_id)
+        assert (row.comment, row.created_at) == (COMMENTS["ben"], CREATED_AT)
+        assert (row.flags, row.quota_bytes, row.apop_uid) == (7, 5, 1)
+
+
+@pytest.mark.parametrize("by", [Database.writer, usual])
+def test_a_document_is_written_as_by_a_session(
+    site: Database, by: Callable[[Database], contextlib.AbstractContextManager[Session]]
+) -> None:
+    changes = {"comment": [None, "Zo\xeb"], "flags": [1, 2]}
+    entry = {"actor": "a", "channel": "daemon", "action": "b", "object_type": "c", "object": "d"}
+
+    with by(site) as session:
+        ENTRY.run(session, at=CREATED_AT, changes=changes, **entry)
+
+    with site.reader() as session:
+        assert session.scalar(select(AuditEntry.changes)) == changes
+
+
+def test_what_was_not_committed_is_gone(site: Database) -> None:
+    with pytest.raises(ZeroDivisionError), site.writer() as session:
+        added(session) / 0
+
+    assert site.read(COUNT.value) == 4
+
+
+def test_statements_and_objects_of_a_session_see_each_other(site: Database) -> None:
+    with site.writer() as session:
+        mailbox_id = added(session)
+        eve = mailbox_of(session, mailbox_id)
+        eve.name = "zoe"
+        found = [name for (name,) in SOME.all(session, names=["eve", "zoe"], comment="")]
+        DELETE.run(session, mailbox_id=mailbox_id)
+        left = session.scalar(select(func.count()).select_from(Mailbox))
+
+    assert (found, left) == (["zoe"], 4)
+
+
+def test_who_was_quicker_is_a_conflict_and_no_value_is_told(site: Database) -> None:
+    with pytest.raises(Conflict) as refused, site.writer() as session:
+        added(session), added(session)
+
+    assert "hunter2" not in str(refused.value)
+    assert refused.value.__cause__ is None
     assert site.read(COUNT.value) == 4

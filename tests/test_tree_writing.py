@@ -258,6 +258,24 @@ def test_short_writes_are_continued(
     assert (root / "file").read_bytes() == b"0123456789" * 100
 
 
+def test_a_content_may_come_in_pieces(tree: Tree, root: Path) -> None:
+    pieces: list[bytes | memoryview] = [memoryview(b"01234")[1:3], b"", b"new", memoryview(b"")]
+
+    assert tree.write("/file", pieces) is True
+    assert tree.write("/file", pieces) is False
+
+    assert (root / "file").read_bytes() == b"12new"
+
+
+@pytest.mark.parametrize("there", [b"12neW", b"12new ", b"12ne", b""])
+def test_pieces_are_compared_with_the_whole_file(tree: Tree, root: Path, there: bytes) -> None:
+    (root / "file").write_bytes(there)
+
+    assert tree.write("/file", [b"12", b"new"]) is True
+
+    assert (root / "file").read_bytes() == b"12new"
+
+
 def test_a_directory_that_cannot_be_given_its_mode_is_not_left(tree: Tree, root: Path) -> None:
     with failing("fchmod", errno.EPERM), pytest.raises(PermissionError):
         tree.make_dir("/newdir")

@@ -34,7 +34,8 @@ _COLUMNS = (
     "id, at, actor, actor_ip, channel, request_id, action, object_type, object,"
     " CAST(changes AS text) AS changes"
 )
-_NEW = f"SELECT {_COLUMNS} FROM audit_log WHERE chain IS NULL ORDER BY id LIMIT 10000"  # noqa: S608
+_CHAINED_AT_ONCE = 10_000
+_NEW = f"SELECT {_COLUMNS} FROM audit_log WHERE chain IS NULL ORDER BY id LIMIT {_CHAINED_AT_ONCE}"  # noqa: S608
 _LAST = "SELECT link, hash FROM audit_log WHERE chain = 1 ORDER BY link DESC LIMIT 1"
 _CHAIN = "UPDATE audit_log SET chain = 1, link = ?, hash = ? WHERE id = ?"
 _ALL = text(
@@ -132,6 +133,8 @@ def chain_new(connection: "Connection") -> None:
             previous = _hash(previous, 1, link, row)
             chained.append((link, previous, row.id))
         connection.executemany(_CHAIN, chained)
+        if len(rows) < _CHAINED_AT_ONCE:
+            break
 
 
 def verify(session: Session, expected: Head | None = None) -> Verified:

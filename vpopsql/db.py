@@ -27,6 +27,7 @@ from vpopsql.columns import ExactText, set_keyring
 from vpopsql.errors import Conflict, DatabaseRefused, DatabaseUnavailable, SchemaError
 from vpopsql.kept import KeptSessions
 from vpopsql.model import SCHEMA_VERSION, AuditEntry, Base, Revision, SchemaGuard
+from vpopsql.prepared import Driver
 from vpopsql.sealed import Keyring
 from vpopsql.turns import Turns
 from vpopsql.watchdog import Watchdog
@@ -60,6 +61,8 @@ _FOR_ALL_ROWS = {
         "SET LOCAL cursor_tuple_fraction = 1",  # instead of a tenth
     ),
 }
+
+_MOMENT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 _FIRST_READ = "SELECT 1 FROM sqlite_schema"
 
@@ -200,16 +203,18 @@ class Database:
         with _outages(self.url), self._readers() as session:
             yield session
 
-    def read(self, work: Callable[[Session], T]) -> T:
+    def read(self, work: Callable[[Session], T], *, one_moment: bool = False) -> T:
         """Return what ``work`` returns, given a session that reads; for many short questions.
 
-        On PostgreSQL each of its statements sees a state of its own, as in `reader`. What `work`
-        returns must not depend on the session.
+        What `work` returns must not depend on the session.
 
+        :param one_moment: whether all of its statements see the database of one moment, as in
+            `snapshot`. Otherwise each sees a state of its own on PostgreSQL, as in `reader`.
         :raises DatabaseUnavailable: the connection failed or broke.
         """
+        begin = _MOMENT if one_moment and not self.is_sqlite else None
         try:
-            return self._kept.run(work)
+            return self._kept.run(work, begin)
         except SQLAlchemyError as error:
             raise _told(self.url, error) from None
 
@@ -249,11 +254,12 @@ class Database:
         :raises Conflict: another session was quicker.
         """
         with self._turn(), _outages(self.url), self._writers.begin() as session:
+            connection: Any = session.connection().connection.driver_connection
+            Driver(self._write_engine.dialect, connection).attach(session)
             yield session
             if chains and self.is_sqlite:
                 session.flush()
-                driver: Any = session.connection().connection.driver_connection
-                audit_chain.chain_new(driver)
+                audit_chain.chain_new(connection)
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:

@@ -37,6 +37,11 @@ def make_home(tree: Tree, home: Home, *, durable: bool = True) -> None:
     :param durable: wait for the disk; False for whoever waits once for many.
     :raises DirectoryExists: there is something already, and be it a message.
     """
+    with tree.staying():
+        _make_home(tree, home, durable=durable)
+
+
+def _make_home(tree: Tree, home: Home, *, durable: bool) -> None:
     path, owner = home.directory.rstrip("/"), (home.uid, home.gid)
     _make_place(tree, path, owner, _take_down_home, durable=durable)
     for directory in ("Maildir", *(f"Maildir/{box}" for box in _BOXES)):
@@ -57,9 +62,10 @@ def make_domain(tree: Tree, domain: FoundDomain, home: Home) -> None:
     :raises DirectoryExists: as `make_domain_directory` does.
     """
     path = domain.directory.rstrip("/")
-    _make_place(tree, path, (domain.uid, domain.gid), _take_down_domain, durable=True)
-    make_home(tree, home)
-    tree.sync(path.rpartition("/")[0])
+    with tree.staying():
+        _make_place(tree, path, (domain.uid, domain.gid), _take_down_domain, durable=True)
+        make_home(tree, home)
+        tree.sync(path.rpartition("/")[0])
 
 
 def make_homes(tree: Tree, homes: Sequence[Home]) -> None:

@@ -83,9 +83,10 @@ class KeptSessions:
         # The one used last is used next: it is the warmest, and fewer are open.
         self._idle: deque[_Kept] = deque()
 
-    def run(self, work: Callable[[Session], T]) -> T:
+    def run(self, work: Callable[[Session], T], begin: str | None = None) -> T:
         """Return what ``work`` returns, given a session.
 
+        :param begin: what begins a transaction this time; None: what always does.
         :raises sqlalchemy.exc.SQLAlchemyError: as a session does; what broke is not used again.
         """
         if not self._room.acquire(timeout=self._patience_s):
@@ -95,11 +96,11 @@ class KeptSessions:
                 one = self._idle.pop()
             except IndexError:
                 one = _Kept(self._engine)
-            return self._use(one, work)
+            return self._use(one, work, self._begin if begin is None else begin)
         finally:
             self._room.release()
 
-    def _use(self, one: _Kept, work: Callable[[Session], T]) -> T:
+    def _use(self, one: _Kept, work: Callable[[Session], T], begin: str) -> T:
         is_good = False
         if self._watch:
             self._watch.began(one.driver.connection)
@@ -107,8 +108,8 @@ class KeptSessions:
             if one.is_new:
                 one.driver.run(self._on_connect)
                 one.is_new = False
-            if self._begin:
-                one.driver.run(self._begin)
+            if begin:
+                one.driver.run(begin)
             result = work(one.session)
             is_good = True
         except DBAPIError as error:
@@ -120,7 +121,7 @@ class KeptSessions:
             is_good = True
             raise
         finally:
-            is_good = is_good and self._is_over(one)
+            is_good = is_good and self._is_over(one, begin)
             if self._watch:
                 self._watch.ended(one.driver.connection)
             if is_good and len(self._idle) < self._kept:
@@ -129,12 +130,13 @@ class KeptSessions:
                 one.close()
         return result
 
-    def _is_over(self, one: _Kept) -> bool:
+    @staticmethod
+    def _is_over(one: _Kept, begin: str) -> bool:
         """End what `_use` or the session began; tell whether that went well."""
         try:
             if one.session.in_transaction():
                 one.session.rollback()
-            if self._begin:
+            if begin:
                 one.driver.connection.rollback()
         except Exception:  # noqa: BLE001 - nobody needs this connection
             return False

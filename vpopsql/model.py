@@ -11,7 +11,7 @@ so no table has one of them.
 
 import enum
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from sqlalchemy import (
     JSON,
@@ -25,6 +25,7 @@ from sqlalchemy import (
     MetaData,
     SmallInteger,
     String,
+    Table,
     UniqueConstraint,
     false,
     text,
@@ -122,6 +123,11 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
+
+
+def table_of(entity: type[Base]) -> Table:
+    """Return the table of an entity, for statements that the ORM has nothing to do with."""
+    return cast("Table", entity.__table__)
 
 
 class Domain(Base):

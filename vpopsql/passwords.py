@@ -233,7 +233,8 @@ def _secret(password: str) -> bytes | None:
 
 def _new_setting(scheme: str, cost: int) -> str:
     """Return what crypt() takes in place of a hash: kind, cost and a random salt."""
-    salt = "".join(secrets.choice(_CRYPT64) for _ in range(21))
+    # A byte has each of the 64 characters equally often; `secrets.choice` asks for each by itself.
+    salt = "".join(_CRYPT64[byte % len(_CRYPT64)] for byte in secrets.token_bytes(21))
     # bcrypt and yescrypt write 16 bytes as 22 digits, of which the last has few values.
     match scheme:
         case "bcrypt":

@@ -35,7 +35,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Select, select, update
+from sqlalchemy import Select, bindparam, select, update
 from sqlalchemy.orm import Session, defer
 
 from vpopsql.columns import from_database_text, to_database_text, utc_now
@@ -57,6 +57,7 @@ from vpopsql.model import (
     TrashKind,
 )
 from vpopsql.names import split_address
+from vpopsql.prepared import Prepared
 from vpopsql.services import buckets
 from vpopsql.services.changes import note, record
 from vpopsql.services.domains import find_domain, get_domain, lock_domain
@@ -65,6 +66,12 @@ from vpopsql.services.paths import is_home
 from vpopsql.services.rights import Actor
 from vpopsql.touched import Touched
 from vpopsql.tree import Tree
+
+_MAILBOX = Prepared(
+    select(Mailbox.id, Mailbox.directory).where(
+        Mailbox.domain_id == bindparam("domain_id"), Mailbox.name == bindparam("name")
+    )
+)
 
 _SEEN = "seen"
 """The key in an entry's rows for what tells its directory from another one; see `_identity`."""
@@ -141,12 +148,12 @@ def prepare_user(session: Session, tree: Tree, actor: Actor, name: str, domain: 
     :raises NoSuchDomain, NoSuchUser: there is none.
     """
     found = lock_domain(session, domain)
-    query = select(Mailbox).where(Mailbox.domain_id == found.id, Mailbox.name == name)
-    mailbox = session.scalars(query).first()
+    mailbox = _MAILBOX.first(session, domain_id=found.id, name=name)
     if mailbox is None:
         raise NoSuchUser(f"{name}@{domain}")
-    rows = rows_below(session, Mailbox, mailbox.id)
-    entry = (TrashKind.USER, f"{name}@{found.name}", mailbox.directory)
+    mailbox_id, directory = mailbox
+    rows = rows_below(session, Mailbox, mailbox_id)
+    entry = (TrashKind.USER, f"{name}@{found.name}", directory)
     return _prepare(session, tree, actor, entry, rows)
 
 

@@ -25,13 +25,27 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import accumulate
 from typing import Any, BinaryIO
 
 from vpopsql.directory import Directory
 from vpopsql.pieces import Content, pieces_of, size_of
+from vpopsql.ways import (
+    PLACE,
+    Ways,
+    link_error,
+    lstat,
+    names_of,
+    open_in,
+    refuse_link,
+    to_bytes,
+    to_text,
+)
+from vpopsql.ways import LinkInPath as LinkInPath  # noqa: PLC0414 - part of what is promised here
+from vpopsql.ways import UnsafePath as UnsafePath  # noqa: PLC0414 - the same
 
 Owner = tuple[int, int]
 """User id and group id."""
@@ -41,7 +55,6 @@ TEMP_PREFIX = ".vpopsql-tmp-"
 
 LOCK_SUFFIX = ".lock"
 
-_DIRECTORY = os.O_PATH | os.O_DIRECTORY
 _POLL_FIRST_S = 0.0005
 _POLL_S = 0.01
 """How often a lock is tried: most are held for milliseconds, some for minutes."""
@@ -55,19 +68,9 @@ _sync_file_range: Any = getattr(ctypes.CDLL(None), "sync_file_range", None)
 if _sync_file_range:
     _sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
 
-_Names = tuple[bytes, ...]
-
 # A process does not compete with itself for fcntl locks, so its threads need locks of their own.
-_thread_locks: dict[tuple[bytes, str], threading.Lock] = {}
+_thread_locks: dict[tuple[str, str], threading.Lock] = {}
 os.register_at_fork(after_in_child=_thread_locks.clear)
-
-
-class UnsafePath(ValueError):
-    """A path that is not absolute, or has an empty component, ``.``, ``..`` or NUL."""
-
-
-class LinkInPath(UnsafePath):
-    """A symbolic link stands where a file or directory was wanted."""
 
 
 class EntryType(StrEnum):
@@ -147,8 +150,7 @@ class Tree:
 
     def __init__(self, root: str | os.PathLike[str] = "", places: Iterable[str] = ()) -> None:
         self.root = os.fspath(root) or "/"
-        self._root = os.fsencode(self.root)
-        self._places = sorted(map(_names, places), key=len, reverse=True)
+        self._ways = Ways(self.root, places)
         self._tell: Callable[[Sequence[str]], None] | None = None
 
     @contextmanager
@@ -163,13 +165,17 @@ class Tree:
         finally:
             self._tell = before
 
+    def staying(self) -> AbstractContextManager[None]:
+        """Keep directories open from one call to the next; see `Ways.staying`."""
+        return self._ways.staying()
+
     def read(self, path: str, max_bytes: int | None = None) -> bytes:
         """Return the content of a regular file.
 
         :raises OSError: among the system's own, EFBIG for more than ``max_bytes`` and EINVAL for
             what is neither file nor directory.
         """
-        with self._parent(path) as (parent, name), _open_file(name, parent) as file:
+        with self._ways.parent(path) as (parent, name), _open_file(name, parent) as file:
             data = file.read() if max_bytes is None else file.read(max_bytes + 1)
             if max_bytes is not None and len(data) > max_bytes:
                 raise _os_error(errno.EFBIG)
@@ -178,26 +184,26 @@ class Tree:
     @contextmanager
     def opened(self, path: str) -> Iterator[BinaryIO]:
         """Give a regular file to read from, for those who need little of a large one."""
-        with self._parent(path) as (parent, name), _open_file(name, parent) as file:
+        with self._ways.parent(path) as (parent, name), _open_file(name, parent) as file:
             yield file
 
     def load(self, path: str) -> File:
         """Return a regular file with what the system knows about it; errors as `read`."""
-        with self._parent(path) as (parent, name), _open_file(name, parent) as file:
+        with self._ways.parent(path) as (parent, name), _open_file(name, parent) as file:
             status = os.fstat(file.fileno())
             mode = stat.S_IMODE(status.st_mode)
             return File(file.read(), _owner_of(status), mode, status.st_mtime)
 
     def read_link(self, path: str) -> str:
         """Return where a symbolic link points; EINVAL if it is none."""
-        with self._parent(path) as (parent, name):
-            return _text(os.readlink(name, dir_fd=parent))
+        with self._ways.parent(path) as (parent, name):
+            return to_text(os.readlink(name, dir_fd=parent))
 
     def stat(self, path: str) -> os.stat_result:
         """Return what the system knows about a file, directory, link or anything else."""
-        names = _names(path) or (b".",)
-        with self._reporting(path), self._directory(names[:-1]) as parent:
-            return _lstat(names[-1], parent)
+        names = names_of(path) or (b".",)
+        with self._ways.directory(path, names[:-1]) as parent:
+            return lstat(names[-1], parent)
 
     def exists(self, path: str) -> bool:
         """Say whether there is anything at ``path``, a dangling link included."""
@@ -209,24 +215,24 @@ class Tree:
 
     def list(self, path: str) -> list[Entry]:
         """Return what a directory holds, without ``.`` and ``..``, in name order."""
-        with self._reporting(path), self._directory(_names(path)) as directory:
-            fd = _open(b".", os.O_RDONLY | os.O_DIRECTORY, directory)
+        with self._ways.directory(path) as directory:
+            fd = open_in(b".", os.O_RDONLY | os.O_DIRECTORY, directory)
             try:
                 with os.scandir(fd) as entries:
-                    found = [Entry(_text(os.fsencode(e.name)), _type_of(e)) for e in entries]
+                    found = [Entry(to_text(os.fsencode(e.name)), _type_of(e)) for e in entries]
             finally:
                 os.close(fd)
         return sorted(found, key=lambda entry: entry.name)
 
     def enter(self, path: str) -> Directory:
         """Open a directory, to look at much of what is in it; whoever asked closes it."""
-        with self._reporting(path), self._directory(_names(path)) as directory:
-            return Directory(_open(b".", os.O_RDONLY | os.O_DIRECTORY, directory), path)
+        with self._ways.directory(path) as directory:
+            return Directory(open_in(b".", os.O_RDONLY | os.O_DIRECTORY, directory), path)
 
     def write(
         self,
         path: str,
-        data: bytes,
+        data: Content,
         *,
         mode: int | None = None,
         owner: Owner | None = None,
@@ -265,19 +271,22 @@ class Tree:
                 self._finish(new, durable=durable)
             self._change(*(new.write.path for new in staged))
             for new in staged:
-                with self._parent(new.write.path) as (parent, name):
+                with self._ways.parent(new.write.path) as (parent, name):
                     os.rename(new.temp, name, src_dir_fd=parent, dst_dir_fd=parent)
                 renamed += 1
         except BaseException:
             for new in staged[renamed:]:
-                with suppress(OSError, UnsafePath), self._parent(new.write.path) as (parent, _):
+                with (
+                    suppress(OSError, UnsafePath),
+                    self._ways.parent(new.write.path) as (parent, _),
+                ):
                     os.unlink(new.temp, dir_fd=parent)
             raise
         changed = tuple(new.write.path for new in staged)
         if durable:
             # A dict, for the order.
-            for directory in dict.fromkeys(_names(path)[:-1] for path in changed):
-                with self._directory(directory) as fd:
+            for directory in dict.fromkeys(path.rpartition("/")[0] or "/" for path in changed):
+                with self._ways.directory(directory) as fd:
                     _sync_directory(fd)
         return changed
 
@@ -285,24 +294,24 @@ class Tree:
     def create(self, path: str, mode: int = _FILE_MODE) -> Iterator[BinaryIO]:
         """Write a file piece by piece; it is there, whole and on disk, if the block ends well."""
         temp = _temp_name()
-        with self._parent(path) as (parent, _):
+        with self._ways.parent(path) as (parent, _):
             owner = _owner_of(os.fstat(parent))
-            fd = _open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, parent)
+            fd = open_in(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, parent)
         try:
             with os.fdopen(fd, "wb") as file:
                 _set_owner_and_mode(fd, owner, mode)
                 yield file
                 file.flush()
                 os.fsync(fd)
-            with self._parent(path) as (parent, name):
+            with self._ways.parent(path) as (parent, name):
                 os.rename(temp, name, src_dir_fd=parent, dst_dir_fd=parent)
         except BaseException as error:
             if isinstance(error, OSError) and error.filename is None:
                 error.filename = path  # what is written to a descriptor has no name
-            with suppress(OSError, UnsafePath), self._parent(path) as (parent, _):
+            with suppress(OSError, UnsafePath), self._ways.parent(path) as (parent, _):
                 os.unlink(temp, dir_fd=parent)
             raise
-        with self._parent(path) as (parent, _):
+        with self._ways.parent(path) as (parent, _):
             _sync_directory(parent)
 
     def append(self, path: str, data: bytes) -> None:
@@ -311,11 +320,11 @@ class Tree:
         Not atomic: a crash may leave a part of ``data``.
         """
         flags = os.O_WRONLY | os.O_APPEND
-        with self._parent(path) as (parent, name):
+        with self._ways.parent(path) as (parent, name):
             try:
-                fd, is_new = _open(name, flags, parent), False
+                fd, is_new = open_in(name, flags, parent), False
             except FileNotFoundError:
-                fd, is_new = _open(name, flags | os.O_CREAT | os.O_EXCL, parent), True
+                fd, is_new = open_in(name, flags | os.O_CREAT | os.O_EXCL, parent), True
             try:
                 _write_all(fd, data)
                 os.fsync(fd)
@@ -340,14 +349,14 @@ class Tree:
             content if it exists; without, an existing one is a `FileExistsError`.
         :returns: False if it existed.
         """
-        names = _names(path)
+        names = names_of(path)
         made = False
-        with self._reporting(path):
-            for depth in range(1 if parents else len(names), len(names) + 1):
-                with self._directory(names[: depth - 1]) as parent:
-                    made = _make_dir(names[depth - 1], parent, mode, owner, exist_ok=parents)
-                    if made and durable:
-                        _sync_directory(parent)
+        first = self._ways.depth(path, names) + 1 if parents else len(names)
+        for depth in range(first, len(names) + 1):
+            with self._ways.directory(path, names[: depth - 1]) as parent:
+                made = _make_dir(names[depth - 1], parent, mode, owner, exist_ok=parents)
+                if made and durable:
+                    _sync_directory(parent)
         return made
 
     def sync(self, *directories: str) -> None:
@@ -357,15 +366,15 @@ class Tree:
         things with ``durable=False``.
         """
         for path in directories:
-            with self._reporting(path), self._directory(_names(path)) as directory:
+            with self._ways.directory(path) as directory:
                 _sync_directory(directory)
 
     def set_rights(self, path: str, mode: int, owner: Owner) -> None:
         """Set the mode and, as root, the owner of a regular file or a directory."""
-        with self._parent(path) as (parent, name):
-            if stat.S_IFMT(_lstat(name, parent).st_mode) not in {stat.S_IFREG, stat.S_IFDIR}:
+        with self._ways.parent(path) as (parent, name):
+            if stat.S_IFMT(lstat(name, parent).st_mode) not in {stat.S_IFREG, stat.S_IFDIR}:
                 raise _os_error(errno.EINVAL)
-            fd = _open(name, os.O_RDONLY | os.O_NONBLOCK, parent)
+            fd = open_in(name, os.O_RDONLY | os.O_NONBLOCK, parent)
             try:
                 _set_owner_and_mode(fd, owner, mode)
             finally:
@@ -375,7 +384,7 @@ class Tree:
         """Make a symbolic link at ``path`` with the text ``target``, whatever that means."""
         text = _target(target)
         self._change(path)
-        with self._parent(path) as (parent, name):
+        with self._ways.parent(path) as (parent, name):
             os.symlink(text, name, dir_fd=parent)
             if os.geteuid() == 0:
                 user, group = _owner_of(os.fstat(parent))
@@ -385,20 +394,22 @@ class Tree:
     def remove(self, path: str) -> None:
         """Remove anything but a directory; a symbolic link itself, not what it points to."""
         self._change(path)
-        with self._parent(path) as (parent, name):
+        with self._ways.parent(path) as (parent, name):
             os.unlink(name, dir_fd=parent)
             _sync_directory(parent)
 
     def remove_dir(self, path: str) -> None:
         """Remove an empty directory."""
-        with self._parent(path) as (parent, name):
+        self._ways.leave()
+        with self._ways.parent(path) as (parent, name):
             os.rmdir(name, dir_fd=parent)
             _sync_directory(parent)
 
     def remove_tree(self, path: str) -> None:
         """Remove a directory with all that is in it; links in it are removed, not followed."""
-        with self._parent(path) as (parent, name):
-            _refuse_link(name, parent)
+        self._ways.leave()
+        with self._ways.parent(path) as (parent, name):
+            refuse_link(name, parent)
             shutil.rmtree(name, dir_fd=parent)
             _sync_directory(parent)
 
@@ -411,8 +422,8 @@ class Tree:
         """
         removed = []
         before = time.time() - older_than_s
-        with self._reporting(path), self._directory(_names(path)) as directory:
-            fd = _open(b".", os.O_RDONLY | os.O_DIRECTORY, directory)
+        with self._ways.directory(path) as directory:
+            fd = open_in(b".", os.O_RDONLY | os.O_DIRECTORY, directory)
             try:
                 with os.scandir(fd) as entries:
                     left = [e.name for e in entries if e.name.startswith(TEMP_PREFIX)]
@@ -421,7 +432,7 @@ class Tree:
                         status = os.stat(name, dir_fd=fd, follow_symlinks=False)
                         if stat.S_ISREG(status.st_mode) and status.st_mtime < before:
                             os.unlink(name, dir_fd=fd)
-                            removed.append(f"{path.rstrip('/')}/{_text(name)}")
+                            removed.append(f"{path.rstrip('/')}/{to_text(name)}")
                 if removed:
                     os.fsync(fd)
             finally:
@@ -431,7 +442,11 @@ class Tree:
     def rename(self, source: str, target: str) -> None:
         """Rename anything; a file at ``target`` is replaced, as is an empty directory by one."""
         self._change(source, target)
-        with self._parent(source) as (old_parent, old), self._parent(target) as (parent, new):
+        self._ways.leave()
+        with (
+            self._ways.parent(source) as (old_parent, old),
+            self._ways.parent(target) as (parent, new),
+        ):
             os.rename(old, new, src_dir_fd=old_parent, dst_dir_fd=parent)
             _sync_directory(parent)
             if not os.path.samestat(os.fstat(old_parent), os.fstat(parent)):
@@ -446,10 +461,10 @@ class Tree:
 
         :raises TimeoutError: somebody else had it all the time.
         """
-        if not _names(path):  # `path` itself: "/.." + ".lock" would be a fine name
+        if not names_of(path):  # `path` itself: "/.." + ".lock" would be a fine name
             raise UnsafePath("the root itself is meant")
         deadline = time.monotonic() + timeout_s
-        threads = _thread_locks.setdefault((self._root, path), threading.Lock())
+        threads = _thread_locks.setdefault((self.root, path), threading.Lock())
         if not threads.acquire(timeout=timeout_s):
             raise TimeoutError(errno.ETIMEDOUT, "the lock is held by another thread", path)
         try:
@@ -472,68 +487,26 @@ class Tree:
         if self._tell and paths:
             self._tell(paths)
 
-    @contextmanager
-    def _directory(self, names: _Names) -> Iterator[int]:
-        """Give the descriptor of a directory: good to work in, not to read or fsync."""
-        fd, rest = self._start(names)
-        try:
-            for name in rest:
-                below = _open(name, _DIRECTORY, fd)
-                os.close(fd)
-                fd = below
-            yield fd
-        finally:
-            os.close(fd)
-
-    def _start(self, names: _Names) -> tuple[int, _Names]:
-        """Open the nearest place on the way; return what is left of the way too."""
-        for place in self._places:
-            if names[: len(place)] == place:
-                # One that is not there yet may be about to be made.
-                with suppress(FileNotFoundError):
-                    there = b"/".join((self._root, *place))
-                    return os.open(there, _DIRECTORY | os.O_CLOEXEC), names[len(place) :]
-        return os.open(self._root, _DIRECTORY | os.O_CLOEXEC), names
-
-    @contextmanager
-    def _parent(self, path: str) -> Iterator[tuple[int, bytes]]:
-        """Give the descriptor of the directory that ``path`` is in, and its name there."""
-        names = _names(path)
-        if not names:
-            raise UnsafePath("the root itself is meant")
-        with self._reporting(path), self._directory(names[:-1]) as parent:
-            yield parent, names[-1]
-
-    @contextmanager
-    def _reporting(self, path: str) -> Iterator[None]:
-        """Let an error name the whole path; the system knows only the last component."""
-        try:
-            yield
-        except OSError as error:
-            error.filename = path
-            error.filename2 = None
-            raise
-        except LinkInPath as error:
-            raise LinkInPath(f"{path}: {error}") from None
-
     def _stage(self, write: Write, *, durable: bool) -> _Staged | None:
         """Write a new content under a temporary name; None if the file is as wanted."""
-        with self._parent(write.path) as (parent, name):
-            mode, owner = _FILE_MODE, _owner_of(os.fstat(parent))
-            with suppress(FileNotFoundError), _open_file(name, parent) as file:
-                old = os.fstat(file.fileno())
+        with self._ways.parent(write.path) as (parent, name):
+            try:
+                old = _look(name, parent)
+            except FileNotFoundError:
+                mode, owner = _FILE_MODE, _owner_of(os.fstat(parent))
+            else:
                 mode, owner = stat.S_IMODE(old.st_mode), _owner_of(old)
                 if (
                     write.mode in {None, mode}
                     and (write.owner in {None, owner} or os.geteuid() != 0)
                     and old.st_size == size_of(write.data)
-                    and all(file.read(len(piece)) == piece for piece in pieces_of(write.data))
+                    and _has(write.data, name, parent)
                 ):
                     return None
             if write.mode is not None:
                 mode = write.mode
             new = _Staged(write, _temp_name(), mode, write.owner or owner)
-            fd = _open(new.temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, parent)
+            fd = open_in(new.temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, parent)
             try:
                 try:
                     _write_all(fd, write.data)
@@ -548,8 +521,8 @@ class Tree:
 
     def _finish(self, new: _Staged, *, durable: bool) -> None:
         # Apart from `_stage`, so that the disk can work on a whole batch while it is written.
-        with self._parent(new.write.path) as (parent, _):
-            fd = _open(new.temp, os.O_WRONLY, parent)
+        with self._ways.parent(new.write.path) as (parent, _):
+            fd = open_in(new.temp, os.O_WRONLY, parent)
             try:
                 _set_owner_and_mode(fd, new.owner, new.mode)
                 if durable:
@@ -558,34 +531,18 @@ class Tree:
                 os.close(fd)
 
     def _open_lock(self, path: str) -> int:
-        with self._parent(path) as (parent, name):
+        with self._ways.parent(path) as (parent, name):
             try:
-                return _open(name, os.O_RDWR, parent)
+                return open_in(name, os.O_RDWR, parent)
             except FileNotFoundError:
                 with suppress(FileExistsError):  # another process was quicker
-                    fd = _open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, parent)
+                    fd = open_in(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, parent)
                     try:
                         # Its directory's owner: vpopmail's own tools must be able to open it.
                         _set_owner_and_mode(fd, _owner_of(os.fstat(parent)), _FILE_MODE)
                     finally:
                         os.close(fd)
-                return _open(name, os.O_RDWR, parent)
-
-
-def _names(path: str) -> _Names:
-    """Return the components of a site path; none for the root.
-
-    :raises UnsafePath: see there.
-    """
-    if path == "/":
-        return ()
-    start, *names = path.split("/")
-    if start or not names or "\0" in path or not {"", ".", ".."}.isdisjoint(names):
-        raise UnsafePath(f"not an absolute path in its plainest form: {path!r}")
-    try:
-        return tuple(map(_bytes, names))
-    except UnicodeEncodeError:
-        raise UnsafePath(f"not a path of bytes: {path!r}") from None
+                return open_in(name, os.O_RDWR, parent)
 
 
 def _target(text: str) -> bytes:
@@ -593,56 +550,42 @@ def _target(text: str) -> bytes:
     if "\0" in text:
         raise UnsafePath(f"not the text of a link: {text!r}")
     try:
-        return _bytes(text)
+        return to_bytes(text)
     except UnicodeEncodeError:
         raise UnsafePath(f"not the text of a link: {text!r}") from None
 
 
-# The system's file names are bytes; text is the same everywhere in vpopsql, whatever the locale.
-
-
-def _bytes(name: str) -> bytes:
-    return name.encode("utf-8", "surrogateescape")
-
-
-def _text(name: bytes) -> str:
-    return name.decode("utf-8", "surrogateescape")
-
-
-def _open(name: bytes, flags: int, parent: int) -> int:
-    """Open ``name`` in ``parent``, never through a symbolic link."""
-    try:
-        return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, _FILE_MODE, dir_fd=parent)
-    except OSError as error:
-        if error.errno in {errno.ELOOP, errno.ENOTDIR}:
-            _refuse_link(name, parent)
-        raise
-
-
 def _open_file(name: bytes, parent: int) -> BinaryIO:
     """Open a regular file for reading; look first, since opening a device can do things."""
-    kind = stat.S_IFMT(_lstat(name, parent).st_mode)
+    _look(name, parent)
+    # O_NONBLOCK: a FIFO put there since the look must not make us wait for a writer.
+    return os.fdopen(open_in(name, os.O_RDONLY | os.O_NONBLOCK, parent), "rb")
+
+
+def _has(data: Content, name: bytes, parent: int) -> bool:
+    """Say whether this is the content of a file that had this size a moment ago."""
+    pieces = pieces_of(data)
+    places = zip(accumulate(map(len, pieces), initial=0), pieces, strict=False)
+    with suppress(FileNotFoundError), _open_file(name, parent) as file:
+        # What is new is short, and where it differs the rest need not be read.
+        return all(
+            os.pread(file.fileno(), len(piece), at) == piece
+            for at, piece in sorted(places, key=lambda place: len(place[1]))
+        )
+    return False
+
+
+def _look(name: bytes, parent: int) -> os.stat_result:
+    """Return what the system knows about a regular file; anything else is an error."""
+    status = lstat(name, parent)
+    kind = stat.S_IFMT(status.st_mode)
     if kind == stat.S_IFLNK:
-        raise _link(name)
+        raise link_error(name)
     if kind == stat.S_IFDIR:
         raise _os_error(errno.EISDIR)
     if kind != stat.S_IFREG:
         raise _os_error(errno.EINVAL)
-    # O_NONBLOCK: a FIFO put there since the look must not make us wait for a writer.
-    return os.fdopen(_open(name, os.O_RDONLY | os.O_NONBLOCK, parent), "rb")
-
-
-def _lstat(name: bytes, parent: int) -> os.stat_result:
-    return os.stat(name, dir_fd=parent, follow_symlinks=False)
-
-
-def _refuse_link(name: bytes, parent: int) -> None:
-    if stat.S_ISLNK(_lstat(name, parent).st_mode):
-        raise _link(name)
-
-
-def _link(name: bytes) -> LinkInPath:
-    return LinkInPath(f"a symbolic link is not followed: {_text(name)!r}")
+    return status
 
 
 def _os_error(number: int) -> OSError:
@@ -671,10 +614,10 @@ def _make_dir(name: bytes, parent: int, mode: int, owner: Owner | None, *, exist
     except FileExistsError:
         if not exist_ok:
             raise
-        os.close(_open(name, _DIRECTORY, parent))  # it is one
+        os.close(open_in(name, PLACE, parent))  # it is one
         return False
     try:
-        fd = _open(name, os.O_RDONLY | os.O_DIRECTORY, parent)
+        fd = open_in(name, os.O_RDONLY | os.O_DIRECTORY, parent)
         try:
             _set_owner_and_mode(fd, owner or _owner_of(os.fstat(parent)), mode)
         finally:
@@ -696,7 +639,7 @@ def _set_owner_and_mode(fd: int, owner: Owner, mode: int) -> None:
 
 
 def _temp_name() -> bytes:
-    return _bytes(TEMP_PREFIX + secrets.token_hex(8))
+    return to_bytes(TEMP_PREFIX + secrets.token_hex(8))
 
 
 def _write_all(fd: int, data: Content) -> None:
@@ -722,7 +665,7 @@ def _send_to_disk(fd: int) -> None:
 
 
 def _sync_directory(directory: int) -> None:
-    fd = _open(b".", os.O_RDONLY | os.O_DIRECTORY, directory)
+    fd = open_in(b".", os.O_RDONLY | os.O_DIRECTORY, directory)
     try:
         os.fsync(fd)
     finally:

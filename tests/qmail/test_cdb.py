@@ -78,7 +78,17 @@ def edits_of(pairs: Records, wanted: list[Change]) -> tuple[list[cdb.Edit], Reco
 def test_an_edited_cdb_is_that_of_its_records(pairs: Records, wanted: list[Change]) -> None:
     edits, after = edits_of(pairs, wanted)
 
-    edited = cdb.edit(cdb.make(pairs), edits)
+    edited = b"".join(cdb.edit(cdb.make(pairs), edits))
+
+    assert edited == cdb.make(after)
+
+
+@pytest.mark.parametrize("goes", [(True, False, False), (True, True, False), (False, True, True)])
+def test_records_of_one_key_are_told_apart(goes: tuple[bool, ...]) -> None:
+    pairs = [(b"key", b"")] * 3
+    edits, after = edits_of(pairs, [*((each, []) for each in goes), (False, [])])
+
+    edited = b"".join(cdb.edit(cdb.make(pairs), edits))
 
     assert edited == cdb.make(after)
 
@@ -92,7 +102,7 @@ def test_a_large_cdb_is_edited_too() -> None:
     wanted[5000] = (False, [(b"!last\0", b"")])
     edits, after = edits_of(pairs, wanted)
 
-    edited = cdb.edit(cdb.make(pairs), edits)
+    edited = b"".join(cdb.edit(cdb.make(pairs), edits))
 
     assert edited == cdb.make(after)
 

@@ -1,7 +1,7 @@
 """Changing some lines of a domain's vpasswd, and their records of its cdb, where they are.
 
 A domain may have ten thousand mailboxes, of which one changes. The lines are sorted, so its place
-is found in a few steps, and the rest is copied as bytes. Pure: the old contents in, the new ones
+is found in a few steps, and the rest stays what it is. Pure: the old contents in, the new ones
 out, the same as `render` would give for all rows. That holds only of contents that `render` or
 this gave for the rows before, all of them: see `stamps` for how that is known.
 """
@@ -9,6 +9,7 @@ this gave for the rows before, all of them: see `stamps` for how that is known.
 from collections.abc import Mapping
 
 from vpopsql.columns import to_database_text
+from vpopsql.pieces import Buffer, Pieces
 from vpopsql.qmail import vpasswd
 from vpopsql.qmail.cdb import Splice
 from vpopsql.qmail.lines import decode, encode, ends_whole
@@ -16,7 +17,7 @@ from vpopsql.qmail.lines import decode, encode, ends_whole
 
 def changed(
     text: bytes, compiled: bytes, changes: Mapping[str, str | None]
-) -> tuple[bytes, bytes] | None:
+) -> tuple[Pieces, Pieces] | None:
     """Return vpasswd and its cdb with other lines for some mailboxes.
 
     :param text: vpasswd as it is.
@@ -29,16 +30,17 @@ def changed(
     # In the order of the lines, which is the database's.
     found = [_splice(text, name, changes[name]) for name in sorted(changes, key=to_database_text)]
     splices = [(start, stop, new) for start, stop, new in found if text[start:stop] != new]
-    parts = []
+    view = memoryview(text)
+    parts: list[Buffer] = []
     at = 0
     for start, stop, new in splices:
-        parts += [text[at:start], new]
+        parts += [view[at:start], new]
         at = stop
     try:
         new_cdb = vpasswd.edit_cdb(compiled, text, splices)
     except ValueError:
         return None
-    return b"".join([*parts, text[at:]]), new_cdb
+    return [*parts, view[at:]], new_cdb
 
 
 def _splice(text: bytes, name: str, line: str | None) -> Splice:

@@ -69,7 +69,13 @@ from vpopsql.exporter.accepted import (
 from vpopsql.exporter.generations import Generations, Kept
 from vpopsql.exporter.locking import SITE_DIR_MODE, explained, locked
 from vpopsql.exporter.plan import Comparison
-from vpopsql.exporter.reading import FILES_ARE_OURS, is_stranger, newest_export, reading
+from vpopsql.exporter.reading import (
+    FILES_ARE_OURS,
+    is_stranger,
+    newest_export,
+    read_some,
+    reading,
+)
 from vpopsql.exporter.render import Link
 from vpopsql.exporter.snapshot import EVERY_NAME, DomainState, Part, Snapshot
 from vpopsql.exporter.stamps import LARGE, Stamp, Stamps
@@ -176,7 +182,7 @@ def follow(
     :raises ExportFailed: as `apply` does.
     """
     tree = Tree(config.paths.root, config.paths.places)
-    with locked(tree, config, lock_timeout_s):
+    with locked(tree, config, lock_timeout_s), tree.staying():
         begin()
         if not touched.site:
             few = few_on_disk(tree, config.paths) if touched.names else frozenset()
@@ -204,8 +210,8 @@ def _following(
     stamps = Stamps(tree, config.paths).valid({domain for domain, _ in touched.mailboxes})
     written = {domain: stamp.mark for domain, stamp in stamps.items()}
     while True:
-        with reading(database, config, touched, rcpthosts=few, written=written) as snapshot:
-            apply_ = _Apply(tree, config, snapshot, touched)
+        snapshot = read_some(database, config, touched, few, written)
+        apply_ = _Apply(tree, config, snapshot, touched)
         unusable = apply_.patch_accounts(stamps)
         if not unusable:
             return apply_
@@ -307,7 +313,7 @@ class _Apply:
         self._reload_command = config.export.reload_command
         self._vpopmail_owner = (config.export.uid, config.export.gid)
         self._stamps = Stamps(tree, config.paths)
-        self._accounts: dict[str, bytes] = {}
+        self._accounts: dict[str, Content] = {}
         self._among: frozenset[str] | None = None
         self._is_compiled = False
         self._changed: dict[str, None] = {}
@@ -513,7 +519,9 @@ class _Apply:
         writes: list[Write] = []
         for domain in domains:
             owner = (domain.uid, domain.gid)
-            files = render.domain_files(domain, self._paths.vpopmail)
+            files: dict[str, Content | Link] = {
+                **render.domain_files(domain, self._paths.vpopmail)
+            }
             if Part.MAILBOXES in domain.parts:
                 vpasswd = f"{domain.directory}/{render.VPASSWD}"
                 files |= {path: self._accounts[path] for path in (vpasswd, f"{vpasswd}.cdb")}
@@ -651,7 +659,7 @@ class _Apply:
         return Write(path, data, mode, owner)
 
     def _links_among(
-        self, domain: DomainState, files: render.DomainFiles, owner: Owner, *, durable: bool
+        self, domain: DomainState, files: Collection[str], owner: Owner, *, durable: bool
     ) -> set[str]:
         """Return which files are symbolic links on disk; make missing directories."""
         for directory in {domain.directory, *(path.rpartition("/")[0] for path in files)}:
@@ -687,7 +695,7 @@ class _Apply:
         elif self._tree.write(path, kept.content, mode=kept.mode, owner=kept.owner):
             self._note([path])
 
-    def _write_over_link(self, path: str, data: bytes, owner: Owner) -> None:
+    def _write_over_link(self, path: str, data: Content, owner: Owner) -> None:
         """Put a file in the place of a link, which is not followed."""
         temp = _temp_beside(path)
         self._tree.write(temp, data, owner=owner)

@@ -8,6 +8,7 @@ from sqlalchemy import bindparam, or_, select
 from sqlalchemy.orm import Session
 
 from vpopsql.model import Revision
+from vpopsql.prepared import Prepared
 from vpopsql.touched import Touched
 
 _LATELY = 10_000
@@ -16,9 +17,18 @@ _LATELY = 10_000
 _SEVERAL = 100
 """Domains, and changes of theirs, up to which it is worth looking."""
 
-_OF_DOMAINS = select(Revision.domain, Revision.id, Revision.at).where(
-    Revision.id >= bindparam("since"),
-    or_(Revision.domain.is_(None), Revision.domain.in_(bindparam("domains", expanding=True))),
+_OF_DOMAINS = Prepared(
+    select(Revision.domain, Revision.id, Revision.at).where(
+        Revision.id >= bindparam("since"),
+        or_(Revision.domain.is_(None), Revision.domain.in_(bindparam("domains", expanding=True))),
+    ),
+    ["domains"],
+)
+_NEWEST = Prepared(
+    select(Revision.id, Revision.at)
+    .where(Revision.id >= bindparam("since"), Revision.domain == bindparam("domain"))
+    .order_by(Revision.id.desc())
+    .limit(1)
 )
 
 
@@ -52,12 +62,15 @@ class History:
             named = touched.accounts | {domain for domain, _ in touched.mailboxes}
         if not 0 < len(named) <= _SEVERAL:
             return
-        # Those of files without a stamp are looked at for the next one's sake.
-        recent = Mark(newest - _SEVERAL, "")
-        oldest = min(written.get(name, recent).revision for name in named)
-        asked = {"since": max(oldest, newest - _LATELY), "domains": [*named]}
-        for domain, number, at in session.connection().execute(_OF_DOMAINS, asked):
-            self._found[domain][number] = at.isoformat()
+        stamped = [name for name in named if name in written]
+        if stamped:
+            since = max(min(written[name].revision for name in stamped), newest - _LATELY)
+            for domain, number, at in _OF_DOMAINS.all(session, since=since, domains=stamped):
+                self._found[domain][number] = at.isoformat()
+        for name in named.difference(stamped):
+            # Of files without a stamp, for the next one's sake.
+            for number, at in _NEWEST.all(session, since=newest - _SEVERAL, domain=name):
+                self._found[name][number] = at.isoformat()
 
     def has_others(self, name: str) -> bool:
         """Say whether a domain may have been changed by somebody else since it was written."""

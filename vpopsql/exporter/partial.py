@@ -11,8 +11,10 @@ from dataclasses import replace
 from vpopsql import names
 from vpopsql.exporter import render
 from vpopsql.exporter.patch import Changes, Grammar, Patched, patch
+from vpopsql.exporter.reassigned import Placed, Reassigned
 from vpopsql.exporter.render import LOCALS, MORE_CDB, MORERCPTHOSTS, RCPTHOSTS, VIRTUALDOMAINS
-from vpopsql.exporter.snapshot import Name, Placed, Reassigned, Snapshot
+from vpopsql.exporter.rows import Name
+from vpopsql.exporter.snapshot import Snapshot
 from vpopsql.qmail import assign, control
 from vpopsql.qmail.lines import decode, join_lines, split_lines
 

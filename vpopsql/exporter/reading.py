@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from contextlib import contextmanager
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from vpopsql.config import Config
@@ -11,21 +11,26 @@ from vpopsql.db import Database
 from vpopsql.errors import ExportFailed
 from vpopsql.exporter import sharing
 from vpopsql.exporter.history import Mark
-from vpopsql.exporter.snapshot import ExactLines, Snapshot, at_once, take
+from vpopsql.exporter.snapshot import Snapshot, take
 from vpopsql.model import UNFINISHED_IMPORT, Export, SiteSetting
+from vpopsql.prepared import Prepared
 from vpopsql.touched import Touched
 
-_UNFINISHED = select(SiteSetting.key).where(SiteSetting.key == UNFINISHED_IMPORT)
+_UNFINISHED = Prepared(select(SiteSetting.key).where(SiteSetting.key == UNFINISHED_IMPORT))
 
 FILES_ARE_OURS = "files_are_ours"
 """The site setting that says since when this database's files are the site's."""
 
 
+_KNOWN = Prepared(
+    select(func.count()).where(SiteSetting.key.in_(bindparam("keys", expanding=True))), ["keys"]
+)
+
+
 def is_stranger(database: Database) -> bool:
     """Tell whether the database was neither filled from a site nor ever exported to one."""
-    known = select(SiteSetting.key).where(SiteSetting.key.in_([FILES_ARE_OURS, "imported_at"]))
-    with database.reader() as session:
-        return session.scalar(known.limit(1)) is None
+    keys = [FILES_ARE_OURS, "imported_at"]
+    return database.read(lambda session: not _KNOWN.value(session, keys=keys))
 
 
 def newest_export(database: Database) -> int | None:
@@ -34,14 +39,38 @@ def newest_export(database: Database) -> int | None:
         return session.scalar(select(Export.revision).order_by(Export.id.desc()).limit(1))
 
 
+def read_some(
+    database: Database,
+    config: Config,
+    touched: Touched,
+    rcpthosts: Collection[str] = (),
+    written: Mapping[str, Mark] | None = None,
+) -> Snapshot:
+    """Return what a change touched, other than the whole site; arguments and errors as `reading`.
+
+    It takes a fourth of the time that `reading` would: what changes often is asked quickly.
+    """
+
+    def taken(session: Session) -> Snapshot:
+        _require_whole(session)
+        return take(
+            session,
+            config.paths,
+            touched,
+            export=config.export,
+            rcpthosts=rcpthosts,
+            written=written or {},
+        )
+
+    return database.read(taken, one_moment=True)
+
+
 @contextmanager
 def reading(
     database: Database,
     config: Config,
     touched: Touched | None = None,
     known: Callable[[], Container[str]] = frozenset,
-    rcpthosts: Collection[str] = (),
-    written: Mapping[str, Mark] | None = None,
 ) -> Iterator[Snapshot]:
     """Give the site as the database has it; the arguments are those of `take`.
 
@@ -51,31 +80,21 @@ def reading(
     :param known: asked once that process is at work.
     :raises ExportFailed: an import has not come to its end.
     """
-    with _moment(database, config, touched) as (session, exact_lines):
-        if session.connection().execute(_UNFINISHED).first():
-            raise ExportFailed(
-                "an import has begun and not come to its end, so the database holds a part of a"
-                " site only: run the same import again, with --apply"
-            )
+    with sharing.moment_of(database, config.export) as (session, exact_lines):
+        _require_whole(session)
         yield take(
             session,
             config.paths,
             touched,
             known(),
             config.export,
-            rcpthosts,
-            written or {},
-            exact_lines,
+            exact_lines=exact_lines,
         )
 
 
-@contextmanager
-def _moment(
-    database: Database, config: Config, touched: Touched | None
-) -> Iterator[tuple[Session, ExactLines]]:
-    if touched is None or touched.site:
-        with sharing.moment_of(database, config.export) as found:
-            yield found
-        return
-    with database.snapshot() as session:
-        yield session, at_once
+def _require_whole(session: Session) -> None:
+    if _UNFINISHED.first(session):
+        raise ExportFailed(
+            "an import has begun and not come to its end, so the database holds a part of a"
+            " site only: run the same import again, with --apply"
+        )

@@ -13,29 +13,22 @@ from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from sqlalchemy import (
-    ColumnElement,
-    Row,
-    Text,
-    and_,
-    bindparam,
-    func,
-    or_,
-    select,
-    true,
-    type_coerce,
-)
-from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
+from sqlalchemy import Column, bindparam, func, select
+from sqlalchemy.orm import Session
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from vpopsql.config import Export, Paths
-from vpopsql.exporter import direct
+from vpopsql.exporter import direct, reassigned
 from vpopsql.exporter.history import History, Mark
+from vpopsql.exporter.reassigned import Reassigned
 from vpopsql.exporter.routes import Routes
-from vpopsql.exporter.rows import Foreign as Foreign  # noqa: PLC0414 - others take them from here
+from vpopsql.exporter.rows import RCPTHOSTS_LINES as RCPTHOSTS_LINES  # noqa: PLC0414 - others take them from here
+from vpopsql.exporter.rows import Foreign as Foreign  # noqa: PLC0414 - the same
 from vpopsql.exporter.rows import Name as Name  # noqa: PLC0414 - the same
+from vpopsql.exporter.rows import Selection, all_names, foreign_lines
+from vpopsql.exporter.rows import by_key as by_key  # noqa: PLC0414 - the same
 from vpopsql.model import (
     LIMIT_SETTINGS,
-    Base,
     CatchAll,
     DefaultLimits,
     DirCounter,
@@ -44,33 +37,25 @@ from vpopsql.model import (
     DomainName,
     DotQmailFile,
     DotQmailLine,
-    ForeignLine,
     IpMapping,
     Mailbox,
     Revision,
     SiteSetting,
+    table_of,
 )
-from vpopsql.names import lower
 from vpopsql.pieces import Buffer
+from vpopsql.prepared import Prepared
 from vpopsql.qmail.dircontrol import DirControl, Levels
 from vpopsql.touched import Touched
-
-RCPTHOSTS_LINES = 50
-"""Lines of rcpthosts from which on a new name goes to morercpthosts.  Source: vpopmail."""
 
 VPOPMAIL_DIR = "vpopmail_dir"
 """The `SiteSetting` with vpopmail's home as the paths in the database have it."""
 
-# So that a long table is never held twice, as rows and as tuples.
-_STREAMED = {"yield_per": 1000}
-
-# Where a query by keys stops being quicker than the whole table; databases take 32,766 keys.
-_MANY = 1000
-
-
-_OF_SITE = select(
-    select(SiteSetting.value).where(SiteSetting.key == VPOPMAIL_DIR).scalar_subquery(),
-    select(func.max(Revision.id)).scalar_subquery(),
+_OF_SITE = Prepared(
+    select(
+        select(SiteSetting.value).where(SiteSetting.key == VPOPMAIL_DIR).scalar_subquery(),
+        select(func.max(Revision.id)).scalar_subquery(),
+    )
 )
 
 Exact = Callable[[], Mapping[str, Buffer]]
@@ -168,37 +153,6 @@ class DomainState:
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
-    """Which of some names qmail-smtpd finds where, and what belongs to the file locals."""
-
-    in_rcpthosts: frozenset[str]
-    rcpthosts: int
-    """How many names of the whole site rcpthosts has."""
-    in_locals: frozenset[str]
-    """The site's names among the lines of others in locals."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reassigned:
-    """What the lines of some names in the site's files are made of; see `partial`."""
-
-    names: Sequence[Name]
-    """By sort key."""
-    gone: frozenset[str]
-    """Names that the site has not."""
-    foreign: dict[str, Sequence[Foreign]]
-    """As `Snapshot` has it."""
-    exact: Mapping[str, bytes]
-    """As `direct.lines` returns them."""
-    number: int
-    """How many names the whole site has."""
-    placed: Placed | None
-    """None: names have neither come nor gone."""
-    others: frozenset[str] = frozenset()
-    """Those of all these names that only their place is asked of."""
-
-
-@dataclass(frozen=True, slots=True)
 class Snapshot:
     """A site at one moment, or as much of it as was asked for."""
 
@@ -226,9 +180,7 @@ class Snapshot:
     """Without the whole site's files: the lines that are needed of them."""
 
 
-_REAL_NAME = aliased(DomainName)
-
-_DOMAINS = (
+_DOMAINS = Selection(
     select(
         Domain.id,
         DomainName.name,
@@ -239,17 +191,60 @@ _DOMAINS = (
         Domain.catchall_target,
     )
     .join(DomainName, (DomainName.domain_id == Domain.id) & ~DomainName.is_alias)
-    .order_by(Domain.id)
+    .order_by(Domain.id),
+    Domain.id,
+)
+_IDS = Selection(
+    select(DomainName.domain_id, DomainName.name).where(~DomainName.is_alias), DomainName.name
 )
 
-_SOME_ACCOUNTS = (
-    select(*(getattr(Mailbox, name) for name in Account._fields))
-    .join(DomainName, DomainName.domain_id == Mailbox.domain_id)
-    .where(
-        DomainName.name == bindparam("domain"),
-        Mailbox.name.in_(bindparam("names", expanding=True)),
-    )
+_ACCOUNT = [getattr(Mailbox, name) for name in Account._fields]
+_ACCOUNTS = Selection(
+    select(Mailbox.domain_id, *_ACCOUNT).order_by(Mailbox.domain_id, Mailbox.name),
+    Mailbox.domain_id,
 )
+_SOME_ACCOUNTS = Prepared(
+    select(*_ACCOUNT).where(
+        Mailbox.domain_id == bindparam("domain_id"),
+        Mailbox.name.in_(bindparam("names", expanding=True)),
+    ),
+    ["names"],
+)
+_DOTQMAIL_LINES = Selection(
+    select(DotQmailLine.file_id, DotQmailLine.line)
+    .join(DotQmailFile, DotQmailFile.id == DotQmailLine.file_id)
+    .order_by(DotQmailLine.file_id, DotQmailLine.position),
+    DotQmailFile.domain_id,
+)
+_DOTQMAIL_FILES = Selection(
+    select(
+        DotQmailFile.domain_id,
+        DotQmailFile.id,
+        Mailbox.directory,
+        DotQmailFile.name,
+        DotQmailFile.final_newline,
+        DotQmailFile.link_target,
+    )
+    .outerjoin(Mailbox, Mailbox.id == DotQmailFile.mailbox_id)
+    .order_by(DotQmailFile.domain_id, DotQmailFile.id),
+    DotQmailFile.domain_id,
+)
+
+_LIMITS = table_of(DomainLimits).columns
+_LIMITED = Selection(select(*_LIMITS), DomainLimits.domain_id)
+_DEFAULTS = table_of(DefaultLimits).columns
+_DEFAULT_LIMITS = Prepared(select(*_DEFAULTS))
+_COUNTER = table_of(DirCounter).columns
+_COUNTERS = Selection(select(*_COUNTER), DirCounter.domain_id)
+_SITE_COUNTER = Prepared(select(*_COUNTER).where(DirCounter.domain_id.is_(None)))
+
+_IP_MAPPINGS = Prepared(
+    select(IpMapping.address, DomainName.name)
+    .join(DomainName, (DomainName.domain_id == IpMapping.domain_id) & ~DomainName.is_alias)
+    .order_by(IpMapping.family, IpMapping.packed)
+)
+_HOMES = Selection(select(Mailbox.domain_id, Mailbox.directory), Mailbox.domain_id)
+_DIRECTORIES = Selection(select(Domain.id, Domain.directory), Domain.id)
 
 
 class _EveryName:
@@ -288,13 +283,13 @@ def take(
     :param exact_lines: what makes the exact lines of the whole site.
     """
     export = export or Export()
-    home, newest = session.connection().execute(_OF_SITE).one()
+    home, newest = _OF_SITE.first(session) or (None, None)
     revision = newest or 0
     site = touched is None or touched.site
     settings = site or bool(touched and touched.names)
-    names = _names(session) if site else []
+    names = all_names(session) if site else []
     scope = None
-    foreign = _foreign_lines(session) if site else {}
+    foreign = foreign_lines(session) if site else {}
     routes = None
     if site and export.delivery == "exact":
         routes = Routes(map(attrgetter("name"), names), foreign)
@@ -314,95 +309,14 @@ def take(
         looked_up=_looked_up(session, touched, scope),
         export=export,
         exact=exact_lines(session, export, routes) if routes else dict,
-        reassigned=_reassigned(session, export, touched, scope, rcpthosts),
+        reassigned=(
+            reassigned.take(session, export, touched.names, scope or {}, rcpthosts)
+            if touched
+            and not touched.site
+            and (touched.names or (scope and export.delivery == "exact"))
+            else None
+        ),
     )
-
-
-def _reassigned(
-    session: Session,
-    export: Export,
-    touched: Touched | None,
-    scope: _Scope | None,
-    rcpthosts: Collection[str],
-) -> Reassigned | None:
-    is_exact = export.delivery == "exact"
-    if touched is None or touched.site or not (touched.names or (is_exact and scope)):
-        return None
-    scope = scope or {}
-    foreign = _foreign_lines(session)
-    lines_of = set(touched.names).union(_shorter(touched.names))
-    wanted = set(lines_of)
-    eldest: Collection[str] = ()
-    imported = _count(session, _is_imported())
-    if touched.names:
-        others = imported + len(foreign.get("control/rcpthosts", ()))
-        eldest = _eldest(session, RCPTHOSTS_LINES - others)
-        wanted.update(eldest, rcpthosts if others <= RCPTHOSTS_LINES else ())
-    names = _names(session, or_(_among(DomainName.domain_id, scope), DomainName.name.in_(wanted)))
-    names = [name for name in names if name.age in scope or name.name in wanted]
-    placed = None
-    if touched.names:
-        few = {n.name for n in names if n.is_imported and not n.in_morercpthosts}
-        placed = Placed(
-            in_rcpthosts=frozenset(few.union(eldest)),
-            rcpthosts=imported + len(eldest),
-            in_locals=_own_locals(session, foreign.get("control/locals", ())),
-        )
-    ids = {name.age for name in names}
-    routes = Routes(_alike(session, names) if is_exact else (), foreign)
-    assigned = {name.name for name in names if name.age in scope}.union(lines_of)
-    return Reassigned(
-        names=names,
-        gone=frozenset(wanted.difference(name.name for name in names)),
-        foreign=foreign,
-        exact=direct.lines(session, export, routes, ids) if is_exact else {},
-        number=_count(session),
-        placed=placed,
-        others=frozenset(wanted - assigned),
-    )
-
-
-def _count(session: Session, condition: ColumnElement[bool] | None = None) -> int:
-    query = select(func.count()).select_from(DomainName)
-    if condition is not None:
-        query = query.join(Domain, Domain.id == DomainName.domain_id).where(condition)
-    return session.scalar(query) or 0
-
-
-def _is_imported() -> ColumnElement[bool]:
-    return and_(~DomainName.in_morercpthosts, Domain.created_at.is_(None))
-
-
-def _eldest(session: Session, number: int) -> list[str]:
-    """Return the names made here that rcpthosts has room for; see `render`."""
-    query = (
-        select(DomainName.name)
-        .join(Domain, Domain.id == DomainName.domain_id)
-        .where(~DomainName.in_morercpthosts, Domain.created_at.is_not(None))
-        .order_by(Domain.id, DomainName.is_alias, DomainName.sort_key)
-        .limit(max(0, number))
-    )
-    return [*session.scalars(query)]
-
-
-def _shorter(longer: Iterable[str]) -> Iterator[str]:
-    """Return the names whose addresses may begin like a name: of ``a.b-c.d``, ``a.b``."""
-    for name in longer:
-        yield from (name[:at] for at, character in enumerate(name) if character == "-")
-
-
-def _alike(session: Session, names: Iterable[Name]) -> list[str]:
-    alike = {name.name for name in names}
-    for name in [*alike]:
-        # A dot is the character behind a dash.
-        beginning = (DomainName.name >= f"{name}-", DomainName.name < f"{name}.")
-        alike.update(session.scalars(select(DomainName.name).where(*beginning)))
-    return sorted(alike)
-
-
-def _own_locals(session: Session, lines: Iterable[Foreign]) -> frozenset[str]:
-    lowered = {lower(line.line.strip()) for line in lines}
-    return frozenset(session.scalars(select(DomainName.name).where(DomainName.name.in_(lowered))))
 
 
 def _scope(session: Session, touched: Touched, new: Iterable[Name], history: History) -> _Scope:
@@ -418,39 +332,22 @@ def _scope(session: Session, touched: Touched, new: Iterable[Name], history: His
         parts[name] |= Part.ACCOUNTS if history.has_others(name) else Part.MAILBOXES
     for each in new:
         parts[each.real] = WHOLE
-    query = select(DomainName.domain_id, DomainName.name).where(
-        ~DomainName.is_alias, _among(DomainName.name, parts)
-    )
-    rows = session.connection().execute(query) if parts else ()
-    return {id_: parts[name] for id_, name in rows if name in parts}
+    return {id_: parts[name] for id_, name in _IDS.of(session, parts) if name in parts}
 
 
-def _among(column: InstrumentedAttribute[Any], wanted: Collection[Any]) -> ColumnElement[bool]:
-    """Return a condition that leaves all that is wanted; of many, it leaves the rest as well."""
-    return column.in_(wanted) if len(wanted) <= _MANY else true()
-
-
-def _with(
-    scope: _Scope | None, part: Part, column: InstrumentedAttribute[Any]
-) -> ColumnElement[bool] | None:
-    """Return the condition for the domains that one of these parts is wanted of; None: of none."""
-    if scope is None:
-        return true()
-    wanted = [id_ for id_, parts in scope.items() if part & parts]
-    return _among(column, wanted) if wanted else None
+def _with(scope: _Scope | None, part: Part) -> Collection[int] | None:
+    """Return the domains that one of these parts is wanted of; None: of all."""
+    return None if scope is None else [id_ for id_, parts in scope.items() if part & parts]
 
 
 def _looked_up(session: Session, touched: Touched | None, scope: _Scope | None) -> dict[str, Part]:
     if not (touched and touched.removed and scope):
         return {}
-    wanted = Part.DOTQMAIL | Part.LIMITS
-    ids = [id_ for id_, parts in scope.items() if parts & wanted]
-    homes = select(Mailbox.domain_id, Mailbox.directory).where(_among(Mailbox.domain_id, ids))
-    domains = select(Domain.id, Domain.directory).where(_among(Domain.id, ids))
+    wanted = _with(scope, Part.DOTQMAIL | Part.LIMITS)
     return {
         directory.rstrip("/"): scope[id_]
-        for query in (homes, domains)
-        for id_, directory in session.execute(query)
+        for directories in (_HOMES, _DIRECTORIES)
+        for id_, directory in directories.of(session, wanted)
         if id_ in scope
     }
 
@@ -461,47 +358,47 @@ def _domains(
     if scope is not None and not scope:
         # Not even asked for: relays may do without the right to see password hashes.
         return []
-    accounts = _accounts(session, _with(scope, Part.ACCOUNTS, Mailbox.domain_id))
+    accounts = _accounts(session, _with(scope, Part.ACCOUNTS))
     changed = _changed(touched)
-    dotqmails = _dotqmails(session, _with(scope, Part.DOTQMAIL, DotQmailFile.domain_id))
-    limited = _with(scope, Part.LIMITS, DomainLimits.domain_id)
-    limits = {row.domain_id: _limits(row) for row in _rows_of(session, DomainLimits, limited)}
-    counted = _with(scope, Part.ACCOUNTS | Part.MAILBOXES, DirCounter.domain_id)
-    counters = {row.domain_id: _counter(row) for row in _rows_of(session, DirCounter, counted)}
-    query = _DOMAINS.where(true() if scope is None else _among(Domain.id, scope))
-    domains = [
-        DomainState(
-            name=row.name,
-            directory=row.directory,
-            uid=row.uid,
-            gid=row.gid,
-            catchall=row.catchall,
-            catchall_target=row.catchall_target,
-            accounts=accounts.get(row.id, ()),
-            dotqmails=dotqmails.get(row.id, ()),
-            limits=limits.get(row.id),
-            counter=counters.get(row.id),
-            parts=WHOLE if scope is None else scope[row.id],
-            changed=changed.get(row.name, frozenset()),
-            mark=history.newest_of(row.name),
+    dotqmails = _dotqmails(session, _with(scope, Part.DOTQMAIL))
+    limited = _named(_LIMITS, _LIMITED.of(session, _with(scope, Part.LIMITS)))
+    limits = {row["domain_id"]: _limits(row) for row in limited}
+    counted = _COUNTERS.of(session, _with(scope, Part.ACCOUNTS | Part.MAILBOXES))
+    counters = {row["domain_id"]: _counter(row) for row in _named(_COUNTER, counted)}
+    domains = []
+    for id_, *columns in _DOMAINS.of(session, scope):
+        if scope is not None and id_ not in scope:
+            continue
+        name, directory, uid, gid, catchall, catchall_target = columns
+        parts = WHOLE if scope is None else scope[id_]
+        of_domain: Sequence[Account] = accounts.get(id_, ())
+        if Part.MAILBOXES in parts:
+            of_domain = _some_accounts(session, id_, changed[name])
+        domains.append(
+            DomainState(
+                name=name,
+                directory=directory,
+                uid=uid,
+                gid=gid,
+                catchall=catchall,
+                catchall_target=catchall_target,
+                accounts=of_domain,
+                dotqmails=dotqmails.get(id_, ()),
+                limits=limits.get(id_),
+                counter=counters.get(id_),
+                parts=parts,
+                changed=changed.get(name, frozenset()),
+                mark=history.newest_of(name),
+            )
         )
-        for row in session.connection().execute(query)
-        if scope is None or row.id in scope
-    ]
-    return [
-        replace(domain, accounts=_some_accounts(session, domain))
-        if Part.MAILBOXES in domain.parts
-        else domain
-        for domain in domains
-    ]
+    return domains
 
 
-def _rows_of(
-    session: Session, table: type[Base], condition: ColumnElement[bool] | None
-) -> Iterable[Row[Any]]:
-    if condition is None:
-        return ()
-    return session.connection().execute(select(*table.__table__.columns).where(condition))
+def _named(
+    columns: ReadOnlyColumnCollection[str, Column[Any]], rows: Iterable[Sequence[Any]]
+) -> Iterator[dict[str, Any]]:
+    names = columns.keys()
+    return (dict(zip(names, row, strict=True)) for row in rows)
 
 
 def _changed(touched: Touched | None) -> dict[str, frozenset[str]]:
@@ -511,137 +408,61 @@ def _changed(touched: Touched | None) -> dict[str, frozenset[str]]:
     return {domain: frozenset(accounts) for domain, accounts in found.items()}
 
 
-def _some_accounts(session: Session, domain: DomainState) -> Sequence[Account]:
-    wanted = {"domain": domain.name, "names": [*domain.changed]}
-    return [Account(*row) for row in session.connection().execute(_SOME_ACCOUNTS, wanted)]
+def _some_accounts(session: Session, domain_id: int, names: Collection[str]) -> Sequence[Account]:
+    rows = _SOME_ACCOUNTS.all(session, domain_id=domain_id, names=[*names])
+    return [Account(*row) for row in rows]
 
 
-def _accounts(session: Session, condition: ColumnElement[bool] | None) -> dict[int, list[Account]]:
-    if condition is None:
-        return {}
-    columns = [getattr(Mailbox, name) for name in Account._fields]
-    query = (
-        select(Mailbox.domain_id, *columns)
-        .where(condition)
-        .order_by(Mailbox.domain_id, Mailbox.name)
-    )
+def _accounts(session: Session, wanted: Collection[int] | None) -> dict[int, list[Account]]:
     accounts = defaultdict(list)
-    for row in session.execute(query, execution_options=_STREAMED):
+    for row in _ACCOUNTS.of(session, wanted):
         accounts[row[0]].append(Account(*row[1:]))
     return accounts
 
 
-def _dotqmails(
-    session: Session, condition: ColumnElement[bool] | None
-) -> dict[int, list[DotQmail]]:
-    if condition is None:
-        return {}
+def _dotqmails(session: Session, wanted: Collection[int] | None) -> dict[int, list[DotQmail]]:
     lines = defaultdict(list)
-    in_order = (
-        select(DotQmailLine.file_id, DotQmailLine.line)
-        .join(DotQmailFile, DotQmailFile.id == DotQmailLine.file_id)
-        .where(condition)
-        .order_by(DotQmailLine.file_id, DotQmailLine.position)
-    )
-    for file_id, line in session.execute(in_order, execution_options=_STREAMED):
+    for file_id, line in _DOTQMAIL_LINES.of(session, wanted):
         lines[file_id].append(line)
-    query = (
-        select(
-            DotQmailFile.domain_id,
-            DotQmailFile.id,
-            Mailbox.directory,
-            DotQmailFile.name,
-            DotQmailFile.final_newline,
-            DotQmailFile.link_target,
-        )
-        .outerjoin(Mailbox, Mailbox.id == DotQmailFile.mailbox_id)
-        .where(condition)
-        .order_by(DotQmailFile.domain_id, DotQmailFile.id)
-    )
     files = defaultdict(list)
-    for domain_id, file_id, home, name, final_newline, link_target in session.execute(
-        query, execution_options=_STREAMED
-    ):
+    for row in _DOTQMAIL_FILES.of(session, wanted):
+        domain_id, file_id, home, name, final_newline, link_target = row
         file_lines = tuple(lines.pop(file_id, ()))
         files[domain_id].append(DotQmail(home, name, file_lines, final_newline, link_target))
     return files
 
 
-def _names(session: Session, condition: ColumnElement[bool] | None = None) -> list[Name]:
-    # Past the ORM and without escapes, which names have not: a site may have many. SQLite would
-    # take longer to sort them than all the rest takes.
-    query = (
-        select(
-            type_coerce(DomainName.name, Text),
-            type_coerce(_REAL_NAME.name, Text),
-            type_coerce(DomainName.sort_key, Text),
-            Domain.uid,
-            Domain.gid,
-            Domain.directory,
-            DomainName.in_morercpthosts,
-            Domain.id,
-            Domain.created_at.is_(None),
-        )
-        .join(Domain, Domain.id == DomainName.domain_id)
-        .join(_REAL_NAME, (_REAL_NAME.domain_id == Domain.id) & ~_REAL_NAME.is_alias)
-        .where(true() if condition is None else condition)
-    )
-    rows = session.connection().execute(query, execution_options=_STREAMED)
-    return sorted(map(Name._make, rows), key=attrgetter("sort_key"))
-
-
-def _foreign_lines(session: Session) -> dict[str, Sequence[Foreign]]:
-    query = select(ForeignLine.file, ForeignLine.line, ForeignLine.sort_key).order_by(
-        ForeignLine.file, ForeignLine.position
-    )
-    files: defaultdict[str, list[Foreign]] = defaultdict(list)
-    for file, *values in session.execute(query):
-        files[file].append(Foreign(*values))
-    return {file: by_key(lines) for file, lines in files.items()}
-
-
-def by_key(lines: Iterable[Foreign]) -> list[Foreign]:
-    """Return lines in the order of a file; those of one key stay in the order they have."""
-    return sorted(lines, key=attrgetter("sort_key"))
-
-
 def _ip_mappings(session: Session) -> list[tuple[str, str]]:
-    query = (
-        select(IpMapping.address, DomainName.name)
-        .join(DomainName, (DomainName.domain_id == IpMapping.domain_id) & ~DomainName.is_alias)
-        .order_by(IpMapping.family, IpMapping.packed)
-    )
-    return [(address, name) for address, name in session.execute(query)]
+    return [(address, name) for address, name in _IP_MAPPINGS.all(session)]
 
 
 def _default_limits(session: Session) -> Limits | None:
-    row = session.execute(select(*DefaultLimits.__table__.columns)).one_or_none()
-    return None if row is None else _limits(row)
+    row = _DEFAULT_LIMITS.first(session)
+    return None if row is None else _limits(dict(zip(_DEFAULTS.keys(), row, strict=True)))
 
 
 def _site_counter(session: Session) -> Counter | None:
-    query = select(*DirCounter.__table__.columns).where(DirCounter.domain_id.is_(None))
-    row = session.execute(query).one_or_none()
-    return None if row is None else _counter(row)
+    row = _SITE_COUNTER.first(session)
+    return None if row is None else _counter(dict(zip(_COUNTER.keys(), row, strict=True)))
 
 
-def _limits(row: Row[Any]) -> Limits:
-    return Limits({name: getattr(row, name) for name in LIMIT_SETTINGS}, row.source_text)
+def _limits(row: Mapping[str, Any]) -> Limits:
+    return Limits({name: row[name] for name in LIMIT_SETTINGS}, row["source_text"])
 
 
-def _counter(row: Row[Any]) -> Counter:
+def _counter(row: Mapping[str, Any]) -> Counter:
     def levels(field: str) -> Levels:
-        first, second, third = (getattr(row, f"level_{field}{level}") for level in range(3))
+        first, second, third = (row[f"level_{field}{level}"] for level in range(3))
         return first, second, third
 
     control = DirControl(
-        cur_users=row.cur_users,
-        level_cur=row.level_cur,
-        level_max=row.level_max,
+        cur_users=row["cur_users"],
+        level_cur=row["level_cur"],
+        level_max=row["level_max"],
         starts=levels("start"),
         ends=levels("end"),
         mods=levels("mod"),
         indexes=levels("index"),
-        the_dir=row.the_dir,
+        the_dir=row["the_dir"],
     )
-    return Counter(control, row.free_buckets)
+    return Counter(control, row["free_buckets"])

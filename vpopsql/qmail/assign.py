@@ -190,7 +190,8 @@ def edit_cdb(compiled: bytes, text: bytes, splices: Iterable[cdb.Splice]) -> byt
 
     if cdb.get(compiled, b"") != b"-":
         raise ValueError("users/assign has wildcards that do not end with a dash")
-    return cdb.edit_compiled(compiled, text, splices, record_of, growth, end_key=b"")
+    edited = cdb.edit_compiled(compiled, text, splices, record_of, growth, end_key=b"")
+    return b"".join(edited)
 
 
 def _compile(lines: list[bytes]) -> bytes:

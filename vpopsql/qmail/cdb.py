@@ -10,11 +10,14 @@ whole file is in memory, on both sides; not for files near the format's 4 GiB.
 import struct
 import sys
 from array import array
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate, chain
 from operator import add, sub
+
+from vpopsql.pieces import Buffer, Pieces
 
 _PAIR = struct.Struct("<II")
 _TABLES = 256
@@ -148,11 +151,11 @@ class Edit:
     """Key and data of the record that comes; None: none does."""
 
 
-def edit(data: bytes, edits: Sequence[Edit]) -> bytes:
-    """Return what `make` would of the records of a cdb of its own, changed.
+def edit(data: bytes, edits: Sequence[Edit]) -> Pieces:
+    """Return what `make` would of the records of a cdb of its own, changed; most is not copied.
 
-    The tables are gone through as one large number each time, and only those of the keys that come
-    or go are made anew: it takes little longer than copying the file.
+    The tables are gone through as one large number, and only those of the keys that come or go
+    are made anew: it takes less than copying the file.
 
     :param edits: by position.
     :raises ValueError: ``data`` is not as `make` writes it, as far as that was looked at, or has
@@ -166,28 +169,31 @@ def edit(data: bytes, edits: Sequence[Edit]) -> bytes:
     if [*starts, len(data)] != _table_positions(end, slots):
         raise ValueError("the tables of the cdb are not where they would be written")
     bodies, moves, changes = _edited_records(data, end, edits)
-    tables = _moved(data[end:], moves)
-    parts = []
+    tables = memoryview(_moved(data[end:], moves))
+    parts: list[Buffer] = []
     at = 0
     for number in sorted(changes):
         begin = starts[number] - end
         stop = begin + _PAIR.size * slots[number]
-        table = array("Q", tables[begin:stop])
+        table = array("Q", bytes(tables[begin:stop]))
         if sys.byteorder == "big":
             table.byteswap()
         gone, come = changes[number]
-        entries = {*filter(None, table)}
-        if not gone <= entries:
+        # Records of one key, one of which goes and another one moves to its place, are alike.
+        counted = Counter(filter(None, table))
+        counted.subtract(gone)
+        if any(counted[each] < 0 for each in gone):
             raise ValueError("the tables of the cdb do not have its records")
-        entries = entries - gone | come
-        parts += [tables[at:begin], _hash_table(sorted(entries))]
+        counted.update(come)
+        entries = sorted(counted.elements())
+        parts += [tables[at:begin], _hash_table(entries)]
         slots[number] = 2 * len(entries)
         at = stop
     *positions, size = _table_positions(sum(map(len, bodies), _HEADER_SIZE), slots)
     if size > _SIZE_MAX:
         raise ValueError("a cdb cannot pass 4 GiB")
     new_header = _HEADER.pack(*chain.from_iterable(zip(positions, slots, strict=True)))
-    return b"".join([new_header, *bodies, *parts, tables[at:]])
+    return [new_header, *bodies, *parts, tables[at:]]
 
 
 Splice = tuple[int, int, bytes]
@@ -201,7 +207,7 @@ def edit_compiled(
     record_of: Callable[[bytes], tuple[bytes, bytes]],
     growth: Callable[[bytes, int], int],
     end_key: bytes | None = None,
-) -> bytes:
+) -> Pieces:
     """Return the cdb of a text with a record for each line, once lines of the text have changed.
 
     :param data: the cdb of the text as it was.
@@ -232,25 +238,26 @@ def edit_compiled(
 
 def _table_positions(first: int, slots: Iterable[int]) -> list[int]:
     """Return where tables begin that stand one behind the other, and where the last one ends."""
-    return [*accumulate((_PAIR.size * number for number in slots), initial=first)]
+    return [*accumulate(map(_PAIR.size.__mul__, slots), initial=first)]
 
 
-_Entries = tuple[set[int], set[int]]
+_Entries = tuple[Counter[int], Counter[int]]
 """Entries of a table that go, and that come."""
 
 
 def _edited_records(
     data: bytes, end: int, edits: Sequence[Edit]
-) -> tuple[list[bytes], list[tuple[int, int]], dict[int, _Entries]]:
+) -> tuple[Pieces, list[tuple[int, int]], dict[int, _Entries]]:
     """Return the records, by how much what lies behind which position moves, and the entries."""
-    parts = []
+    view = memoryview(data)
+    parts: list[Buffer] = []
     moves: list[tuple[int, int]] = []
-    changes: defaultdict[int, _Entries] = defaultdict(lambda: (set(), set()))
+    changes: defaultdict[int, _Entries] = defaultdict(lambda: (Counter(), Counter()))
     at, moved = _HEADER_SIZE, 0
     for each in edits:
         if not at <= each.position <= end:
             raise ValueError("the changes of a cdb are not in order")
-        parts.append(data[at : each.position])
+        parts.append(view[at : each.position])
         key, behind = _key_at(data, each.position, end)
         if key != each.key:
             raise ValueError("the cdb has another record at this position")
@@ -267,11 +274,11 @@ def _edited_records(
             for found, side in ((old_key, 0), (new_key, 1)):
                 if found is not None:
                     (hashed,) = _hashes([found])
-                    changes[hashed % _TABLES][side].add(each.position + moved << 32 | hashed)
+                    changes[hashed % _TABLES][side][each.position + moved << 32 | hashed] += 1
         moved += len(new) - (behind - each.position)
         moves.append((behind, len(new) - (behind - each.position)))
         at = behind
-    parts.append(data[at:end])
+    parts.append(view[at:end])
     return parts, moves, changes
 
 
@@ -289,16 +296,25 @@ def _moved(tables: bytes, moves: Iterable[tuple[int, int]]) -> bytes:
 
     :param moves: positions from which on what stands there has moved, and how far.
     """
-    number = len(tables) // _PAIR.size
-    ones = int.from_bytes(b"\1\0\0\0\0\0\0\0" * number, "little")
+    if not any(distance for _, distance in moves):
+        return tables
+    ones, lower, upper = _masks(len(tables) // _PAIR.size)
     slots = int.from_bytes(tables, "little")
     # Each position in the lower half of a lane, so that adding to it can carry into the other one.
-    positions = (slots >> 32) & (ones * _SIZE_MAX)
-    change = 0
+    positions = slots >> 32 & lower
     for start, distance in moves:
-        reached = positions + ones * (2**32 - start) >> 32 & ones
-        change += reached * distance
-    return (slots + (change << 32)).to_bytes(len(tables), "little")
+        slots += (positions + ones * (2**32 - start) & upper) * distance
+    return slots.to_bytes(len(tables), "little")
+
+
+@lru_cache(maxsize=2)
+def _masks(number: int) -> tuple[int, int, int]:
+    """Return numbers of so many lanes of 64 bits: with 1 in each, all of the lower half, and 2^32.
+
+    A domain's mailboxes change one after the other; to make the three takes as long as all else.
+    """
+    ones = int.from_bytes(b"\1\0\0\0\0\0\0\0" * number, "little")
+    return ones, ones * _SIZE_MAX, ones << 32
 
 
 def _hash_table(entries: list[int]) -> bytes:

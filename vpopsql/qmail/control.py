@@ -126,7 +126,7 @@ def edit_morercpthosts(compiled: bytes, text: bytes, splices: Iterable[cdb.Splic
     def growth(text: bytes, at: int) -> int:
         return text.count(b"\n", 0, at) * (cdb.RECORD_HEAD_SIZE - len(b"\n"))
 
-    return cdb.edit_compiled(compiled, text, splices, record_of, growth)
+    return b"".join(cdb.edit_compiled(compiled, text, splices, record_of, growth))
 
 
 def _parse_virtualdomain(number: int, text: str) -> VirtualDomain | Comment | Malformed:

@@ -11,6 +11,7 @@ clear password may have colons. In the cdb the name is the key and the rest of t
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from vpopsql.pieces import Pieces
 from vpopsql.qmail import cdb
 from vpopsql.qmail.lines import (
     Malformed,
@@ -100,7 +101,7 @@ def compile_cdb(lines: Iterable[str]) -> bytes:
     return cdb.make((name, rest) for name, _, rest in records)
 
 
-def edit_cdb(compiled: bytes, text: bytes, splices: Iterable[cdb.Splice]) -> bytes:
+def edit_cdb(compiled: bytes, text: bytes, splices: Iterable[cdb.Splice]) -> Pieces:
     """Return the vpasswd.cdb of a text some of whose lines change.
 
     :raises ValueError: as `cdb.edit_compiled` does.

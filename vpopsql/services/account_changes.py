@@ -5,8 +5,10 @@ Hashes come ready made: hashing takes milliseconds, and transactions should not 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
 
-from sqlalchemy import Float, cast, delete, func, insert, select, update
+from sqlalchemy import Float, and_, bindparam, cast, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from vpopsql import passwords
@@ -22,8 +24,9 @@ from vpopsql.errors import (
     UserExists,
     UserNameTooLong,
 )
-from vpopsql.model import CatchAll, Domain, Flag, LastAuth, Mailbox
+from vpopsql.model import CatchAll, Domain, Flag, LastAuth, Mailbox, table_of
 from vpopsql.names import USER_MAX, new_user_name_problem, split_address
+from vpopsql.prepared import Change, Prepared
 from vpopsql.quota import Quota
 from vpopsql.services import buckets, limits, rights
 from vpopsql.services.accounts import get_account
@@ -40,8 +43,40 @@ NO_FLAGS = Flag(0)
 
 _MEGABYTE = 1024 * 1024
 
-_MAILBOX = insert(Mailbox).returning(Mailbox.id)
-_LAST_AUTH = insert(LastAuth)
+_OF_NAME = and_(
+    Mailbox.domain_id == bindparam("domain_id"),
+    Mailbox.name == bindparam("name"),
+)
+_IS_THERE = Prepared(select(Mailbox.id).where(_OF_NAME))
+_HOW_MANY = Prepared(select(func.count()).where(Mailbox.domain_id == bindparam("domain_id")))
+_CATCHALL = Prepared(
+    select(Domain.catchall, Domain.catchall_target).where(Domain.id == bindparam("domain_id"))
+)
+_INSERT = Prepared(insert(table_of(Mailbox)).returning(Mailbox.id))
+_NEVER_LOGGED_IN = Change(insert(table_of(LastAuth)))
+_UPDATE = Change(update(table_of(Mailbox)).where(Mailbox.id == bindparam("mailbox_id")))
+_DELETE = Change(delete(table_of(Mailbox)).where(Mailbox.id == bindparam("mailbox_id")))
+
+
+class _Locked(NamedTuple):
+    """A mailbox that no other session changes until this transaction ends."""
+
+    id: int
+    name: str
+    password_hash: str
+    clear_text: str | None
+    flags: int
+    comment: str
+    directory: str
+    quota_bytes: int | None
+    quota_messages: int | None
+    quota_text: str
+    password_changed_at: datetime | None
+
+
+_LOCK = Prepared(
+    select(*(getattr(Mailbox, name) for name in _Locked._fields)).where(_OF_NAME).with_for_update()
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +146,7 @@ def add_account(session: Session, actor: Actor, name: str, domain: str, secret: 
         raise UserNameTooLong(name)
     if new_user_name_problem(name):
         raise IllegalUserName(name)
-    query = select(Mailbox.id).where(Mailbox.domain_id == found.id, Mailbox.name == name)
-    if session.scalar(query) is not None:
+    if _IS_THERE.value(session, domain_id=found.id, name=name) is not None:
         raise UserExists(name)
     if not rights.is_above_limits(actor):
         _require_room(session, found, held["max_popaccounts"])
@@ -137,7 +171,6 @@ def insert_account(
     bucket = buckets.take_bucket(session, domain.id)
     directory = "/".join(filter(None, (domain.directory.rstrip("/"), bucket, name)))
     now = utc_now()
-    connection = session.connection()
     mailbox = {
         "domain_id": domain.id,
         "name": name,
@@ -151,15 +184,13 @@ def insert_account(
         "created_at": now,
         "password_changed_at": now,
     }
-    mailbox_id = connection.execute(_MAILBOX, mailbox).scalar_one()
-    never = {"mailbox_id": mailbox_id, "service": "any", "at": now, "remote_ip": NEVER}
-    connection.execute(_LAST_AUTH, never)
+    mailbox_id = _INSERT.value(session, **mailbox)
+    _NEVER_LOGGED_IN.run(session, mailbox_id=mailbox_id, service="any", at=now, remote_ip=NEVER)
     return Home(domain.name, directory, domain.uid, domain.gid, quota)
 
 
 def _require_room(session: Session, domain: FoundDomain, most: int) -> None:
-    query = select(func.count()).where(Mailbox.domain_id == domain.id)
-    if most >= 0 and (session.scalar(query) or 0) >= most:
+    if most >= 0 and _HOW_MANY.value(session, domain_id=domain.id) >= most:
         raise LimitReached(f"{domain.name} has its {most} accounts")
 
 
@@ -204,7 +235,7 @@ def delete_account(session: Session, actor: Actor, name: str, domain: str) -> Ho
         raise PostmasterNeeded(domain)
     if _is_catchall(session, found, mailbox):
         raise CatchAllNeeded(name)
-    session.execute(delete(Mailbox).where(Mailbox.id == mailbox.id))
+    _DELETE.run(session, mailbox_id=mailbox.id)
     bucket = buckets.bucket_of(mailbox.directory, found.directory)
     buckets.free_bucket(session, found.id, bucket)
     changes: dict[str, tuple[object, object]] = {
@@ -220,22 +251,15 @@ def delete_account(session: Session, actor: Actor, name: str, domain: str) -> Ho
     return Home(found.name, mailbox.directory, found.uid, found.gid, Quota())
 
 
-def _get_mailbox(session: Session, domain: FoundDomain, name: str) -> Mailbox:
-    query = (
-        select(Mailbox)
-        .where(Mailbox.domain_id == domain.id, Mailbox.name == name)
-        .with_for_update()
-    )
-    mailbox = session.scalars(query).first()
-    if mailbox is None:
+def _get_mailbox(session: Session, domain: FoundDomain, name: str) -> _Locked:
+    found = _LOCK.first(session, domain_id=domain.id, name=name)
+    if found is None:
         raise NoSuchUser(f"{name}@{domain.name}")
-    return mailbox
+    return _Locked(*found)
 
 
-def _is_catchall(session: Session, domain: FoundDomain, mailbox: Mailbox) -> bool:
-    kind, target = session.execute(
-        select(Domain.catchall, Domain.catchall_target).where(Domain.id == domain.id)
-    ).one()
+def _is_catchall(session: Session, domain: FoundDomain, mailbox: _Locked) -> bool:
+    kind, target = _CATCHALL.first(session, domain_id=domain.id) or (CatchAll.NONE, None)
     if kind is CatchAll.DIRECTORY:
         return bool(target == mailbox.directory)
     if kind is CatchAll.ADDRESS:
@@ -295,7 +319,7 @@ def modify_account(
         if getattr(mailbox, field_) != value
     }
     if changes:
-        session.execute(update(Mailbox).where(Mailbox.id == mailbox.id).values(**columns))
+        _UPDATE.run(session, mailbox_id=mailbox.id, **columns)
         changes.pop("password_changed_at", None)
         address = f"{name}@{found.name}"
         record(session, actor, "mod_user", ("user", address), changes, domain=found.name)
@@ -312,7 +336,7 @@ def _changed_password(
     session: Session,
     actor: Actor,
     domain: FoundDomain,
-    mailbox: Mailbox,
+    mailbox: _Locked,
     wishes: Wishes,
     denied: list[str],
 ) -> _Columns:
@@ -338,7 +362,7 @@ def _changed_password(
     return columns
 
 
-def _is_forbidden(session: Session, actor: Actor, domain: FoundDomain, mailbox: Mailbox) -> bool:
+def _is_forbidden(session: Session, actor: Actor, domain: FoundDomain, mailbox: _Locked) -> bool:
     """Tell whether ``actor`` is the account himself and may not change his password."""
     if actor.mailbox_id != mailbox.id or actor.level is rights.Level.SYSTEM:
         return False
@@ -349,7 +373,7 @@ def _is_forbidden(session: Session, actor: Actor, domain: FoundDomain, mailbox: 
     return bool(limits.get_limits(session, domain.id)["disable_password_changing"])
 
 
-def _changed_flags(actor: Actor, mailbox: Mailbox, wishes: Wishes, denied: list[str]) -> _Columns:
+def _changed_flags(actor: Actor, mailbox: _Locked, wishes: Wishes, denied: list[str]) -> _Columns:
     asked = wishes.set_flags | wishes.clear_flags
     if not asked:
         return {}
@@ -366,7 +390,7 @@ def _changed_quota(
     session: Session,
     actor: Actor,
     domain: FoundDomain,
-    mailbox: Mailbox,
+    mailbox: _Locked,
     quota: Quota,
     denied: list[str],
 ) -> _Columns:

@@ -8,11 +8,14 @@ Source: vpopmail's .dir-control. differs: callers lock the counter, so that it i
 """
 
 import string
+from dataclasses import dataclass, fields
+from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
-from vpopsql.model import DirCounter
+from vpopsql.model import DirCounter, table_of
+from vpopsql.prepared import Change, Prepared
 
 _ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _LAST = len(_ALPHABET) - 1
@@ -20,6 +23,42 @@ _PER_BUCKET = 100
 _LEVELS = 3
 _SITE = 0
 """`DirCounter.id` of the domains' own directories."""
+
+
+@dataclass(slots=True)
+class _Counter:
+    """A counter's row, as far as it matters here."""
+
+    id: int
+    cur_users: int
+    level_cur: int
+    level_max: int
+    level_start0: int
+    level_start1: int
+    level_start2: int
+    level_end0: int
+    level_end1: int
+    level_end2: int
+    level_index0: int
+    level_index1: int
+    level_index2: int
+    the_dir: str
+    free_buckets: str | None
+
+
+_COUNTED = (
+    *("cur_users", "level_cur", "level_index0", "level_index1", "level_index2"),
+    *("the_dir", "free_buckets"),
+)
+"""What counting changes."""
+
+_ROW = select(*(getattr(DirCounter, field.name) for field in fields(_Counter))).with_for_update()
+_OF_SITE: Prepared[*tuple[Any, ...]] = Prepared(_ROW.where(DirCounter.id == _SITE))
+_OF_DOMAIN: Prepared[*tuple[Any, ...]] = Prepared(
+    _ROW.where(DirCounter.domain_id == bindparam("domain_id"))
+)
+_INSERT = Change(insert(table_of(DirCounter)))
+_SAVE = Change(update(table_of(DirCounter)).where(DirCounter.id == bindparam("counter_id")))
 
 
 def take_bucket(session: Session, domain_id: int | None) -> str:
@@ -46,7 +85,7 @@ def take_buckets(session: Session, domain_id: int | None, number: int) -> list[s
         if counter.cur_users % _PER_BUCKET == 0:
             _advance(counter)
         buckets.append(counter.the_dir)
-    session.flush()
+    _save(session, counter)
     return buckets
 
 
@@ -56,7 +95,7 @@ def free_bucket(session: Session, domain_id: int | None, bucket: str) -> None:
     counter.cur_users = max(0, counter.cur_users - 1)
     if bucket:
         counter.free_buckets = f"{counter.free_buckets or ''}{bucket}\n"
-    session.flush()
+    _save(session, counter)
 
 
 def retake_bucket(session: Session, domain_id: int | None, bucket: str) -> None:
@@ -68,7 +107,7 @@ def retake_bucket(session: Session, domain_id: int | None, bucket: str) -> None:
     if places:
         del lines[places[-1]]
         counter.free_buckets = "".join(lines) or None
-    session.flush()
+    _save(session, counter)
 
 
 def bucket_of(directory: str, parent: str) -> str:
@@ -76,14 +115,27 @@ def bucket_of(directory: str, parent: str) -> str:
     return directory.removeprefix(parent).strip("/").rpartition("/")[0]
 
 
-def _locked(session: Session, domain_id: int | None) -> DirCounter:
-    mine = DirCounter.id == _SITE if domain_id is None else DirCounter.domain_id == domain_id
-    query = select(DirCounter).where(mine).with_for_update()
-    counter = session.scalars(query).first()
-    if counter is None:
-        session.execute(insert(DirCounter).values(**new_counter(domain_id)))
-        counter = session.scalars(query).one()
-    return counter
+def _locked(session: Session, domain_id: int | None) -> _Counter:
+    found = _find(session, domain_id)
+    if found is None:
+        _INSERT.run(session, **new_counter(domain_id))
+        found = _find(session, domain_id)
+    if found is None:
+        raise LookupError("a counter that was just made is not there")
+    return found
+
+
+def _find(session: Session, domain_id: int | None) -> _Counter | None:
+    if domain_id is None:
+        row = _OF_SITE.first(session)
+    else:
+        row = _OF_DOMAIN.first(session, domain_id=domain_id)
+    return None if row is None else _Counter(*row)
+
+
+def _save(session: Session, counter: _Counter) -> None:
+    values = {name: getattr(counter, name) for name in _COUNTED}
+    _SAVE.run(session, counter_id=counter.id, **values)
 
 
 def new_counter(domain_id: int | None) -> dict[str, int | str | None]:
@@ -104,7 +156,7 @@ def new_counter(domain_id: int | None) -> dict[str, int | str | None]:
     }
 
 
-def _advance(counter: DirCounter) -> None:
+def _advance(counter: _Counter) -> None:
     if counter.the_dir:
         _count_up(counter)
     letters = (
@@ -114,7 +166,7 @@ def _advance(counter: DirCounter) -> None:
     counter.the_dir = "/".join(letters)
 
 
-def _count_up(counter: DirCounter) -> None:
+def _count_up(counter: _Counter) -> None:
     for level in range(counter.level_cur, -1, -1):
         index = getattr(counter, f"level_index{level}")
         if index < getattr(counter, f"level_end{level}"):

@@ -11,7 +11,8 @@ from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from vpopsql.columns import to_database_text, utc_now
-from vpopsql.model import AuditEntry, Revision
+from vpopsql.model import AuditEntry, Revision, table_of
+from vpopsql.prepared import Change, Prepared
 from vpopsql.services.rights import Actor
 
 MASKED = "(masked)"
@@ -22,9 +23,8 @@ UNDOES = "undoes"
 
 _MADE = "revisions"
 
-# Executed past the ORM, from which nothing is gained here: every change does it.
-_ENTRY = insert(AuditEntry)
-_REVISION = insert(Revision).returning(Revision.id)
+_ENTRY = Change(insert(table_of(AuditEntry)))
+_REVISION = Prepared(insert(table_of(Revision)).returning(Revision.id))
 
 
 def record(
@@ -58,8 +58,7 @@ def record_many(
     :param changed: of each object what `record` takes; none: nothing is written.
     """
     if _insert(session, actor, action, changed):
-        revision = {"at": utc_now(), "domain": domain, "topic": action}
-        number = session.connection().execute(_REVISION, revision).scalar_one()
+        number = _REVISION.value(session, at=utc_now(), domain=domain, topic=action)
         session.info.setdefault(_MADE, set()).add(number)
 
 
@@ -96,8 +95,10 @@ def _insert(
         }
         for (kind, name), changes in changed
     ]
-    if entries:
-        session.connection().execute(_ENTRY, entries)
+    if len(entries) == 1:
+        _ENTRY.run(session, **entries[0])
+    elif entries:
+        session.connection().execute(_ENTRY.statement, entries)
     return bool(entries)
 
 

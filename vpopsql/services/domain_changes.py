@@ -12,8 +12,9 @@ from vpopsql.errors import (
     InvalidDomainName,
     NoSuchDomain,
 )
-from vpopsql.model import CatchAll, Domain, DomainName, ForeignLine, Mailbox
+from vpopsql.model import CatchAll, Domain, DomainName, ForeignLine, Mailbox, table_of
 from vpopsql.names import DOMAIN_MAX, new_domain_name_problem, sort_key, to_a_label
+from vpopsql.prepared import Change, Prepared
 from vpopsql.quota import Quota
 from vpopsql.services import buckets
 from vpopsql.services.account_changes import Home, Secret, insert_account
@@ -23,6 +24,15 @@ from vpopsql.services.rights import Actor, require_system
 
 RCPTHOSTS_MAX = 50
 """Lines of control/rcpthosts; further names go to morercpthosts.  Source: vpopmail."""
+
+_DOMAIN = Prepared(insert(table_of(Domain)).returning(Domain.id))
+_NAME = Change(insert(table_of(DomainName)))
+_RCPTHOSTS_LINES = Prepared(
+    select(
+        select(func.count()).where(~DomainName.in_morercpthosts).scalar_subquery()
+        + select(func.count()).where(ForeignLine.file == "control/rcpthosts").scalar_subquery()
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +73,14 @@ def add_domain(
     bucket = buckets.take_bucket(session, None)
     directory = "/".join(filter(None, (parent, bucket, name)))
     uid, gid = new.owner
-    domain_id = session.execute(
-        insert(Domain)
-        .values(directory=directory, uid=uid, gid=gid, created_at=utc_now(), catchall=new.catchall)
-        .returning(Domain.id)
-    ).scalar_one()
+    domain_id = _DOMAIN.value(
+        session,
+        directory=directory,
+        uid=uid,
+        gid=gid,
+        created_at=utc_now(),
+        catchall=new.catchall,
+    )
     insert_name(session, name, domain_id, is_alias=False)
     domain = FoundDomain(domain_id, name, directory, uid, gid)
     home = insert_account(session, domain, "postmaster", secret, Quota())
@@ -148,18 +161,11 @@ def new_name(session: Session, text: str) -> str:
 
 def insert_name(session: Session, name: str, domain_id: int, *, is_alias: bool) -> None:
     """Write the row of a new name; whether it may be there, the caller has asked."""
-    session.execute(
-        insert(DomainName).values(
-            name=name,
-            domain_id=domain_id,
-            is_alias=is_alias,
-            sort_key=sort_key(name),
-            in_morercpthosts=_rcpthosts_lines(session) >= RCPTHOSTS_MAX,
-        )
+    _NAME.run(
+        session,
+        name=name,
+        domain_id=domain_id,
+        is_alias=is_alias,
+        sort_key=sort_key(name),
+        in_morercpthosts=_RCPTHOSTS_LINES.value(session) >= RCPTHOSTS_MAX,
     )
-
-
-def _rcpthosts_lines(session: Session) -> int:
-    ours = select(func.count()).where(~DomainName.in_morercpthosts)
-    foreign = select(func.count()).where(ForeignLine.file == "control/rcpthosts")
-    return (session.scalar(ours) or 0) + (session.scalar(foreign) or 0)

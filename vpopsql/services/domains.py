@@ -21,7 +21,7 @@ _FIND = Prepared(
     .join(_real, (_real.domain_id == Domain.id) & ~_real.is_alias)
     .where(_asked.name == bindparam("name"))
 )
-_LOCK = _FIND.statement.with_for_update(of=Domain)
+_LOCK = Prepared(_FIND.statement.with_for_update(of=Domain))
 _ID = Prepared(select(DomainName.domain_id).where(DomainName.name == bindparam("name")))
 _ALIASES = Prepared(
     select(DomainName.name)
@@ -81,7 +81,7 @@ def lock_domain(session: Session, name: str) -> FoundDomain:
 
     :raises NoSuchDomain: there is none.
     """
-    found = session.execute(_LOCK, {"name": name}).first()
+    found = _LOCK.first(session, name=name)
     if found is None:
         raise NoSuchDomain(name)
     return FoundDomain(*found)

@@ -4,7 +4,9 @@ The files are `vpopsql.trash`'s, which shows, restores and purges what is writte
 """
 
 import secrets
+from collections.abc import Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any, cast
 
 from sqlalchemy import (
@@ -12,6 +14,7 @@ from sqlalchemy import (
     ColumnElement,
     LargeBinary,
     Table,
+    bindparam,
     insert,
     or_,
     select,
@@ -27,11 +30,14 @@ from vpopsql.columns import (
     to_database_text,
     utc_now,
 )
-from vpopsql.model import DERIVED, Base, TrashEntry, TrashKind
+from vpopsql.model import DERIVED, Base, TrashEntry, TrashKind, table_of
+from vpopsql.prepared import Prepared
 from vpopsql.services.rights import Actor
 
 Rows = dict[str, list[dict[str, Any]]]
 """Rows by table, as JSON has them."""
+
+_ENTRY = Prepared(insert(table_of(TrashEntry)).returning(TrashEntry.id))
 
 
 def write_down(
@@ -44,26 +50,37 @@ def write_down(
     now = utc_now()
     place = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
     target = f"{actor.site_directory}/trash/{place}/{path.rpartition('/')[2]}"
-    entry_id = session.execute(
-        insert(TrashEntry)
-        .values(
-            at=now,
-            actor=actor.address,
-            kind=kind,
-            name=name,
-            original_path=path,
-            trash_path=target,
-            payload=rows,
-        )
-        .returning(TrashEntry.id)
-    ).scalar_one()
+    entry_id: int = _ENTRY.value(
+        session,
+        at=now,
+        actor=actor.address,
+        kind=kind,
+        name=name,
+        original_path=path,
+        trash_path=target,
+        payload=rows,
+    )
     return entry_id, target
 
 
 def rows_below(session: Session, of: type[Base], row_id: int) -> Rows:
     """Return a row with all that would be deleted with it, whatever tables there are."""
+    return {
+        name: [
+            {column: _plain(value) for column, value in zip(columns, row, strict=True)}
+            for row in query.all(session, row_id=row_id)
+        ]
+        for name, columns, query in _hanging_from(of)
+    }
+
+
+@cache
+def _hanging_from(
+    of: type[Base],
+) -> Sequence[tuple[str, Sequence[str], Prepared[*tuple[Any, ...]]]]:
+    """Return each table of which rows are deleted with one, its columns, and what selects them."""
     start = cast("Table", of.__table__)
-    chosen: dict[Any, ColumnElement[bool]] = {start: start.c.id == row_id}
+    chosen: dict[Any, ColumnElement[bool]] = {start: start.c.id == bindparam("row_id")}
     for table in Base.metadata.sorted_tables:
         hanging = [
             key.parent.in_(select(key.column).where(chosen[key.column.table]))
@@ -72,15 +89,16 @@ def rows_below(session: Session, of: type[Base], row_id: int) -> Rows:
         ]
         if hanging and table is not start and DERIVED not in table.info:
             chosen[table] = or_(*hanging)
-    return {
-        table.name: [
-            {name: _plain(value) for name, value in row._mapping.items()}  # noqa: SLF001 - public
-            for row in session.execute(
+    return [
+        (
+            table.name,
+            table.columns.keys(),
+            Prepared(
                 select(*map(_as_stored, table.columns)).where(where).order_by(*table.primary_key)
-            )
-        ]
+            ),
+        )
         for table, where in chosen.items()
-    }
+    ]
 
 
 def _as_stored(column: Column[Any]) -> ColumnElement[Any]:

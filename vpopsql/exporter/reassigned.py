@@ -1,0 +1,147 @@
+"""What the site's shared files need to know of some names, when only these have changed.
+
+The rest of the files is copied, see `partial`.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVarTuple
+
+from sqlalchemy import Select, bindparam, func, select
+from sqlalchemy.orm import Session
+
+from vpopsql.config import Export
+from vpopsql.exporter import direct
+from vpopsql.exporter.routes import Routes
+from vpopsql.exporter.rows import (
+    RCPTHOSTS_LINES,
+    Foreign,
+    Name,
+    Selection,
+    foreign_lines,
+    some_names,
+)
+from vpopsql.model import Domain, DomainName
+from vpopsql.names import lower
+from vpopsql.prepared import Prepared
+
+Ts = TypeVarTuple("Ts")
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Which of some names qmail-smtpd finds where, and what belongs to the file locals."""
+
+    in_rcpthosts: frozenset[str]
+    rcpthosts: int
+    """How many names of the whole site rcpthosts has."""
+    in_locals: frozenset[str]
+    """The site's names among the lines of others in locals."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reassigned:
+    """What the lines of some names in the site's files are made of; see `partial`."""
+
+    names: Sequence[Name]
+    """By sort key."""
+    gone: frozenset[str]
+    """Names that the site has not."""
+    foreign: dict[str, Sequence[Foreign]]
+    """By file below qmail's directory, each by sort key."""
+    exact: Mapping[str, bytes]
+    """As `direct.lines` returns them."""
+    number: int
+    """How many names the whole site has."""
+    placed: Placed | None
+    """None: names have neither come nor gone."""
+    others: frozenset[str] = frozenset()
+    """Those of all these names that only their place is asked of."""
+
+
+def _in_rcpthosts(query: Select[*Ts], *, is_imported: bool) -> Select[*Ts]:
+    is_made_here = Domain.created_at.is_not(None)
+    return query.join(Domain, Domain.id == DomainName.domain_id).where(
+        ~DomainName.in_morercpthosts, ~is_made_here if is_imported else is_made_here
+    )
+
+
+_NUMBER = Prepared(select(func.count()).select_from(DomainName))
+_IMPORTED = Prepared(_in_rcpthosts(select(func.count()).select_from(DomainName), is_imported=True))
+_ELDEST = Prepared(
+    _in_rcpthosts(select(DomainName.name), is_imported=False)
+    .order_by(Domain.id, DomainName.is_alias, DomainName.sort_key)
+    .limit(bindparam("number"))
+)
+_OF_NAMES = Selection(select(DomainName.name), DomainName.name)
+
+
+def take(
+    session: Session,
+    export: Export,
+    touched: Collection[str],
+    domain_ids: Collection[int],
+    rcpthosts: Collection[str],
+) -> Reassigned:
+    """Return what the lines of some names are made of.
+
+    :param touched: names that came or went.
+    :param domain_ids: domains whose own lines are wanted as well.
+    :param rcpthosts: the names that this file has.
+    """
+    is_exact = export.delivery == "exact"
+    foreign = foreign_lines(session)
+    lines_of = set(touched).union(_shorter(touched))
+    wanted = set(lines_of)
+    eldest: Collection[str] = ()
+    imported: int = _IMPORTED.value(session)
+    if touched:
+        others = imported + len(foreign.get("control/rcpthosts", ()))
+        eldest = _eldest(session, RCPTHOSTS_LINES - others)
+        wanted.update(eldest, rcpthosts if others <= RCPTHOSTS_LINES else ())
+    names = some_names(session, domain_ids, wanted)
+    placed = None
+    if touched:
+        few = {n.name for n in names if n.is_imported and not n.in_morercpthosts}
+        placed = Placed(
+            in_rcpthosts=frozenset(few.union(eldest)),
+            rcpthosts=imported + len(eldest),
+            in_locals=_own_locals(session, foreign.get("control/locals", ())),
+        )
+    ids = {name.age for name in names}
+    routes = Routes(_alike(session, names) if is_exact else (), foreign)
+    assigned = {name.name for name in names if name.age in domain_ids}.union(lines_of)
+    return Reassigned(
+        names=names,
+        gone=frozenset(wanted.difference(name.name for name in names)),
+        foreign=foreign,
+        exact=direct.lines(session, export, routes, ids) if is_exact else {},
+        number=_NUMBER.value(session),
+        placed=placed,
+        others=frozenset(wanted - assigned),
+    )
+
+
+def _eldest(session: Session, number: int) -> list[str]:
+    """Return the names made here that rcpthosts has room for; see `render`."""
+    return [name for (name,) in _ELDEST.all(session, number=number)] if number > 0 else []
+
+
+def _shorter(longer: Iterable[str]) -> Iterator[str]:
+    """Return the names whose addresses may begin like a name: of ``a.b-c.d``, ``a.b``."""
+    for name in longer:
+        yield from (name[:at] for at, character in enumerate(name) if character == "-")
+
+
+def _alike(session: Session, names: Iterable[Name]) -> list[str]:
+    alike = {name.name for name in names}
+    for name in [*alike]:
+        # A dot is the character behind a dash.
+        beginning = (DomainName.name >= f"{name}-", DomainName.name < f"{name}.")
+        alike.update(session.scalars(select(DomainName.name).where(*beginning)))
+    return sorted(alike)
+
+
+def _own_locals(session: Session, lines: Iterable[Foreign]) -> frozenset[str]:
+    lowered = {lower(line.line.strip()) for line in lines}
+    return frozenset(name for (name,) in _OF_NAMES.of(session, lowered)) & lowered
