@@ -605,6 +605,7 @@ def check(url: str) -> list[str]:
             *schema_check.describe(differences),
             *schema_check.missing(connection),
             *schema_check.missing_computed(connection),
+            *schema_check.miscounted(connection),
         ]
 
 
