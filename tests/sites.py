@@ -15,7 +15,7 @@ from vpopsql.importer.cdb_build import CdbBuild
 from vpopsql.importer.codes import Code
 from vpopsql.importer.plan import Plan, make_plan
 from vpopsql.importer.scan import Scanned, Source, scan
-from vpopsql.model import Base, SchemaGuard
+from vpopsql.model import DERIVED, Base, SchemaGuard
 
 ORIGIN = {"imported_at": "2026-11-22T09:00:00+00:00"}
 SOURCE = "tree /somewhere"
@@ -80,7 +80,7 @@ def _take_rows(session: Session) -> _Rows:
     tables = [
         (table, [tuple(row) for row in session.execute(select(table))])
         for table in Base.metadata.sorted_tables
-        if table is not SchemaGuard.__table__
+        if table is not SchemaGuard.__table__ and DERIVED not in table.info
     ]
     sequences = []
     if session.connection().dialect.name == "postgresql":

@@ -3,9 +3,22 @@
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import String, bindparam, delete, func, insert, literal_column, select, update
+from sqlalchemy import (
+    Integer,
+    String,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from tests import factories
@@ -323,3 +336,134 @@ def test_who_was_quicker_is_a_conflict_and_no_value_is_told(site: Database) -> N
     assert "hunter2" not in str(refused.value)
     assert refused.value.__cause__ is None
     assert site.read(COUNT.value) == 4
+
+
+# --- asked ahead --------------------------------------------------------------------------------
+
+BY_COMMENT = Prepared(
+    select(func.count(), func.max(Mailbox.name)).where(Mailbox.comment != bindparam("comment"))
+)
+LOCK = 7
+WAITS = Prepared(
+    select(literal_column("1", Integer)).where(
+        func.pg_advisory_xact_lock_shared(LOCK).is_not(None)
+    )
+)
+
+
+def test_what_was_asked_ahead_has_its_own_answer(site: Database) -> None:
+    def work(session: Session) -> tuple[object, ...]:
+        ben = MAILBOX.ahead(session, name="ben", created_at=CREATED_AT)
+        nobody = MAILBOX.ahead(session, name="nobody", created_at=CREATED_AT)
+        count = COUNT.value(session)
+        late = BY_COMMENT.ahead(session, comment="plain")
+        found = ben()
+        assert found is not None
+        return found[:2], nobody(), count, late(), late(), len(ALL.all(session)), ben() == found
+
+    wanted = (("ben", COMMENTS["ben"]), None, 4, (3, "dan"), (3, "dan"), 4, True)
+    assert site.read(work) == wanted
+    assert site.read(work) == wanted
+    with site.reader() as session:
+        assert work(session) == wanted
+
+
+def test_selects_may_differ_in_the_names_of_their_parameters_alone(site: Database) -> None:
+    by_name, by_word = (
+        Prepared(select(Mailbox.name).where(Mailbox.name == bindparam(name)))
+        for name in ("name", "word")
+    )
+
+    def work(session: Session) -> tuple[object, ...]:
+        first, second = by_name.ahead(session, name="ann"), by_word.ahead(session, word="ben")
+        return by_word.value(session, word="cat"), first(), second()
+
+    assert site.read(work) == ("cat", ("ann",), ("ben",))
+
+
+def test_what_is_never_taken_is_in_nobodys_way(site: Database) -> None:
+    site.read(lambda session: BY_COMMENT.ahead(session, comment="plain"))
+
+    assert site.read(COUNT.value) == 4
+
+
+def test_what_fails_ahead_is_told_and_costs_one_connection(site: Database) -> None:
+    divides = Prepared(select(func.max(Mailbox.id) % bindparam("by", type_=Integer)))
+
+    def work(session: Session) -> object:
+        wrong = divides.ahead(session, by=0)
+        return COUNT.value(session), wrong()
+
+    def work_on(session: Session) -> object:
+        wrong = divides.ahead(session, by=0)
+        with contextlib.suppress(DBAPIError):
+            COUNT.value(session)
+        return wrong()
+
+    def outcome() -> contextlib.AbstractContextManager[object]:
+        # What is divided by nothing is NULL on SQLite.
+        return contextlib.nullcontext() if site.is_sqlite else pytest.raises(VpopsqlError)
+
+    with outcome():
+        assert site.read(work) == (4, (None,))
+    with outcome():
+        assert site.read(work_on) == (None,)
+
+    assert site.read(COUNT.value) == 4
+
+
+@pytest.fixture
+def server(site: Database) -> Database:
+    """The site on a server."""
+    if site.is_sqlite:
+        pytest.skip("SQLite is no other process")
+    return site
+
+
+@pytest.mark.parametrize("is_ahead", [False, True])
+def test_a_connection_that_was_cut_is_an_outage_and_the_next_one_is_good(
+    server: Database, is_ahead: bool
+) -> None:
+    def work(session: Session) -> object:
+        return (is_ahead and BY_COMMENT.ahead(session, comment="")), COUNT.value(session)
+
+    server.read(work)
+    with server.reader() as session:
+        session.execute(
+            text(
+                "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        )
+
+    with pytest.raises(DatabaseUnavailable):
+        server.read(work)
+
+    assert server.read(COUNT.value) == 4
+
+
+@pytest.mark.parametrize("is_ahead", [False, True])
+def test_other_threads_go_on_while_one_waits_for_its_answer(
+    server: Database, is_ahead: bool
+) -> None:
+    def work(session: Session) -> object:
+        count = COUNT.ahead(session) if is_ahead else lambda: (4,)
+        return WAITS.first(session), count()
+
+    with server.reader() as session, ThreadPoolExecutor(1) as thread:
+        session.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
+        waiting = thread.submit(server.read, work)
+        while not session.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")):
+            assert not waiting.done()
+        session.rollback()
+
+        assert waiting.result(20) == ((1,), (4,))
+
+
+def test_a_question_may_be_larger_than_what_is_sent_at_once(server: Database) -> None:
+    def work(session: Session) -> object:
+        first = BY_COMMENT.ahead(session, comment="x" * 20_000_000)
+        second = BY_COMMENT.first(session, comment="y" * 20_000_000)
+        return first(), second
+
+    assert server.read(work) == ((4, "dan"), (4, "dan"))

@@ -168,15 +168,20 @@ class Database:
             # One state for all of a command, and locked once. The usual cache of 2 MB is too small
             # for the names of 100,000 domains: counting them takes 1.2 ms, with this one 0.04.
             settings = {"begin": "BEGIN", "on_connect": "PRAGMA cache_size = -8192"}
+            driver = Driver
         else:
+            from vpopsql.libpq import LibpqDriver  # noqa: PLC0415 - not where it is SQLite
+
             # A statement is a transaction: no BEGIN and no ROLLBACK to wait for.
             engine = create_engine(
                 self.url, connect_args=_CONNECTION, isolation_level="AUTOCOMMIT", **options
             )
             settings = {"on_connect": "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"}
+            driver = LibpqDriver
         self._give_keys(engine)
         return KeptSessions(
             engine,
+            driver,
             kept=pool_size,
             broke=self.forget_connections,
             patience_s=_POOL_TIMEOUT_S if patience_s is None else patience_s,
@@ -598,6 +603,7 @@ def check(url: str) -> list[str]:
             *schema_check.describe(differences),
             *schema_check.missing(connection),
             *schema_check.missing_computed(connection),
+            *schema_check.miscounted(connection),
         ]
 
 

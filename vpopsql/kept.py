@@ -36,9 +36,9 @@ class _Kept:
 
     __slots__ = ("connection", "driver", "is_new", "session")
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, driver: type[Driver]) -> None:
         self.connection = engine.connect()
-        self.driver = Driver(engine.dialect, self.connection.connection.driver_connection)
+        self.driver = driver(engine.dialect, self.connection.connection.driver_connection)
         self.session = Session(self.connection, expire_on_commit=False)
         self.driver.attach(self.session)
         self.is_new = True
@@ -53,6 +53,7 @@ class KeptSessions:
     """Sessions for the threads of a process, each used by one at a time.
 
     :param engine: without a pool; its connections commit by themselves.
+    :param driver: what prepared selects are handed to.
     :param kept: connections that stay open while nobody uses them; twice as many may be open.
     :param patience_s: how long to wait for one, when that many are in use.
     :param on_connect: a statement for each new connection.
@@ -64,6 +65,7 @@ class KeptSessions:
     def __init__(
         self,
         engine: Engine,
+        driver: type[Driver],
         *,
         kept: int,
         patience_s: float,
@@ -73,6 +75,7 @@ class KeptSessions:
         watch: Watch | None = None,
     ) -> None:
         self._engine = engine
+        self._driver = driver
         self._patience_s = patience_s
         self._kept = kept
         self._on_connect = on_connect
@@ -95,7 +98,7 @@ class KeptSessions:
             try:
                 one = self._idle.pop()
             except IndexError:
-                one = _Kept(self._engine)
+                one = _Kept(self._engine, self._driver)
             return self._use(one, work, self._begin if begin is None else begin)
         finally:
             self._room.release()
@@ -133,6 +136,7 @@ class KeptSessions:
     @staticmethod
     def _is_over(one: _Kept, begin: str) -> bool:
         """End what `_use` or the session began; tell whether that went well."""
+        one.driver.forget()
         try:
             if one.session.in_transaction():
                 one.session.rollback()

@@ -1,9 +1,11 @@
 """Structured logs on standard error: one event a line, with its facts as fields."""
 
+import json
 import logging
 import sys
 
 import structlog
+from structlog.typing import EventDict
 
 from vpopsql.config import Log
 
@@ -23,10 +25,18 @@ class _Libraries(logging.Handler):
         )
 
 
+# `json.dumps` would make one for each event.
+_to_json = json.JSONEncoder(default=repr).encode
+
+
+def _as_json(_logger: object, _method: str, event: EventDict) -> str:
+    return _to_json(event)
+
+
 def configure(settings: Log) -> None:
     """Send events of ``settings.level`` and above to standard error, as JSON or for people."""
     renderer = (
-        structlog.processors.JSONRenderer()
+        _as_json
         if settings.format == "json"
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )

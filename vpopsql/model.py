@@ -170,6 +170,13 @@ class DomainName(Base):
             postgresql_where=text("NOT is_alias"),
         ),
         Index("ix_domain_names_domain_id_is_alias", "domain_id", "is_alias", "sort_key"),
+        # Who adds a name counts these, of which there are 50 at most.
+        _few(
+            "ix_domain_names_rcpthosts",
+            "name",
+            where="in_morercpthosts = 0",
+            on_postgresql="NOT in_morercpthosts",
+        ),
         CheckConstraint("name = lower(name)", name="lower_case"),
     )
 
@@ -180,6 +187,24 @@ class DomainName(Base):
     """The name in the order of vpopmail's files: last two labels first."""
     in_morercpthosts: Mapped[bool_false]
     """Whether qmail finds the name in morercpthosts.cdb instead of rcpthosts."""
+
+
+class DomainNameCount(Base):
+    """How many `DomainName` rows there are in a part of their order; triggers keep it exact.
+
+    On PostgreSQL a part may have several rows, whose sum counts.
+    """
+
+    __tablename__ = "domain_name_counts"
+    __table_args__ = (
+        Index("ix_domain_name_counts_from_key", "from_key"),
+        {"info": {DERIVED: True}},
+    )
+
+    id: Mapped[serial_pk]
+    from_key: Mapped[str] = mapped_column(NameText(255))
+    """The part: names from this `DomainName.sort_key` on, up to the next; empty: the first."""
+    names: Mapped[int] = mapped_column(BigInteger)
 
 
 class Mailbox(Base):

@@ -103,6 +103,24 @@ class Prepared(Generic[*Ts]):
         row = driver.first(form.sql, form.arguments(values))
         return None if row is None else cast("tuple[*Ts]", form.made(row))
 
+    def ahead(self, session: Session, **values: object) -> Callable[[], tuple[*Ts] | None]:
+        """Ask for the first row before it is needed; return what gives it, or None.
+
+        On PostgreSQL the question goes to the server together with the next one, before it.
+        """
+        ready = self._forms.ready(session, values)
+        if ready is None:
+            found = self.first(session, **values)
+            return lambda: found
+        driver, form = ready
+        take = driver.ahead(form.sql, form.arguments(values))
+
+        def taken() -> tuple[*Ts] | None:
+            row = take()
+            return None if row is None else cast("tuple[*Ts]", form.made(row))
+
+        return taken
+
     def all(self, session: Session, **values: object) -> Sequence[tuple[*Ts]]:
         """Return all rows."""
         ready = self._forms.ready(session, values)
@@ -214,6 +232,14 @@ class Driver:
         except self.dialect.loaded_dbapi.Error as error:
             raise self._wrapped(error, sql) from None
         return rows
+
+    def ahead(self, sql: str, arguments: object) -> Callable[[], tuple[Any, ...] | None]:
+        """Ask for the first row, and return what gives it."""
+        row = self.first(sql, arguments)
+        return lambda: row
+
+    def forget(self) -> None:
+        """Forget what was asked ahead and not taken."""
 
     def _wrapped(self, error: Exception, sql: str) -> BaseException:
         """Return what SQLAlchemy would have raised; no value of a row or parameter is in it."""

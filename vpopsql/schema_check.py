@@ -85,6 +85,13 @@ _GUARDS = {
 _OF_USAGE = {
     f"mailbox_usage_{done}": ("mailbox_usage", "0009") for done in ("added", "changed", "removed")
 }
+_OF_NAMES = {
+    **{
+        f"domain_names_{done}": ("domain_names", "0016")
+        for done in ("added", "changed", "removed")
+    },
+    "domain_name_counts_divided": ("domain_name_counts", "0016"),
+}
 _TRIGGERS = {
     "sqlite": {
         "audit_log_no_update": ("audit_log", "0014"),
@@ -95,6 +102,7 @@ _TRIGGERS = {
         "lastauth_update": ("lastauth", "0002"),
         "dovecot_logins_insert": ("dovecot_logins", "0012"),
         **_OF_USAGE,
+        **_OF_NAMES,
     },
     "postgresql": {
         "audit_log_append_only": ("audit_log", "0001"),
@@ -104,6 +112,8 @@ _TRIGGERS = {
         "lastauth_write": ("lastauth", "0002"),
         "dovecot_logins_insert": ("dovecot_logins", "0012"),
         **_OF_USAGE,
+        **_OF_NAMES,
+        "domain_names_emptied": ("domain_names", "0016"),
     },
 }
 """The other triggers: what each is on, and the migration that makes it."""
@@ -114,6 +124,8 @@ _FUNCTIONS = {
         "vpopsql_append_only": "0001",
         "vpopsql_audit_hash": "0014",
         "vpopsql_chain_audit": "0014",
+        "vpopsql_count_domain_names": "0016",
+        "vpopsql_divide_domain_names": "0016",
         "vpopsql_latest_usage": "0009",
         "vpopsql_notify_revision": "0005",
         "vpopsql_refuse": "0002",
@@ -122,6 +134,11 @@ _FUNCTIONS = {
         "vpopsql_note_login": "0012",
     },
 }
+
+_COUNTS = text("""
+    SELECT (SELECT COALESCE(SUM(names), 0) FROM domain_name_counts),
+        (SELECT count(*) FROM domain_names)
+    """)
 
 _COMPUTED = {"dotqmail_lines": ("to_host", "to_user")}
 """Columns that the database computes, which are in no model."""
@@ -222,6 +239,20 @@ def missing_computed(connection: Connection) -> list[str]:
         indexes = {each["name"] for each in inspector.get_indexes(table)}
         lacks += [f"index `{each}` of `{table}`" for each in _INDEXES_OF_COMPUTED - indexes]
     return [f"the {each} is missing: make it anew as migration 0009 does" for each in lacks]
+
+
+def miscounted(connection: Connection) -> list[str]:
+    """Say whether triggers have counted something else than there is."""
+    if not {"domain_name_counts", "domain_names"} <= {*inspect(connection).get_table_names()}:
+        return []
+    counted, there = connection.execute(_COUNTS).one()
+    if counted == there:
+        return []
+    sentence = (
+        f"`domain_name_counts` has counted {counted} names, `domain_names` has {there}: somebody"
+        " has written past the triggers; restore what `vpopsql backup` makes of this database"
+    )
+    return [sentence]
 
 
 def describe(differences: Iterable[Any]) -> list[str]:

@@ -1,6 +1,8 @@
 """Logins are held up when they look like guessing, and counted."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -159,6 +161,29 @@ def test_two_processes_count_the_same_things_together(guarded: Guarded) -> None:
         each.guard.store()
 
     assert guarded.counts() == [(ANNE, "example.com", ELSEWHERE, "vpopmaild", 0, 4)]
+
+
+def test_two_processes_that_store_at_the_same_moment_both_count(guarded: Guarded) -> None:
+    now = datetime.now(UTC)
+    same = login_counts.Counted(now, ANNE, HOME, "vpopmaild", 1, 2, now)
+    other = Guarded(guarded.site, Pacer(0))
+
+    def store() -> None:
+        with guarded.site.database.writer() as session:
+            login_counts.add(session, [same])
+
+    with ThreadPoolExecutor(1) as thread:
+        with other.site.database.writer() as session:
+            login_counts.add(session, [same, replace(same, remote_ip=ELSEWHERE)])
+            waiting = thread.submit(store)
+            # It cannot be done, however long it is given.
+            assert not wait([waiting], 0.1).done
+        waiting.result(20)
+
+    assert guarded.counts() == [
+        (ANNE, "example.com", HOME, "vpopmaild", 2, 4),
+        (ANNE, "example.com", ELSEWHERE, "vpopmaild", 1, 2),
+    ]
 
 
 def test_what_cannot_be_stored_is_kept_and_stored_later(

@@ -13,7 +13,7 @@ from vpopsql.daemon.conversation import Conversation, Peer, Service
 from vpopsql.daemon.dialogue import Dialogue, Stream
 from vpopsql.daemon.encryption import Certificate, Encrypted, Upgradable
 from vpopsql.daemon.proxy_protocol import BadHeader, Header
-from vpopsql.daemon.roster import Roster, host_of
+from vpopsql.daemon.roster import Roster, host_of, usual_form
 from vpopsql.errors import TooManyConnections
 from vpopsql.protocol import Reply, failure
 
@@ -73,7 +73,7 @@ class Admission:
         # A proxy that speaks for itself is a client like others.
         if not header.source:
             return self._of_client(Peer(ends.remote_ip, ends.local_ip), ends, row)
-        peer = Peer(str(host_of(header.source)), str(host_of(header.destination)))
+        peer = Peer(usual_form(header.source), usual_form(header.destination))
         return self._of_client(peer, ends, row)
 
     def _break_off(self, why: str) -> None:

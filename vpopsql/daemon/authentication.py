@@ -8,7 +8,7 @@ import ipaddress
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Self, TypeVar
 
@@ -172,8 +172,7 @@ class Authenticator:
         deadlines = self._config.passwords.deadlines
         logins.require_good_hash(stored, deadlines, datetime.now(UTC).date())
         if not is_digest:
-            actor = replace(found.actor, remote_ip=asked.remote_ip)
-            self._after_login(replace(found, actor=actor), asked.password)
+            self._after_login(found, asked.password)
         return found
 
     def _find(self, session: Session, asked: Question) -> Login | None:
@@ -181,7 +180,9 @@ class Authenticator:
         if asked.default_domain and not any(sign in login for sign in "@%/"):
             login = f"{login}@{asked.default_domain}"
         name, domain = parse_address(session, login, asked.local_ip)
-        return accounts.find_login(session, name, domain, self._config.paths.vpopmail)
+        return accounts.find_login(
+            session, name, domain, self._config.paths.vpopmail, remote_ip=asked.remote_ip
+        )
 
     def remember(self, granted: Granted) -> None:
         """Write down when and from where somebody logged in; that it fails is logged only."""

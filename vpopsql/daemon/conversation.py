@@ -93,6 +93,10 @@ class Service:
     after_login: Callable[[Login, str], object] = lambda _login, _password: None
     """Told of every good login with its password; must take no time, and not raise."""
     door: Door = field(default_factory=OpenDoor)
+    log: FilteringBoundLogger = field(
+        default_factory=lambda: structlog.get_logger("vpopsql.daemon").bind()
+    )
+    """What conversations say; made once, as it takes as long as saying something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +157,7 @@ class Conversation:
         self._id = f"{_PROCESS}-{next(_connections)}"
         self._verb = ""
         """What is carried out at the moment; of lines that follow a command, its verb."""
-        self._about_connection: FilteringBoundLogger = structlog.get_logger("vpopsql.daemon").bind(
-            connection=self._id, peer=peer.remote_ip or None
-        )
+        self._about_connection = service.log.bind(connection=self._id, peer=peer.remote_ip or None)
         self._about_connection.debug("connected")
 
     @property
@@ -314,10 +316,8 @@ class Conversation:
             self._logger.warning("login failed", account=shown, reason=str(error) or None)
             return refuse("8.207")
         self._service.metrics.login(is_good=True)
-        self._actor = replace(
-            login.actor, remote_ip=self._peer.remote_ip, request_id=self._request
-        )
-        self._service.after_login(replace(login, actor=self._actor), password)
+        self._actor = login.actor
+        self._service.after_login(login, password)
         self._compact = verb != "login"
         return ok() if verb == "slogin" else login_reply(login, compact=self._compact)
 
@@ -330,7 +330,14 @@ class Conversation:
 
         def find(session: Session) -> Login | None:
             name, domain = parse_address(session, address, self._peer.local_ip)
-            return accounts.find_login(session, name, domain, site)
+            return accounts.find_login(
+                session,
+                name,
+                domain,
+                site,
+                remote_ip=self._peer.remote_ip,
+                request_id=self._request,
+            )
 
         return self._read(find)
 
@@ -350,7 +357,7 @@ class Conversation:
     def _run(self, command: Command, actor: Actor, words: Words) -> list[Reply]:
         try:
             actor, answer = self._read(
-                lambda session: self._handle(session, command, actor, words.copy())
+                lambda session: self._handle(session, command, actor, words)
             )
             self._actor = actor
             if isinstance(answer, Body):
@@ -371,11 +378,24 @@ class Conversation:
     def _handle(
         self, session: Session, command: Command, actor: Actor, words: Words
     ) -> tuple[Actor, Answer]:
-        """Ask a handler, with the rights that ``actor`` has by now; return these, too."""
-        actor = accounts.with_present_rights(session, actor)
-        if command.level > actor.level:
-            return actor, refuse("4.107")
-        return actor, command.handler(self._call(session, actor, words))
+        """Ask a handler, with the rights that ``actor`` has by now; return these, too.
+
+        They hardly ever change, so the handler is asked before they have come: where the database
+        is far away, its own question goes there together with the one for the rights. What it
+        says counts only if they are the same.
+        """
+        rights = accounts.ask_present_rights(session, actor)
+        try:
+            answer = command.handler(self._call(session, actor, words.copy()))
+        except Exception:
+            if (present := rights()) is actor:
+                raise
+        else:
+            if (present := rights()) is actor:
+                return actor, answer
+        if command.level > present.level:
+            return present, refuse("4.107")
+        return present, command.handler(self._call(session, present, words.copy()))
 
     def _write(self, write: Write, actor: Actor) -> Reply:
         """Make a change: commit it, bring the files to it, and only then answer."""

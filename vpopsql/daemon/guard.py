@@ -19,7 +19,7 @@ import structlog
 from vpopsql.config import Config
 from vpopsql.daemon.guessing import Pacer
 from vpopsql.db import Database
-from vpopsql.errors import Conflict, InvalidLogin, VpopsqlError
+from vpopsql.errors import InvalidLogin, VpopsqlError
 from vpopsql.names import split_address
 from vpopsql.services import login_counts
 from vpopsql.services.login_counts import Counted
@@ -149,23 +149,12 @@ class Guard:
         ]
         try:
             if counted:
-                self._add(counted)
+                with self._database.writer() as session:
+                    login_counts.add(session, counted)
             self._forget()
         except VpopsqlError as error:
             self._log.error("logins not counted", error=str(error))
             self._keep(counts)
-
-    def _add(self, counted: list[Counted]) -> None:
-        for tries_left in (2, 1, 0):
-            try:
-                with self._database.writer() as session:
-                    login_counts.add(session, counted)
-            except Conflict:
-                # Another process has just made the same row.
-                if not tries_left:
-                    raise
-            else:
-                return
 
     def _keep(self, counts: dict[_Kind, _Count]) -> None:
         with self._lock:

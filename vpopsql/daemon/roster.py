@@ -32,6 +32,15 @@ def host_of(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     return (host.ipv4_mapped or host) if isinstance(host, ipaddress.IPv6Address) else host
 
 
+@functools.lru_cache(1024)
+def usual_form(address: str) -> str:
+    """Return an IP address as it is usually written; an IPv4 one as such.
+
+    :raises ValueError: the text is none.
+    """
+    return str(host_of(address))
+
+
 class Place(NamedTuple):
     """A row that was taken."""
 

@@ -27,7 +27,7 @@ from vpopsql.daemon.admission import HEADER_S, Admission, Ends
 from vpopsql.daemon.connection import OVER, READABLE, WRITABLE, Connection
 from vpopsql.daemon.conversation import TOO_MANY_CONNECTIONS, Service
 from vpopsql.daemon.encryption import HANDSHAKE_S, Certificate
-from vpopsql.daemon.roster import Place, Roster, host_of
+from vpopsql.daemon.roster import Place, Roster, usual_form
 from vpopsql.errors import CannotListen, TooManyConnections
 
 THREADS = 4
@@ -47,6 +47,9 @@ _DESCRIPTOR = struct.Struct("i")
 
 _HANDED_OVER = struct.Struct("?IIQ")
 """What is sent with it: whether TLS is spoken from the beginning, and the place in the roster."""
+
+_COMES = READABLE | select.EPOLLET
+"""For what connections come by: one thread is woken for each, not all that wait."""
 
 _AFTER_FAILURE_S = 0.1
 """How long to accept nothing when that failed, usually for want of descriptors."""
@@ -90,14 +93,20 @@ class Listener(socketserver.TCPServer):
         """Return the port that is listened on, also when the system chose it."""
         return int(self.socket.getsockname()[1])
 
-    def accept(self) -> None:
-        """Take a connection, if one is there. :raises OSError: none can be taken for now."""
+    def accept(self) -> bool:
+        """Take a connection; tell whether one was there.
+
+        :raises OSError: none can be taken for now.
+        """
         try:
             request, client = self.get_request()
-        except (BlockingIOError, ConnectionError):
-            # Another one was quicker, or the client has gone.
-            return
+        except BlockingIOError:
+            return False
+        except ConnectionError:
+            # The client has gone.
+            return True
         self.process_request(request, client)
+        return True
 
     def process_request(self, request: object, client_address: object) -> None:
         """Give a connection to the worker, who ends it."""
@@ -150,6 +159,8 @@ class Server:
         self._looking = threading.Thread(target=self._look_after, name="timeouts", daemon=True)
         self._is_crowded = threading.Event()
         """Set when all threads are at work, and to stop."""
+        self._is_open = True
+        """Whether connections are still taken."""
         self._is_stopping = False
         self._closed = threading.Condition()
         self._epoll = select.epoll()
@@ -170,9 +181,9 @@ class Server:
             # What is accepted has it, too.
             listener.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             listener.socket.setblocking(False)  # noqa: FBT003 - takes no keyword
-            self._epoll.register(listener.socket, READABLE | select.EPOLLEXCLUSIVE)
+            self._epoll.register(listener.socket, _COMES | select.EPOLLEXCLUSIVE)
         if self._inbox:
-            self._epoll.register(self._inbox, READABLE)
+            self._epoll.register(self._inbox, _COMES)
         for _ in range(THREADS):
             self._add_thread()
         self._roster.join(self._number)
@@ -180,6 +191,7 @@ class Server:
 
     def stop(self) -> None:
         """Stop accepting, let every running command finish, then close what is left."""
+        self._is_open = False
         for listener in self._listeners:
             self._epoll.unregister(listener.socket)
         if self._inbox:
@@ -225,7 +237,7 @@ class Server:
             each.fileno(): functools.partial(self._accept, each) for each in self._listeners
         }
         if self._inbox:
-            inputs[self._inbox.fileno()] = functools.partial(self._receive, self._inbox)
+            inputs[self._inbox.fileno()] = functools.partial(self._receive_all, self._inbox)
         while not self._is_stopping:
             # One at a time: what else is ready is for the other threads.
             for descriptor, _ in self._epoll.poll(maxevents=1):
@@ -281,11 +293,14 @@ class Server:
     # --- connections ----------------------------------------------------------------------------
 
     def _accept(self, listener: Listener) -> None:
-        try:
-            listener.accept()
-        except OSError as error:
-            self._log.error("cannot accept", error=str(error))
-            time.sleep(_AFTER_FAILURE_S)
+        """Take all connections that are there."""
+        is_one_there = True
+        while is_one_there and self._is_open:
+            try:
+                is_one_there = listener.accept()
+            except OSError as error:
+                self._log.error("cannot accept", error=str(error))
+                time.sleep(_AFTER_FAILURE_S)
 
     def take(self, accepted: socket.socket, *, is_tls: bool) -> None:
         """Serve a connection, or have a worker serve it who has fewer."""
@@ -306,14 +321,17 @@ class Server:
                 return
         self._begin(accepted, place.row, is_tls=is_tls)
 
+    def _receive_all(self, inbox: socket.socket) -> None:
+        """Take the connections that other workers have accepted."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self._receive(inbox)
+
     def _receive(self, inbox: socket.socket) -> None:
-        """Take a connection that another worker has accepted."""
-        try:
-            message, ancillary, _, _ = inbox.recvmsg(
-                _HANDED_OVER.size, socket.CMSG_LEN(_DESCRIPTOR.size), socket.MSG_CMSG_CLOEXEC
-            )
-        except BlockingIOError:
-            return
+        """Take a connection that another worker has accepted. :raises BlockingIOError: none."""
+        message, ancillary, _, _ = inbox.recvmsg(
+            _HANDED_OVER.size, socket.CMSG_LEN(_DESCRIPTOR.size), socket.MSG_CMSG_CLOEXEC
+        )
         for _, _, data in ancillary:
             accepted = socket.socket(fileno=_DESCRIPTOR.unpack(data)[0])
             is_tls, *numbers = _HANDED_OVER.unpack(message)
@@ -338,9 +356,7 @@ class Server:
             accepted.close()
             return
         self.service.metrics.opened()
-        stream = self._admission.stream(
-            Ends(str(host_of(remote)), str(host_of(local)), is_tls), row
-        )
+        stream = self._admission.stream(Ends(usual_form(remote), usual_form(local), is_tls), row)
         connection = Connection(accepted, stream, self._settings.idle_timeout_s, row)
         self._open[accepted.fileno()] = connection
         self._go_on(connection, self._epoll.register)

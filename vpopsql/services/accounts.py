@@ -143,10 +143,19 @@ def count_accounts(session: Session, domain: str) -> int:
     return _COUNT.value(session, domain=domain) or 0
 
 
-def find_login(session: Session, name: str, domain: str, site_directory: str) -> Login | None:
+def find_login(
+    session: Session,
+    name: str,
+    domain: str,
+    site_directory: str,
+    *,
+    remote_ip: str = "",
+    request_id: str = "",
+) -> Login | None:
     """Return what a login as ``name@domain`` would tell, before its password is verified.
 
     :param site_directory: vpopmail's home for a database that does not know it.
+    :param remote_ip, request_id: what the audit log would say of who logs in.
     """
     row: Any = _LOGIN.first(session, domain=domain, name=name)
     if row is None:
@@ -163,6 +172,8 @@ def find_login(session: Session, name: str, domain: str, site_directory: str) ->
         flags=Flag(found.flags),
         site_directory=site or site_directory,
         created_at=created_at,
+        remote_ip=remote_ip,
+        request_id=request_id,
     )
     return Login(actor, found, uid, gid)
 
@@ -188,17 +199,28 @@ def with_present_rights(session: Session, actor: Actor) -> Actor:
 
     Source: vpopmaild, where who administers a domain that is gone still finds nobody there.
     """
+    return ask_present_rights(session, actor)()
+
+
+def ask_present_rights(session: Session, actor: Actor) -> Callable[[], Actor]:
+    """Return what `with_present_rights` does once it is called, asked ahead of what follows.
+
+    It returns ``actor`` himself if his rights are the same.
+    """
     if actor.deleted_himself:
-        return actor
-    flags = _RIGHTS.value(
-        session, id=actor.mailbox_id, name=actor.name, created_at=actor.created_at
-    )
-    if flags is None:
+        return lambda: actor
+    ask = _RIGHTS.ahead(session, id=actor.mailbox_id, name=actor.name, created_at=actor.created_at)
+
+    def answer() -> Actor:
+        row = ask()
+        if row is not None:
+            return actor if row[0] == actor.flags else replace(actor, flags=Flag(row[0]))
         is_domain_left = _DOMAIN_ID.value(session, domain=actor.domain) is not None
-        if is_domain_left or actor.level is Level.SYSTEM or actor.is_gone:
-            return replace(actor, flags=Flag(0), is_gone=True)
-        return actor
-    return actor if flags == actor.flags else replace(actor, flags=Flag(flags))
+        if actor.is_gone or not (is_domain_left or actor.level is Level.SYSTEM):
+            return actor
+        return replace(actor, flags=Flag(0), is_gone=True)
+
+    return answer
 
 
 def last_auth(session: Session, mailbox_id: int) -> tuple[datetime, str] | None:

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, case, func, select
+from sqlalchemy import BigInteger, bindparam, case, cast, exists, func, select
 from sqlalchemy.orm import Session, aliased
 
 from vpopsql.errors import NoSuchDomain
-from vpopsql.model import Domain, DomainName, SiteSetting
+from vpopsql.model import Domain, DomainName, DomainNameCount, SiteSetting
 from vpopsql.names import sort_key
 from vpopsql.prepared import Paged, Prepared
 from vpopsql.services import ipmaps
@@ -43,8 +43,20 @@ _LIST = Paged(
         _asked.name,
     ).order_by(_asked.sort_key)
 )
-_COUNT = Prepared(select(func.count()).select_from(DomainName))
-_BEFORE = Prepared(select(func.count()).where(DomainName.sort_key < bindparam("sort_key")))
+# Names are counted already, part by part: only within its own part one is looked for.
+_sum = cast(func.coalesce(func.sum(DomainNameCount.names), 0), BigInteger)
+_COUNT = Prepared(select(_sum))
+_key = bindparam("sort_key", type_=DomainName.sort_key.type)
+_own = aliased(DomainNameCount, name="own")
+_part = select(func.max(_own.from_key)).where(_own.from_key <= _key).scalar_subquery()
+_BEFORE = Prepared(
+    select(
+        select(_sum).where(DomainNameCount.from_key < _part).scalar_subquery()
+        + select(func.count())
+        .where(DomainName.sort_key >= _part, DomainName.sort_key < _key)
+        .scalar_subquery()
+    ).where(exists().where(DomainName.name == bindparam("name")))
+)
 _DEFAULT = Prepared(select(SiteSetting.value).where(SiteSetting.key == "default_domain"))
 
 
@@ -112,11 +124,10 @@ def page_of_domain(session: Session, name: str, per_page: int) -> int | None:
 
     :param per_page: names a page; 0: all on the first.
     """
-    if _ID.value(session, name=name) is None:
-        return None
     if per_page <= 0:
-        return 1
-    return int(_BEFORE.value(session, sort_key=sort_key(name))) // per_page + 1
+        return None if _ID.value(session, name=name) is None else 1
+    before = _BEFORE.value(session, name=name, sort_key=sort_key(name))
+    return None if before is None else int(before) // per_page + 1
 
 
 def count_domains(session: Session) -> int:

@@ -4,10 +4,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import bindparam, delete, exists, insert, literal, or_, select, update
+from sqlalchemy import bindparam, delete, exists, literal, or_, select, text
 from sqlalchemy.orm import Session
 
 from vpopsql.model import DomainName, LastAuth, LoginCount, Mailbox
+
+_DOMAIN_MAX = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,56 +26,45 @@ class Counted:
     last_at: datetime
 
 
-_SAME = (
-    (LoginCount.hour == bindparam("of_hour", type_=LoginCount.hour.type))
-    & (LoginCount.account == bindparam("of_account"))
-    & (LoginCount.remote_ip == bindparam("of_ip"))
-    & (LoginCount.service == bindparam("of_service"))
+# The domain is the real one of an account, or what is behind the @ of what is none.
+_ADD = text("""
+    INSERT INTO login_counts
+        (hour, account, remote_ip, service, domain, ok, failed, last_at)
+    VALUES (
+        :hour, :account, :remote_ip, :service,
+        COALESCE((
+            SELECT of_it.name FROM domain_names asked
+            JOIN domain_names of_it ON of_it.domain_id = asked.domain_id AND NOT of_it.is_alias
+            WHERE asked.name = :domain
+        ), :domain),
+        :ok, :failed, :last_at
+    )
+    ON CONFLICT (hour, account, remote_ip, service) DO UPDATE SET
+        ok = login_counts.ok + excluded.ok,
+        failed = login_counts.failed + excluded.failed,
+        last_at = excluded.last_at
+    """).bindparams(
+    *(bindparam(column.key, type_=column.type) for column in LoginCount.__table__.columns)
 )
 
 
 def add(session: Session, counted: Iterable[Counted]) -> None:
-    """Add to what is counted.
-
-    :raises Conflict: when this is committed or before, another session was quicker with a row that
-        there had not been.
-    """
-    for each in counted:
-        changed = session.execute(
-            update(LoginCount)
-            .where(_SAME)
-            .values(
-                ok=LoginCount.ok + each.ok,
-                failed=LoginCount.failed + each.failed,
-                last_at=each.last_at,
-            )
-            .returning(LoginCount.ok),
-            {
-                "of_hour": each.hour,
-                "of_account": each.account,
-                "of_ip": each.remote_ip,
-                "of_service": each.service,
-            },
-        )
-        if changed.first() is None:
-            session.execute(
-                insert(LoginCount).values(
-                    hour=each.hour,
-                    account=each.account,
-                    remote_ip=each.remote_ip,
-                    service=each.service,
-                    domain=_real_domain(session, each.account.rpartition("@")[2]),
-                    ok=each.ok,
-                    failed=each.failed,
-                    last_at=each.last_at,
-                )
-            )
-
-
-def _real_domain(session: Session, name: str) -> str | None:
-    asked = select(DomainName.domain_id).where(DomainName.name == name).scalar_subquery()
-    real = select(DomainName.name).where(DomainName.domain_id == asked, ~DomainName.is_alias)
-    return session.scalar(real) or name[:255] or None
+    """Add to what is counted; whoever counts the same elsewhere waits until this is committed."""
+    rows = [
+        {
+            "hour": each.hour,
+            "account": each.account,
+            "remote_ip": each.remote_ip,
+            "service": each.service,
+            "domain": each.account.rpartition("@")[2][:_DOMAIN_MAX] or None,
+            "ok": each.ok,
+            "failed": each.failed,
+            "last_at": each.last_at,
+        }
+        for each in counted
+    ]
+    if rows:
+        session.execute(_ADD, rows)
 
 
 def has_been_here(session: Session, name: str, domain: str, remote_ip: str) -> bool:

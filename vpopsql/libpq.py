@@ -1,0 +1,176 @@
+"""Connections to PostgreSQL for selects that are asked very often: libpq, without cursors.
+
+Each select is prepared on the server, once for a connection. What was asked ahead goes there
+together with the next question, in one pipeline, so it costs no time on the way of its own.
+"""
+
+import hashlib
+import select
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from psycopg import Connection, Error, OperationalError, errors, pq
+from psycopg.adapt import PyFormat, Transformer
+from sqlalchemy.engine import Dialect
+
+from vpopsql.prepared import Driver
+
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Statement:
+    """A select that the server has prepared."""
+
+    sql: str
+    name: bytes
+    parameters: tuple[str, ...]
+    """What ``$1``, ``$2`` and so on stand for."""
+
+
+class _Numbers(dict[str, str]):
+    """The parameters of a select, in the order of their first appearance, as libpq writes them."""
+
+    def __missing__(self, name: str) -> str:
+        self[name] = f"${len(self) + 1}"
+        return self[name]
+
+
+class _Asked:
+    """A question, and its answer once there is a good one."""
+
+    __slots__ = ("answer", "statement", "values")
+
+    def __init__(self, statement: _Statement, values: Sequence[Any]) -> None:
+        self.statement = statement
+        self.values = values
+        self.answer: pq.abc.PGresult | None = None
+
+
+class LibpqDriver(Driver):
+    """A connection of psycopg's that commits by itself."""
+
+    __slots__ = ("_adapter", "_ahead", "_libpq", "_poll", "_statements")
+
+    def __init__(self, dialect: Dialect, connection: Connection) -> None:
+        super().__init__(dialect, connection)
+        self._libpq = connection.pgconn
+        self._adapter = Transformer(connection)
+        self._statements: dict[str, _Statement] = {}
+        self._ahead: list[_Asked] = []
+        self._poll = select.poll()
+        self._poll.register(self._libpq.socket, select.POLLIN)
+
+    def first(self, sql: str, arguments: object) -> Row | None:
+        """Return the first row as it is, or None when there is none."""
+        return self._first(self._answer(self._question(sql, arguments)))
+
+    def all(self, sql: str, arguments: object) -> list[Row]:
+        """Return all rows as they are."""
+        result = self._answer(self._question(sql, arguments))
+        self._adapter.set_pgresult(result)
+        return self._adapter.load_rows(0, result.ntuples, tuple)
+
+    def ahead(self, sql: str, arguments: object) -> Callable[[], Row | None]:
+        """Ask for the first row together with the next question, or once it is taken."""
+        asked = self._question(sql, arguments)
+        self._ahead.append(asked)
+        return lambda: self._first(asked.answer or self._answer(asked))
+
+    def forget(self) -> None:
+        """Forget what was asked ahead and not taken."""
+        self._ahead.clear()
+
+    def _first(self, result: pq.abc.PGresult) -> Row | None:
+        if not result.ntuples:
+            return None
+        self._adapter.set_pgresult(result)
+        return self._adapter.load_row(0, tuple)
+
+    # --- asking ---------------------------------------------------------------------------------
+
+    def _question(self, sql: str, arguments: object) -> _Asked:
+        given = cast("Mapping[str, object]", arguments)
+        try:
+            statement = self._statements.get(sql) or self._prepare(sql)
+            values = self._adapter.dump_sequence(
+                [given[name] for name in statement.parameters],
+                [PyFormat.TEXT] * len(statement.parameters),
+            )
+        except Error as error:
+            raise self._wrapped(error, sql) from None
+        return _Asked(statement, values)
+
+    def _prepare(self, sql: str) -> _Statement:
+        numbers = _Numbers()
+        data = (sql % numbers).encode()
+        # By what it says: a pooler may give a connection on to others, who have names, too.
+        name = b"vpopsql_" + hashlib.blake2b(data, digest_size=12).hexdigest().encode()
+        # Selects that differ in the names of parameters only are one for the server.
+        if all(each.name != name for each in self._statements.values()):
+            _required(self._libpq.prepare(name, data), pq.ExecStatus.COMMAND_OK)
+        made = self._statements[sql] = _Statement(sql, name, tuple(numbers))
+        return made
+
+    def _answer(self, asked: _Asked) -> pq.abc.PGresult:
+        """Return the answer to a question; those that were asked ahead get theirs, too."""
+        together = [*(each for each in self._ahead if each is not asked), asked]
+        self._ahead.clear()
+        try:
+            results = self._ask_many(together) if len(together) > 1 else [self._ask(asked)]
+            # Behind one that fails, no other is answered.
+            for each, result in zip(together, results, strict=True):
+                each.answer = _required(result, pq.ExecStatus.TUPLES_OK)
+        except Error as error:
+            raise self._wrapped(error, asked.statement.sql) from None
+        return cast("pq.abc.PGresult", asked.answer)
+
+    def _ask(self, asked: _Asked) -> pq.abc.PGresult:
+        return self._libpq.exec_prepared(
+            asked.statement.name, asked.values, result_format=pq.Format.BINARY
+        )
+
+    def _ask_many(self, asked: Sequence[_Asked]) -> list[pq.abc.PGresult | None]:
+        libpq = self._libpq
+        libpq.enter_pipeline_mode()
+        for each in asked:
+            libpq.send_query_prepared(
+                each.statement.name, each.values, result_format=pq.Format.BINARY
+            )
+        libpq.pipeline_sync()
+        self._send_rest()
+        results = []
+        for _ in asked:
+            results.append(self._next_result())
+            # What ends its answer.
+            self._next_result()
+        # What ends the pipeline.
+        self._next_result()
+        libpq.exit_pipeline_mode()
+        return results
+
+    def _send_rest(self) -> None:
+        """Send what did not fit into the socket at once, as most questions do."""
+        while self._libpq.flush():
+            ready = select.poll()
+            ready.register(self._libpq.socket, select.POLLIN | select.POLLOUT)
+            ready.poll()
+            self._libpq.consume_input()
+
+    def _next_result(self) -> pq.abc.PGresult | None:
+        libpq = self._libpq
+        while libpq.is_busy():
+            # Not within libpq, which would hold on to the interpreter's lock meanwhile.
+            self._poll.poll()
+            libpq.consume_input()
+        return libpq.get_result()
+
+
+def _required(result: pq.abc.PGresult | None, status: pq.ExecStatus) -> pq.abc.PGresult:
+    """Return a result of this status. :raises Error: it is another one."""
+    if result is None:
+        raise OperationalError("the server gave no answer")
+    if result.status != status:
+        raise errors.error_from_result(result)
+    return result
