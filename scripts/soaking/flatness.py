@@ -21,8 +21,10 @@ class Bounds:
 
     memory_percent: float = 5.0
     """How much more memory there may be, under load and at rest."""
-    under_load_percent: float = 10.0
+    under_load_percent: float = 5.0
     """How many more descriptors and threads there may be under load, where they come and go."""
+    threads_made_up: int = 0
+    """Threads besides, that stand in for others under load when the machine is slow."""
     pool_descriptors: int = 0
     """How many descriptors of the database may still be opened after the warm-up: the pools of
     connections fill when they are needed first."""
@@ -60,6 +62,7 @@ def judge(samples: Sequence[Measures], rests: Sequence[Measures], bounds: Bounds
     for what in ("memory_kib", "descriptors", "database_descriptors", "threads"):
         before, after = (median(each[what] for each in part) for part in (second, last))
         under_load = _most(what, before, bounds, bounds.under_load_percent)
+        under_load += bounds.threads_made_up if what == "threads" else 0
         rows.append(Row(what, "under load", before, after, under_load, slope(warm, what)))
         before, after = rests[0][what], rests[-1][what]
         rows.append(Row(what, "at rest", before, after, _most(what, before, bounds, 0)))

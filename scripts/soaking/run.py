@@ -25,6 +25,7 @@ from scripts.soaking.strangers import (
     require_untouched,
 )
 from vpopsql.client import ClientError
+from vpopsql.daemon.server import THREADS
 from vpopsql.daemon.workers import usual_workers
 
 _WARM_UP = 1 / 5
@@ -118,6 +119,7 @@ class _Run:
         is_sqlite = self._options.database == "sqlite"
         bounds = Bounds(
             memory_percent=self._options.memory_percent,
+            threads_made_up=THREADS * usual_workers(),
             pool_descriptors=pools * (_DESCRIPTORS_OF_SQLITE if is_sqlite else 1),
         )
         result.rows = judge(result.samples, result.rests, bounds)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlalchemy import update
 
-from scripts.serving import Daemon
+from scripts.serving import Daemon, DaemonFailed
 from scripts.soaking.ours import PASSWORD, USERS, Domain
 from scripts.soaking.strangers import HOME, LONG, MAPPED
 from scripts.torturing.postgresql import Server
@@ -40,14 +40,20 @@ class Served:
     logs: Path
 
     def purge(self) -> None:
-        """Empty the trash, as an operator would: deleted users must not fill the disk."""
+        """Empty the trash, as an operator would: what is deleted must not fill the disk.
+
+        :raises DaemonFailed: it cannot be emptied while the daemon is at work.
+        """
         words = ("trash", "purge", "--older-than", "0", "--yes")
-        subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-c", "from vpopsql.cli import main; main()", *words],
             env={"PATH": os.environ["PATH"], "PYTHONPATH": str(_CHECKOUT), **self.settings},
-            stdout=subprocess.DEVNULL,
-            check=True,
+            capture_output=True,
+            text=True,
+            check=False,
         )
+        if done.returncode:
+            raise DaemonFailed(f"the trash cannot be purged: {done.stderr}")
 
     def sizes(self) -> dict[str, int]:
         """Return what the logs take, in KiB: the database's and the daemon's."""
