@@ -24,24 +24,20 @@ from scripts.sites.synthesis import Size, Synthesis
 from scripts.sites.tree import Homes
 from scripts.sites.tree import Tree as MadeTree
 from tests import databases, factories
+from tests.daemon import test_faults
+from tests.daemon.test_faults import HOME, PLACE, SYSTEM
 from tests.disks import Breakable, breakable, full, memory, read_only
 from tests.stored import contents
-from vpopsql import config, db, homes
+from vpopsql import config, db
 from vpopsql.client import Client, ClientError, Refused, commands, connect
 from vpopsql.db import Database
-from vpopsql.exporter.apply import apply
 from vpopsql.exporter.drift.survey import verify
-from vpopsql.model import Flag, LatestUsage, Mailbox
-from vpopsql.quota import Quota
-from vpopsql.services.account_changes import Home
-from vpopsql.tree import TEMP_PREFIX, Tree
+from vpopsql.model import LatestUsage, Mailbox
+from vpopsql.tree import TEMP_PREFIX
 
 pytestmark = pytest.mark.slow
 
 CHECKOUT = Path(__file__).parents[1]
-HOME = "root.example"
-SYSTEM = (f"postmaster@{HOME}", factories.PASSWORD)
-PLACE = f"/home/vpopmail/domains/{HOME}"
 BEHIND, AWAY = "0.112", "0.108"
 SOON_S = 30.0
 
@@ -144,18 +140,9 @@ def make_url(tmp_path: Path) -> Callable[[Path], str]:
 
 def make_site(url: str, root: Path) -> Site:
     """Make a site with one domain, and its administrator."""
-    site = Site(url, root)
-    root.mkdir(exist_ok=True)
-    with site.opened() as database:
-        with database.writer() as session:
-            domain = factories.domain(session, HOME)
-            factories.mailbox(session, domain, "postmaster", Flag.SA_ADMIN)
-        tree = Tree(root)
-        tree.make_dir("/home/vpopmail/domains", 0o700, (89, 89), parents=True)
-        homes.make_domain_directory(tree, PLACE, 89, 89)
-        homes.make_home(tree, Home(HOME, f"{PLACE}/postmaster", 89, 89, Quota()))
-        apply(database, config.load(None, site.settings))
-    return site
+    with contextlib.closing(Database(url)) as database:
+        test_faults.make_site(database, root)
+    return Site(url, root)
 
 
 # --- a daemon ------------------------------------------------------------------------------------
