@@ -129,7 +129,6 @@ class _Run:
         few = max(1, self._options.busy // 50)
         return [
             *(Owner(crowd, domain) for domain in self._domains),
-            Idlers(crowd, self._options.idle),
             *(SlowWriter(crowd, number) for number in range(2 * few)),
             *(SlowReader(crowd, number) for number in range(few)),
             *(Guesser(crowd, number) for number in range(few)),
@@ -139,9 +138,11 @@ class _Run:
 
     def _load(self, seconds: float) -> None:
         """Let all come, and measure until they leave."""
-        began = purged = time.monotonic()
         before_s = self._loaded_s
-        with self._crowd.present(self._members()):
+        idlers = Idlers(self._crowd, self._options.idle)
+        with self._crowd.present([idlers, *self._members()]):
+            idlers.have_come.wait(PATIENCE_S)
+            began = purged = time.monotonic()
             due = began + self._every_s
             while self._loaded_s < before_s + seconds and not self._crowd.defect:
                 time.sleep(max(0.0, due - time.monotonic()))

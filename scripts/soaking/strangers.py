@@ -4,6 +4,7 @@ import contextlib
 import selectors
 import socket
 import struct
+import threading
 import time
 from dataclasses import dataclass, field
 
@@ -68,13 +69,17 @@ class Idlers(Member):
         self._many = many
         self._opened = 0
         self._selector = selectors.DefaultSelector()
+        self.have_come = threading.Event()
+        """Set once all are there."""
 
     def work(self) -> None:
         """Take note of what is said, and let others come in the place of those that are gone."""
         missing = self._many - len(self._selector.get_map())
         # Some at a time, as clients come.
-        for _ in range(min(missing, self._many // 100 + 1)):
+        for _ in range(min(missing, self._many // 50 + 5)):
             self._come()
+        if len(self._selector.get_map()) >= self._many:
+            self.have_come.set()
         for key, _ in self._selector.select(_TICK_S):
             self._hear(key.data)
         self._crowd.wait(_TICK_S)
@@ -161,7 +166,8 @@ def _ask_for_files(crowd: Crowd, many: int) -> _Asked:
     connection.connect(("127.0.0.1", crowd.port))
     connection.sendall(_LOGIN + f"read_file {HOME}/{name}\n".encode() * many)
     connection.setblocking(False)  # noqa: FBT003 - takes no keyword
-    answer = "".join(f"{line}\r\n" for line in ["+OK+", *lines, "."]).encode()
+    text = "".join(f"{line}\n" for line in lines)
+    answer = f"+OK+\r\n{text}.\r\n".encode()
     return _Asked(connection, _GREETING + _LOGGED_IN + answer * many)
 
 
