@@ -64,6 +64,9 @@ else:
         rename(*arguments, **options)
     os.rename = counted
 from vpopsql.cli import main
+from vpopsql.importer import plan
+# So that an import of a small site has several transactions, too.
+plan._MAILBOXES_AT_ONCE = 50
 main()
 """
 PLAIN = "from vpopsql.cli import main; main()"
@@ -114,7 +117,7 @@ class Site(NamedTuple):
 
 def require_clear(done: Done, *says: str) -> None:
     """Require that a command has failed with one line that says why."""
-    assert done.returncode == 1, done
+    assert done.returncode in {1, 3}, done
     assert len(done.stderr.splitlines()) == 1, done.stderr
     assert any(each in done.stderr for each in says), done.stderr
 
@@ -343,7 +346,9 @@ def import_of(tree: Path) -> tuple[str, ...]:
 
 def contents_of(url: str) -> dict[str, list[object]]:
     with contextlib.closing(Database(url)) as database:
-        return contents(database)
+        found = contents(database)
+    settings = found["site_settings"]
+    return found | {"site_settings": [each for each in settings if "imported_at" not in each]}
 
 
 @pytest.mark.parametrize("number", [40, 120])
@@ -460,6 +465,8 @@ def test_a_command_without_room_says_so_and_can_be_done_again(
             site = Site(url, disk / "root")
         elif what == "import":
             site = Site(url, disk / "root")
+        elif what == "export":
+            site = make_site(make_url(tmp_path), disk / "root")
         else:
             site = make_site(url, disk / "root")
         words = {
@@ -478,4 +485,4 @@ def test_a_command_without_room_says_so_and_can_be_done_again(
 
         require_clear(failed, "No space left on device", "database or disk is full", "disk I/O")
         assert again.returncode == 0, again
-        assert db.check(url) == []
+        assert db.check(site.url) == []

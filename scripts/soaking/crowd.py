@@ -9,14 +9,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from scripts.soaking import Wrong
-from scripts.soaking.ours import PASSWORD, ROLES, SYSTEM, USERS, Domain, Step, Talk
-from vpopsql.client import Client, ClientError, connect
+from scripts.soaking.ours import AWAY, PASSWORD, ROLES, SYSTEM, USERS, Domain, Step, Talk, expect
+from vpopsql.client import Client, ClientError, Refused, connect
 
 PATIENCE_S = 60.0
 """How long an answer may take on a machine that has much else to do."""
 
 SLOW_S = 1.0
 """What takes longer is counted."""
+
+_PUT_OFF_MOST = 0.01
+"""The part of all steps that may be put off, as the machine has too much else to do."""
 
 _ROLES = ("postmaster", "postmaster", "postmaster", SYSTEM, USERS[0])
 _SESSION_STEPS = (5, 60)
@@ -131,12 +134,24 @@ class Owner(Member):
         role = rng.choice(_ROLES)
         address = role if "@" in role else f"{role}@{self._domain.name}"
         with connect(port=crowd.port, timeout_s=PATIENCE_S) as client:
-            with crowd.timed("logins"):
-                client.login(address, PASSWORD, verb=rng.choice(("slogin", "clogin")))
+            try:
+                with crowd.timed("logins"):
+                    client.login(address, PASSWORD, verb=rng.choice(("slogin", "clogin")))
+            except Refused as refused:
+                expect(refused.code, AWAY, f"login of {address}")
+                self._put_off()
+                return
             self._converse(client, ROLES[role])
 
+    def _put_off(self) -> None:
+        self._crowd.count("put off")
+        if self._crowd.counts["put off"] > _PUT_OFF_MOST * (self._crowd.counts["steps"] + 1000):
+            raise Wrong("more is put off than the machine can be to blame for")
+        # Also when it is time to leave: what has begun is finished.
+        time.sleep(1)
+
     def _converse(self, client: Client, steps: Sequence[Step]) -> None:
-        talk = Talk(client, self._domain, self._rng, self._crowd.serial)
+        talk = Talk(client, self._domain, self._rng, self._crowd.serial, self._put_off)
         for _ in range(self._rng.randrange(*_SESSION_STEPS)):
             self._pause()
             if self._crowd.is_over:

@@ -17,6 +17,9 @@ SYSTEM = "postmaster@root.example"
 USERS = ("u0", "u1", "u2")
 """Users that each domain has from the beginning, besides its postmaster."""
 
+AWAY = "0.108"
+"""The database is away, or busy for too long: to be tried again later."""
+
 _MOST = 4
 """Users, aliases, files and directories that are added before one is deleted."""
 
@@ -73,27 +76,44 @@ def expect(found: object, wanted: object, what: str) -> None:
 class Talk:
     """One session of a client: steps that it may take, each of which checks what it is told.
 
-    :param run: carries out a command, as `Client.run` does.
+    :param put_off: called when the daemon says that the database is away, as it does when others
+        keep it busy for seconds; waits, or raises.
     """
 
     def __init__(
-        self, client: Client, domain: Domain, rng: random.Random, serial: "itertools.count[int]"
+        self,
+        client: Client,
+        domain: Domain,
+        rng: random.Random,
+        serial: "itertools.count[int]",
+        put_off: Callable[[], None],
     ) -> None:
         self._client = client
         self._domain = domain
         self._rng = rng
         self._serial = serial
+        self._put_off = put_off
+
+    def _run(self, command: Command[T]) -> T:
+        """Carry out a command, again if it is to be tried later: then it was not carried out."""
+        while True:
+            try:
+                return self._client.run(command)
+            except Refused as refused:
+                if refused.code != AWAY:
+                    raise
+                self._put_off()
 
     def _ask(self, command: Command[T], wanted: T) -> None:
         what = f"{command.verb} of {self._domain.name}"
         try:
-            expect(self._client.run(command), wanted, what)
+            expect(self._run(command), wanted, what)
         except Refused as refused:
             raise Wrong(f"{what}: {refused}") from None
 
     def _be_refused(self, command: Command[T], code: str) -> None:
         try:
-            found = self._client.run(command)
+            found = self._run(command)
         except Refused as refused:
             expect(refused.code, code, f"{command.verb} of {self._domain.name}")
         else:
@@ -111,7 +131,7 @@ class Talk:
         """Ask for one user."""
         domain = self._domain
         name, comment = self._rng.choice(list(domain.users.items()))
-        found = self._client.run(commands.user_info(f"{name}@{domain.name}"))
+        found = self._run(commands.user_info(f"{name}@{domain.name}"))
         expect((found.name, found.comment), (name, comment), f"user_info of {domain.name}")
 
     def look_up_many(self) -> None:
@@ -119,9 +139,13 @@ class Talk:
         domain = self._domain
         names = self._rng.choices(list(domain.users), k=_PIPELINE)
         many = [commands.user_info(f"{name}@{domain.name}") for name in names]
+        answers = list(self._client.run_all(many))
+        while any(isinstance(each, Refused) and each.code == AWAY for each in answers):
+            self._put_off()
+            answers = list(self._client.run_all(many))
         found = [
-            each if isinstance(each, Refused) else (each.name, each.comment)
-            for each in self._client.run_all(many)
+            str(each) if isinstance(each, Refused) else (each.name, each.comment)
+            for each in answers
         ]
         wanted = [(name, domain.users[name]) for name in names]
         expect(found, wanted, f"a pipeline of {domain.name}")
@@ -133,7 +157,7 @@ class Talk:
     def list_users(self) -> None:
         """List and count the users."""
         domain = self._domain
-        found = self._client.run(commands.list_users(domain.name))
+        found = self._run(commands.list_users(domain.name))
         users = {each.name: each.comment for each in found}
         expect(users, domain.users, f"list_users of {domain.name}")
         self._ask(commands.user_count(domain.name), len(domain.users))
@@ -165,7 +189,7 @@ class Talk:
     def list_aliases(self) -> None:
         """List the aliases."""
         domain = self._domain
-        found = self._client.run(commands.list_alias(domain.name))
+        found = self._run(commands.list_alias(domain.name))
         lines = sorted((each.address, each.line) for each in found)
         wanted = sorted(
             (f"{name}@{domain.name}", line)
@@ -234,7 +258,7 @@ class Talk:
     def list_directory(self) -> None:
         """List the files of the domain's directory, but for those of mail and of users."""
         domain = self._domain
-        found = self._client.run(commands.list_dir(f"{domain.name}/"))
+        found = self._run(commands.list_dir(f"{domain.name}/"))
         names = sorted(each.name for each in found if each.name.startswith(("note", "dir")))
         wanted = sorted([*domain.files, *domain.directories])
         expect(names, wanted, f"list_dir of {domain.name}")
@@ -262,7 +286,7 @@ class Talk:
     def list_domains(self) -> None:
         """List all domains: those of this client are as they must be."""
         domain = self._domain
-        found = {each.name for each in self._client.run(commands.list_domains())}
+        found = {each.name for each in self._run(commands.list_domains())}
         mine = {domain.name: True, domain.other: domain.has_other}
         mine[domain.alias_domain] = domain.has_alias_domain
         wanted = {name for name, is_there in mine.items() if is_there}
@@ -271,7 +295,7 @@ class Talk:
     def describe_domain(self) -> None:
         """Ask for the domain."""
         domain = self._domain
-        found = self._client.run(commands.dom_info(domain.name))
+        found = self._run(commands.dom_info(domain.name))
         aliases = (domain.alias_domain,) if domain.has_alias_domain else ()
         told = (found.name, found.aliases)
         expect(told, (domain.name, aliases), f"dom_info of {domain.name}")
@@ -286,7 +310,7 @@ class Talk:
         else:
             domain.accounts_max = -1
             self._ask(commands.del_limits(domain.name), None)
-        found = self._client.run(commands.get_limits(domain.name))
+        found = self._run(commands.get_limits(domain.name))
         expect(found.max_popaccounts, domain.accounts_max, f"get_limits of {domain.name}")
 
     def change_ip_map(self) -> None:
@@ -311,7 +335,7 @@ class Talk:
     def look_around(self) -> None:
         """List one's own directory, and be kept out of another's."""
         domain = self._domain
-        found = self._client.run(commands.list_dir(f"{USERS[0]}@{domain.name}/"))
+        found = self._run(commands.list_dir(f"{USERS[0]}@{domain.name}/"))
         kinds = [each.kind for each in found if each.name == "Maildir"]
         expect(kinds, ["dir"], f"list_dir of {USERS[0]}@{domain.name}")
         self._be_refused(commands.list_dir(f"{USERS[1]}@{domain.name}/"), "12.1508")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from scripts.soaking import Wrong
 from scripts.soaking.crowd import PATIENCE_S, Crowd, Member
-from scripts.soaking.ours import PASSWORD, SYSTEM, USERS, expect
+from scripts.soaking.ours import AWAY, PASSWORD, SYSTEM, USERS, expect
 from vpopsql.client import Refused, connect
 
 HOME = SYSTEM.partition("@")[2]
@@ -99,7 +99,10 @@ class Idlers(Member):
         if data:
             silent.said += data
         elif data is not None:
-            expect(silent.said, silent.wanted, "an idle connection")
+            if f"-ERR {AWAY} ".encode() in silent.said:
+                self._crowd.count("put off")
+            else:
+                expect(silent.said, silent.wanted, "an idle connection")
             self._selector.unregister(silent.connection)
             silent.connection.close()
             self._crowd.count("idle connections let go")
@@ -250,8 +253,9 @@ class Guesser(Member):
                 try:
                     client.login(name, f"wrong {self._rng.random()}", verb="slogin")
                 except Refused as refused:
-                    expect(refused.code, "8.207", self.name)
-                    self._crowd.count("failed logins")
+                    is_put_off = refused.code == AWAY
+                    expect(refused.code, AWAY if is_put_off else "8.207", self.name)
+                    self._crowd.count("put off" if is_put_off else "failed logins")
                 else:
                     raise Wrong(f"{self.name} is let in")
 
