@@ -18,7 +18,7 @@ PATIENCE_S = 60.0
 SLOW_S = 1.0
 """What takes longer is counted."""
 
-_PUT_OFF_MOST = 0.01
+_PUT_OFF_MOST = 0.1
 """The part of all steps that may be put off, as the machine has too much else to do."""
 
 _ROLES = ("postmaster", "postmaster", "postmaster", SYSTEM, USERS[0])
