@@ -31,6 +31,7 @@ IDLE_S = 60.0
 _GREETING = b"+OK \r\n"
 _LOGIN = f"slogin {SYSTEM} {PASSWORD}\n".encode()
 _LOGGED_IN = b"+OK \r\n"
+_AWAY = f"-ERR {AWAY}".encode()
 _TICK_S = 0.1
 _READ = 1 << 16
 
@@ -123,31 +124,39 @@ class SlowWriter(Member):
 
     def work(self) -> None:
         """Send a line byte by byte, and wait for its answer."""
-        if self._client is None:
+        client = self._client
+        if client is None:
             self._client = socket.create_connection(("127.0.0.1", self._crowd.port), PATIENCE_S)
             self._client.sendall(_LOGIN)
             self._expect(_GREETING + _LOGGED_IN)
+            return
         for byte in f"get_ip_map {MAPPED}\n".encode():
             self._crowd.wait(1)
             if self._crowd.is_over:
                 return
-            self._client.sendall(bytes([byte]))
+            client.sendall(bytes([byte]))
         self._expect(f"+OK+\r\n{MAPPED} {HOME}\r\n.\r\n".encode())
         self._crowd.count("lines of a byte a second")
 
     def _expect(self, wanted: bytes) -> None:
+        """Read an answer; that the database is away ends the session, to be begun anew."""
         said = b""
         while self._client and len(said) < len(wanted):
             data = self._client.recv(_READ)
             if not data:
                 break
             said += data
+            if _AWAY in said:
+                self._crowd.count("put off")
+                self.leave()
+                return
         expect(said, wanted, self.name)
 
     def leave(self) -> None:
         """Hang up."""
         if self._client:
             self._client.close()
+        self._client = None
 
 
 @dataclass(slots=True)
