@@ -103,6 +103,16 @@ def test_no_path_leads_outside_while_its_components_are_exchanged_for_links() ->
     assert result["done"] + result["LinkInPath"] > 2_000
 
 
+def test_no_command_leads_outside_while_components_are_exchanged_for_links(
+    targets: ExitStack,
+) -> None:
+    result = races.run_commands(600)
+
+    # The links were met, and so was what they took the place of.
+    assert result["26.1512"] > 10
+    assert result["done"] > 10
+
+
 @pytest.mark.slow
 def test_a_daemon_answers_every_line_in_its_turn(tmp_path: Path) -> None:
     file = tmp_path / "live.json"
