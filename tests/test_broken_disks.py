@@ -32,7 +32,7 @@ from vpopsql import config, db
 from vpopsql.client import Client, ClientError, Refused, commands, connect
 from vpopsql.db import Database
 from vpopsql.exporter.drift.survey import verify
-from vpopsql.model import LatestUsage, Mailbox
+from vpopsql.model import DotQmailFile, LatestUsage, Mailbox
 from vpopsql.tree import TEMP_PREFIX
 
 pytestmark = pytest.mark.slow
@@ -236,7 +236,7 @@ def logged_in(daemon: Daemon) -> Iterator[Client]:
 def names_of(site: Site) -> set[str]:
     """Return the aliases that the daemon tells of."""
     with site.opened() as database, database.reader() as session:
-        rows = session.scalars(select(factories.DotQmailFile.name))
+        rows = session.scalars(select(DotQmailFile.name))
         return set(rows)
 
 
