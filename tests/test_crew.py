@@ -1,5 +1,6 @@
 """Work that several processes share."""
 
+import gc
 import json
 import os
 import select
@@ -7,12 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from vpopsql.crew import Pair, work_in_order, work_on_stream
+from vpopsql.crew import Pair, collecting_seldom, work_in_order, work_on_stream
 
 
 class Doubling:
@@ -156,3 +158,22 @@ def test_a_pair_shares_the_tasks() -> None:
 )
 def test_what_a_copy_has_not_done_is_done_here(call: str) -> None:
     assert told(call) == ([*range(20)], {True})
+
+
+class Cycle:
+    """What only the collector of garbage can free."""
+
+    def __init__(self) -> None:
+        self.me = self
+
+
+def test_what_is_garbage_by_then_is_not_kept_for_ever() -> None:
+    gone = [weakref.ref(Cycle()) for _ in range(100)]
+
+    with collecting_seldom():
+        pass
+    # Not the oldest generation, which a daemon never gets to.
+    gc.collect(1)
+
+    assert [each() for each in gone] == [None] * 100
+    assert gc.get_freeze_count() == 0

@@ -50,6 +50,7 @@ def test_nothing_that_was_acknowledged_is_lost_whoever_is_killed(
     assert result["answers"]["ok"] > 5
     assert result["checks"] > 3
     assert result["files_read"] > 100
+    assert result["rcpthosts_reads"] > 1000
     assert result["defect"] is None
 
 

@@ -37,6 +37,7 @@ _AHEAD = 12
 _HEAD = struct.Struct("=BQ")  # before what comes of a task: its number, and how many bytes
 
 _USUAL = gc.get_threshold()
+_SELDOM = 50_000, 50, 100
 
 
 class Worker(Protocol[T_contra, R_co]):
@@ -217,19 +218,22 @@ def collecting_seldom() -> Iterator[None]:
 
     Records of a site have none and there are millions of them: looking through them again and
     again took a third of the time of writing them.
+
+    Nothing is frozen: a daemon does this for every change, and what has been frozen is among the
+    oldest afterwards, where next to nobody ever looks for garbage again.
     """
-    _collect_seldom()
+    gc.set_threshold(*_SELDOM)
     try:
         yield
     finally:
         # Also if another thread is not done yet: what it found may be what this one had set.
         gc.set_threshold(*_USUAL)
-        gc.unfreeze()
 
 
 def _collect_seldom() -> None:
+    """Do so for the rest of this process, which ends when its work is done."""
     gc.freeze()
-    gc.set_threshold(50_000, 50, 100)
+    gc.set_threshold(*_SELDOM)
 
 
 def _begin(make: Callable[[], Worker[Any, Any]]) -> None:

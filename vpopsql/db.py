@@ -685,6 +685,9 @@ def _connection(url: str, begin: str, *, patience_s: float = 5) -> Iterator[Conn
             connection.isolation_level = None
             connection.execute(f"PRAGMA busy_timeout = {round(patience_s * 1000)}")
             connection.execute("PRAGMA foreign_keys = OFF")
+            # A new database has no write-ahead log yet: a power cut that brings back the journal
+            # which a commit has removed would undo it.
+            connection.execute("PRAGMA synchronous = EXTRA")
             # A rebuilt table is renamed while views still name the old one.
             connection.execute("PRAGMA legacy_alter_table = ON")
 

@@ -131,7 +131,10 @@ def _other(arguments: argparse.Namespace) -> int:
     name = arguments.target
     try:
         if name == "races":
-            result = races.run(arguments.tries)
+            result = {
+                **races.run(arguments.tries),
+                "commands": races.run_commands(arguments.tries),
+            }
         else:
             result = live.run(
                 arguments.lines, arguments.seconds, arguments.connections, arguments.seed

@@ -1,16 +1,20 @@
-"""The targets that only read bytes: the line reader, and every grammar of files.
+"""The targets that only read bytes: the line reader, a proxy's header, every grammar of files.
 
 Of each grammar two things are asked: any bytes are taken, or refused with the one error that is
 documented; and what was understood is understood the same way once it is written and read again.
 """
 
+import ipaddress
 import re
+import struct
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
 from scripts.fuzzing import require
 from vpopsql import names
+from vpopsql.daemon import proxy_protocol
+from vpopsql.daemon.proxy_protocol import BadHeader, Header
 from vpopsql.protocol import LineReader, decode, encode, parse_command, stuff, unstuff
 from vpopsql.qmail import (
     assign,
@@ -50,6 +54,52 @@ def line_reader(data: bytes) -> None:
         while words.next():
             pass
         require(not words.rest(), "nothing is behind the last word")
+
+
+def read_proxy_header(data: bytes) -> None:
+    """Headers of proxies: how bytes are cut, and what is behind, make no difference."""
+    found = _header(data)
+    size = found.size if isinstance(found, Header) else len(data)
+    for end in {0, 5, 6, 11, 15, 16, size // 2, size - 1, size, len(data)} & {*range(len(data))}:
+        part = _header(data[:end])
+        if isinstance(found, Header):
+            require(part == (found if end >= size else None), "it is waited for, to the last byte")
+        elif found is None:
+            require(part is None, "a beginning is waited for")
+    if found is None:
+        require(len(data) < _PROXY_HEADER_MAX, "it is not waited for without end")
+    else:
+        require(_header(data + b"\r\nhelp\r\n") == found, "what is behind makes no difference")
+    if isinstance(found, Header):
+        require(0 < size <= len(data), "it is among what has come")
+        require(bool(found.source) == bool(found.destination), "both ends, or none")
+        if found.source:
+            _tell_again(found)
+
+
+_PROXY_HEADER_MAX = 16 + 4096
+"""Bytes that are waited for at most; version 2 has the longer one."""
+
+
+def _header(data: bytes) -> Header | str | None:
+    """Return what `parse` does; of a header that is none, why."""
+    try:
+        return proxy_protocol.parse(data)
+    except BadHeader as error:
+        return str(error)
+
+
+def _tell_again(header: Header) -> None:
+    """Require that both versions tell the same two ends."""
+    ends = [ipaddress.ip_address(each) for each in (header.source, header.destination)]
+    require([str(each) for each in ends] == [header.source, header.destination], "as one writes")
+    version = ends[0].version
+    require(version == ends[1].version, "both of one family")
+    text = f"PROXY TCP{version} {ends[0]} {ends[1]} 1 65535\r\n".encode()
+    addresses = ends[0].packed + ends[1].packed + struct.pack("!HH", 1, 65535)
+    start = struct.pack("!BBH", 0x21, 0x11 if version == 4 else 0x21, len(addresses))  # noqa: PLR2004
+    for data in (text, b"\r\n\r\n\0\r\nQUIT\n" + start + addresses):
+        require(_header(data) == replace(header, size=len(data)), "both versions say the same")
 
 
 def _again(
@@ -227,6 +277,7 @@ def read_names(data: bytes) -> None:
 
 GRAMMARS: dict[str, Callable[[bytes], None]] = {
     "line-reader": line_reader,
+    "proxy-header": read_proxy_header,
     "assign": read_assign,
     "vpasswd": read_vpasswd,
     "hosts": read_hosts,

@@ -8,11 +8,8 @@ the answers are counted as well: one for each line that is not blank.
 
 import contextlib
 import itertools
-import json
 import random
 import socket
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -21,12 +18,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from scripts.benchmarks.memory import descendants_of, memory_of
 from scripts.fuzzing import Broken, require
 from scripts.fuzzing.mutation import Mutator
 from scripts.fuzzing.stages import PASSWORD, ROLES, SENTINELS, make_site, require_outside
 from scripts.fuzzing.targets import corpus_of
 from scripts.fuzzing.words import WORDS
+from scripts.serving import Daemon, DaemonFailed
 from vpopsql.client import ClientError, commands, connect
 from vpopsql.client.replies import ReplyReader
 from vpopsql.daemon.commands import COMMANDS, INTERNAL_ERROR, QUIT_VERBS
@@ -34,7 +31,6 @@ from vpopsql.daemon.server import THREADS
 from vpopsql.daemon.workers import usual_workers
 from vpopsql.protocol import HTTP_VERBS, decode, parse_command
 
-_CHECKOUT = Path(__file__).resolve().parents[2]
 _BATCH = 250
 """Lines sent at once."""
 _POOL = 3000
@@ -50,63 +46,6 @@ _SAMPLES = 12
 _ENDS = {*QUIT_VERBS, *HTTP_VERBS}
 _WITH_BODY = {verb.encode() for verb, command in COMMANDS.items() if command.has_body}
 _CHANGING = tuple(f"{verb} ".encode() for verb in ("add_domain", "del_domain", "add_user"))
-
-
-class _Daemon:
-    """A daemon of a run's own."""
-
-    def __init__(self, directory: Path, url: str) -> None:
-        self._log = directory / "daemon.log"
-        settings = {
-            "VPOPSQL_DATABASE_URL": url,
-            "VPOPSQL_PATHS_ROOT": str(directory / "root"),
-            "VPOPSQL_DAEMON_LISTEN": "127.0.0.1:0",
-            "VPOPSQL_PASSWORDS_SCHEME": "sha512-crypt",
-            "VPOPSQL_PASSWORDS_ROUNDS": "1000",
-            "PYTHONPATH": str(_CHECKOUT),
-        }
-        with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", "from vpopsql.cli import main; main()", "serve"],
-                env=settings,
-                stderr=log,
-            )
-        self.port = self._port()
-
-    def _port(self) -> int:
-        deadline = time.monotonic() + _PATIENCE_S
-        while time.monotonic() < deadline and self.process.poll() is None:
-            for line in self._log.read_bytes().splitlines(keepends=True):
-                if line.endswith(b"}\n") and (event := json.loads(line))["event"] == "listening":
-                    return int(event["port"])
-            time.sleep(0.05)
-        raise Broken(f"the daemon does not listen: {self._log.read_text()[-1000:]}")
-
-    def measures(self) -> dict[str, int]:
-        """Return the memory in KiB, the open descriptors and the threads of all its processes."""
-        pids = (self.process.pid, *descendants_of(self.process.pid))
-        return {
-            "pss_kib": memory_of(self.process.pid) // 1024,
-            "threads": sum(len(list(Path(f"/proc/{pid}/task").iterdir())) for pid in pids),
-            "descriptors": sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in pids),
-        }
-
-    def forget_log(self) -> None:
-        """Look through what it has logged so far, and empty the file."""
-        with self._log.open("r+b") as file:
-            for line in file:
-                if b"Traceback" in line or b"internal error" in line:
-                    raise Broken(f"the daemon says: {line[:4000]!r}")
-            file.truncate(0)
-
-    def stop(self) -> None:
-        """End it."""
-        self.process.terminate()
-        try:
-            self.process.wait(15)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
 
 
 class _Run:
@@ -279,7 +218,6 @@ def run(lines: int, seconds: float, connections: int, seed: int) -> dict[str, An
         samples = [before]
         while any(thread.is_alive() for thread in threads):
             time.sleep(0.5)
-            require(daemon.process.poll() is None, "the daemon lives")
             daemon.forget_log()
             if state.counts["lines"] >= lines * len(samples) / _SAMPLES:
                 samples.append(daemon.measures())
@@ -291,11 +229,12 @@ def run(lines: int, seconds: float, connections: int, seed: int) -> dict[str, An
         require_outside(directory)
         # In each worker a connection to a client may be one for reading and one for writing
         # to SQLite, of three descriptors each; they are kept, and used again.
-        most = before["descriptors"] + 6 * (connections + 2) * usual_workers()
+        most = before["database_descriptors"] + 6 * (connections + 2) * usual_workers()
         # Threads that made up for others end when something happens to them.
         made_up = THREADS * usual_workers()
         so_far = f"after {state.counts['lines']} lines: {before}, {after}"
-        require(after["descriptors"] <= most, f"no descriptor leaks {so_far}")
+        require(after["database_descriptors"] <= most, f"no connection leaks {so_far}")
+        require(after["descriptors"] <= before["descriptors"], f"no descriptor leaks {so_far}")
         require(after["threads"] <= before["threads"] + made_up, f"no thread is left {so_far}")
         return {
             **state.counts,
@@ -307,11 +246,21 @@ def run(lines: int, seconds: float, connections: int, seed: int) -> dict[str, An
 
 
 @contextlib.contextmanager
-def _serving(directory: Path) -> Iterator[_Daemon]:
+def _serving(directory: Path) -> Iterator[Daemon]:
     url = f"sqlite:///{directory}/vpopsql.db"
     make_site(directory, url)
-    daemon = _Daemon(directory, url)
+    settings = {
+        "VPOPSQL_DATABASE_URL": url,
+        "VPOPSQL_PATHS_ROOT": str(directory / "root"),
+        "VPOPSQL_DAEMON_LISTEN": "127.0.0.1:0",
+        "VPOPSQL_PASSWORDS_SCHEME": "sha512-crypt",
+        "VPOPSQL_PASSWORDS_ROUNDS": "1000",
+    }
     try:
-        yield daemon
-    finally:
-        daemon.stop()
+        daemon = Daemon(settings, directory / "daemon.log")
+        try:
+            yield daemon
+        finally:
+            daemon.stop()
+    except DaemonFailed as error:
+        raise Broken(str(error)) from None

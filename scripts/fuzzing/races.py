@@ -1,4 +1,4 @@
-"""The path walker while components of its paths are exchanged for links, as fast as can be.
+"""The path walker, and a user's file commands, while components of paths become links.
 
 A process of its own exchanges a directory, and a file, with links that lead outside, in one step
 each (renameat2), so that there is always one or the other, and never nothing.
@@ -10,11 +10,17 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from scripts.fuzzing import require
+from scripts.fuzzing.stages import PASSWORD, ROLES, make_site
+from vpopsql.daemon.conversation import Conversation, Peer, Service
+from vpopsql.db import Database
+from vpopsql.exporter.projector import Projector
 from vpopsql.tree import LinkInPath, Tree, UnsafePath
 
 _EXCHANGE = 2
@@ -49,6 +55,52 @@ def run(tries: int) -> dict[str, Any]:
         require(_contents(outside) == before, "nothing outside is changed")
     require(outcomes["done"] and outcomes["LinkInPath"], f"both were met: {outcomes}")
     return {"tries": tries, **outcomes}
+
+
+def run_commands(tries: int) -> dict[str, Any]:
+    """Try a user's file commands so many times; return how often each was done, or refused how.
+
+    :raises Broken: something outside was read or changed.
+    """
+    outcomes: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory(prefix="vpopsql-fuzz-") as name, _site(Path(name)) as talk:
+        outside = Path(name) / "outside"
+        ours = Path(name) / f"root/home/vpopmail/domains/{_USER.replace('alice@', '')}/alice/dir"
+        (ours / "sub").mkdir(parents=True)
+        for place in (ours / "file", ours / "sub/file"):
+            place.write_bytes(_OURS)
+        (outside / "file").write_bytes(_SECRET)
+        (ours.parent / "dir-link").symlink_to(outside)
+        (ours / "file-link").symlink_to(outside / "file")
+        before = _contents(outside)
+        with _exchanging(ours, ours.parent / "dir-link"):
+            for number in range(tries):
+                said = talk(_COMMANDS[number % len(_COMMANDS)])
+                require(_SECRET not in said, "nothing outside is read")
+                words = said.decode().split()
+                outcomes[words[1] if words[0] == "-ERR" else "done"] += 1
+                if number % 1000 == 0:
+                    require(_contents(outside) == before, "nothing outside is changed")
+        require(_contents(outside) == before, "nothing outside is changed")
+    return {"tries": tries, **outcomes}
+
+
+@contextmanager
+def _site(directory: Path) -> Iterator[Callable[[tuple[str, ...]], bytes]]:
+    """Give what carries out lines of a user who has logged in, and returns the answers."""
+    url = f"sqlite:///{directory}/vpopsql.db"
+    site = make_site(directory, url)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    with closing(Database(url)) as database:
+        service = Service(database, site, Projector(database, site))
+        conversation = Conversation(service, Peer("192.0.2.1", "192.0.2.2"))
+
+        def talk(lines: tuple[str, ...]) -> bytes:
+            replies = [reply for line in lines for reply in conversation.receive(line.encode())]
+            return b"".join(piece for reply in replies for piece in reply.render())
+
+        require(talk((f"slogin {_USER} {PASSWORD}",)).startswith(b"+OK"), "the user is let in")
+        yield talk
 
 
 def _try(tree: Tree, number: int) -> str:
@@ -86,6 +138,26 @@ _STEPS: tuple[Callable[[Tree], object], ...] = (
     lambda tree: tree.list("/dir/sub"),
     _walk,
 )
+
+
+_USER = ROLES[2]
+_DIR = f"{_USER}/dir"
+
+_COMMANDS: tuple[tuple[str, ...], ...] = (
+    (f"list_dir {_DIR}",),
+    (f"read_file {_DIR}/file",),
+    (f"write_file {_DIR}/file", "ours", "."),
+    (f"stat_file {_DIR}/file",),
+    (f"read_file {_DIR}/sub/file",),
+    (f"write_file {_DIR}/sub/file", "ours", "."),
+    (f"write_file {_DIR}/new", "ours", "."),
+    (f"rename_file {_DIR}/new {_DIR}/sub/new",),
+    (f"list_dir {_DIR}/sub",),
+    (f"rm_file {_DIR}/sub/new",),
+    (f"mk_dir {_DIR}/made",),
+    (f"rm_dir {_DIR}/made",),
+)
+"""Each with the lines that follow it."""
 
 
 @contextmanager

@@ -73,7 +73,7 @@ def _table(result: Result) -> list[str]:
         f"carried out {_counted(told.verbs)}",
         f"unanswered  {result.open_done} had been carried out, {result.open_undone} had not",
         f"looked      {result.checks} times, at {result.files_read} files",
-        f"rcpthosts   {result.rcpthosts} versions, each of them whole",
+        f"rcpthosts   {result.rcpthosts} versions, whole in all of {result.rcpthosts_reads} reads",
         f"verify      has mended {_counted(result.mended) or 'nothing'}",
     ]
 
@@ -96,6 +96,7 @@ def _document(options: Options, result: Result) -> dict[str, Any]:
         "checks": result.checks,
         "files_read": result.files_read,
         "rcpthosts_versions": result.rcpthosts,
+        "rcpthosts_reads": result.rcpthosts_reads,
         "mended": dict(result.mended),
         "defect": result.defect,
     }

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import psycopg
@@ -28,9 +29,12 @@ _SETTINGS = {
 
 
 class Server:
-    """A server below ``directory``, which is running."""
+    """A server below ``directory``, which is running.
 
-    def __init__(self, directory: Path) -> None:
+    :param others: settings that are to be other than usual here.
+    """
+
+    def __init__(self, directory: Path, others: Mapping[str, str] | None = None) -> None:
         self._log = directory / "postgresql.log"
         runtime = directory / "runtime"
         runtime.mkdir(mode=0o700)
@@ -48,7 +52,8 @@ class Server:
         self._user = made.system_user
         socket = str(make_url(self.url).query["host"])
         made.stop()
-        settings = [word for pair in _SETTINGS.items() for word in ("-c", "=".join(pair))]
+        chosen = {**_SETTINGS, **(others or {})}
+        settings = [word for pair in chosen.items() for word in ("-c", "=".join(pair))]
         program = str(made.bin_path / "postgres")
         self._command = [program, "-D", str(made.pgdata), "-h", "", "-k", socket, *settings]
         self._process = self._started()

@@ -15,6 +15,7 @@ from scripts.torturing.load import SHARED, Pause, Told, Worker
 from scripts.torturing.looking import Rows, read_files, read_rows, require_files
 from scripts.torturing.nursery import Nursery
 from scripts.torturing.postgresql import Server
+from scripts.torturing.reader import TightReader
 from scripts.torturing.site import ADMIN, ALWAYS, DAEMON, HOSTS, Site
 from scripts.torturing.watcher import Watcher
 from vpopsql import trash
@@ -61,6 +62,8 @@ class Result:
     files_read: int = 0
     rcpthosts: int = 0
     """Versions of rcpthosts that the watchers have seen."""
+    rcpthosts_reads: int = 0
+    """How often a reader in a tight loop has read it meanwhile."""
     seconds: float = 0.0
     defect: str | None = None
 
@@ -109,7 +112,7 @@ class _Run:
             Worker(number, options.seed, lambda: site.port, ADMIN, self._pause, result.told)
             for number in range(options.clients)
         ]
-        self._watchers: list[Watcher] = []
+        self._watchers: list[Watcher | TightReader] = []
         victims = {DAEMON: 5, HOSTS[0]: 2, HOSTS[1]: 2, EXPORT: 3}
         if site.server:
             victims |= {"postgresql": 2, "backend": 2}
@@ -131,14 +134,17 @@ class _Run:
 
     @contextmanager
     def _watching(self) -> Iterator[None]:
-        for root in self._site.roots.values():
-            self._watchers.append(Watcher(root / "var/qmail/control/rcpthosts", ALWAYS))
+        paths = [root / "var/qmail/control/rcpthosts" for root in self._site.roots.values()]
+        watchers = [Watcher(path, ALWAYS) for path in paths]
+        reader = TightReader(paths, ALWAYS)
+        self._watchers = [*watchers, reader]
         try:
             yield
         finally:
             for watcher in self._watchers:
                 watcher.close()
-                self._result.rcpthosts += watcher.versions
+            self._result.rcpthosts = sum(watcher.versions for watcher in watchers)
+            self._result.rcpthosts_reads = reader.reads
 
     @contextmanager
     def _working(self) -> Iterator[None]:

@@ -22,6 +22,7 @@ from sqlalchemy import select
 
 from tests import databases, factories
 from tests.daemon.conftest import Running, Talk, settings
+from tests.disks import full, memory, read_only
 from vpopsql import homes
 from vpopsql.daemon.conversation import Conversation, Peer, Service
 from vpopsql.db import Database
@@ -42,44 +43,11 @@ BEHIND = "-ERR 0.112 Saved, but not all files could be written"
 only_sqlite = pytest.mark.parametrize("_backend", ["sqlite"], indirect=True)
 
 
-def mount(*words: str | Path) -> None:
-    """Change what is mounted, or skip the test."""
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
-
-
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of one megabyte."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount("mount", "-t", "tmpfs", "-o", "size=1m,mode=755", "none", place)
-    yield place
-    subprocess.run(["umount", "-l", place], check=True)
-
-
-@contextlib.contextmanager
-def full(disk: Path) -> Iterator[None]:
-    """Leave no room on a disk."""
-    filler = disk / "filler"
-    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(bytes(4096))
-    try:
-        yield
-    finally:
-        filler.unlink()
-
-
-@contextlib.contextmanager
-def read_only(disk: Path) -> Iterator[None]:
-    """Let nobody write to a disk."""
-    mount("mount", "-o", "remount,ro", disk)
-    try:
-        yield
-    finally:
-        subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
+    with memory(tmp_path / "disk") as place:
+        yield place
 
 
 def make_site(database: Database, root: Path) -> None:

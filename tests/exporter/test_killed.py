@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from scripts.torturing.reader import TightReader
+from scripts.torturing.watcher import Watcher
 from tests import factories
 from tests.exporter.conftest import files_below
 from vpopsql.config import Config, Paths
@@ -73,37 +75,6 @@ for number in range({APPLIES}):
 print(ended)
 """
 
-# The kernel tells of every event in the directory, so that no moment goes unseen, however short:
-# nothing but a file that is renamed to rcpthosts, whole, may ever happen to it.
-READER = """
-import ctypes, os, struct, sys
-MOVED_FROM, MOVED_TO, OVERFLOW = 0x40, 0x80, 0x4000
-MODIFIED_CREATED_DELETED = 0x2 | 0x100 | 0x200
-directory, name = os.path.split(os.fsencode(sys.argv[1]))
-libc = ctypes.CDLL(None, use_errno=True)
-told = libc.inotify_init1(os.O_CLOEXEC)
-assert told >= 0, os.strerror(ctypes.get_errno())
-mask = MODIFIED_CREATED_DELETED | MOVED_FROM | MOVED_TO
-assert libc.inotify_add_watch(told, directory, mask) >= 0, os.strerror(ctypes.get_errno())
-print("ready", flush=True)
-renamed = 0
-lines = []
-while b"end.example" not in lines:
-    events = os.read(told, 1 << 16)
-    while events:
-        _, event, _, length = struct.unpack_from("iIII", events)
-        of = events[16 : 16 + length].rstrip(b"\\0")
-        events = events[16 + length :]
-        if event & OVERFLOW or of == name and event != MOVED_TO:
-            sys.exit(f"event {event:#x}")
-        renamed += of == name
-    with open(sys.argv[1], "rb") as file:
-        lines = file.read().split(b"\\n")
-    if lines[-1] or b"stays.example" not in lines:
-        sys.exit(f"it has {lines}")
-print(renamed)
-"""
-
 
 @pytest.fixture
 def site(database: Database) -> Database:
@@ -115,20 +86,16 @@ def site(database: Database) -> Database:
 
 
 @pytest.fixture
-def reader(root: Path, site: Database, export: Callable[..., Applied]) -> Iterator[object]:
-    """A process that watches rcpthosts until it has `end.example`, and counts its versions."""
+def readers(
+    root: Path, site: Database, export: Callable[..., Applied]
+) -> Iterator[tuple[Watcher, TightReader]]:
+    """What is told of all that happens to rcpthosts, and what reads it as fast as it can."""
     export()
-    path = str(root / "var/qmail/control/rcpthosts")
-    with subprocess.Popen(
-        [sys.executable, "-c", READER, path],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        yield process
-        process.kill()
+    path = root / "var/qmail/control/rcpthosts"
+    watcher, reader = Watcher(path, "stays.example"), TightReader([path], "stays.example")
+    yield watcher, reader
+    watcher.close()
+    reader.close()
 
 
 @pytest.mark.slow
@@ -137,7 +104,7 @@ def test_rcpthosts_is_whole_at_every_moment_however_applies_end(
     site: Database,
     database_url: str,
     export: Callable[..., Applied],
-    reader: "subprocess.Popen[str]",
+    readers: tuple[Watcher, TightReader],
     root: Path,
     tmp_path: Path,
 ) -> None:
@@ -149,17 +116,17 @@ def test_rcpthosts_is_whole_at_every_moment_however_applies_end(
         check=False,
     )
     assert killed.returncode == 0, killed.stderr
-    with site.writer() as session:
-        factories.domain(session, "end.example")
     export()
-    versions, bad = reader.communicate(timeout=60)
+    watcher, reader = readers
+    reader.close()
     fresh = tmp_path / "fresh"
     fresh.mkdir()
     apply(site, Config(paths=Paths(root=str(fresh))))
 
-    assert not bad
+    assert [watcher.defect, reader.defect] == [None, None]
     assert 0 < int(killed.stdout) < APPLIES, "some were to be killed, and some to end"
-    assert int(versions) > int(killed.stdout) / 4, "many that ended changed it"
+    assert watcher.versions > int(killed.stdout) / 4, "many that ended changed it"
+    assert reader.reads > 10 * APPLIES
     qmail = {path: data for path, data in files_below(root).items() if "/var/qmail/" in path}
     assert {path: data for path, data in qmail.items() if "vpopsql-tmp" not in path} == {
         path: data for path, data in files_below(fresh).items() if "/var/qmail/" in path

@@ -58,11 +58,28 @@ def _breaks(target: Target, data: bytes) -> bool:
     return False
 
 
+INPUTS = st.lists(st.one_of(st.sampled_from(WORDS), st.binary(max_size=8))).map(b"".join)
+
+
 @pytest.mark.parametrize("name", GRAMMARS)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(data=st.lists(st.one_of(st.sampled_from(WORDS), st.binary(max_size=8))).map(b"".join))
+@given(data=INPUTS)
 def test_words_and_bytes_in_any_order_keep_each_promise(name: str, data: bytes) -> None:
     GRAMMARS[name](data)
+
+
+@pytest.mark.parametrize("name, examples", [("conversation", 15), ("paths", 60)])
+def test_words_and_bytes_in_any_order_do_no_harm_to_a_site(
+    name: str, examples: int, targets: ExitStack
+) -> None:
+    target = targets.enter_context(opened(name))
+
+    @settings(max_examples=examples, suppress_health_check=[HealthCheck.too_slow])
+    @given(role=st.binary(min_size=1, max_size=1), data=INPUTS)
+    def each(role: bytes, data: bytes) -> None:
+        target(role + data)
+
+    each()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -84,6 +101,16 @@ def test_no_path_leads_outside_while_its_components_are_exchanged_for_links() ->
     result = races.run(8_000)
 
     assert result["done"] + result["LinkInPath"] > 2_000
+
+
+def test_no_command_leads_outside_while_components_are_exchanged_for_links(
+    targets: ExitStack,
+) -> None:
+    result = races.run_commands(600)
+
+    # The links were met, and so was what they took the place of.
+    assert result["26.1512"] > 10
+    assert result["done"] > 10
 
 
 @pytest.mark.slow
