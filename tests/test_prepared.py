@@ -1,9 +1,12 @@
 """Prepared statements do what ordinary ones do, on sessions that read or write."""
 
 import contextlib
+import os
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from sqlalchemy import (
@@ -435,6 +438,25 @@ def test_a_connection_that_was_cut_is_an_outage_and_the_next_one_is_good(
                 " WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
         )
+
+    with pytest.raises(DatabaseUnavailable):
+        server.read(work)
+
+    assert server.read(COUNT.value) == 4
+
+
+@pytest.mark.parametrize("is_ahead", [False, True])
+def test_so_is_one_whose_end_nobody_told_of(server: Database, is_ahead: bool) -> None:
+    def cut(session: Session) -> None:
+        connection: Any = session.connection().connection.driver_connection
+        with socket.socket(fileno=os.dup(connection.pgconn.socket)) as wire:
+            wire.shutdown(socket.SHUT_RDWR)
+
+    def work(session: Session) -> object:
+        return (is_ahead and BY_COMMENT.ahead(session, comment="")), COUNT.value(session)
+
+    server.read(work)
+    server.read(cut)
 
     with pytest.raises(DatabaseUnavailable):
         server.read(work)

@@ -123,6 +123,9 @@ class LibpqDriver(Driver):
             for each, result in zip(together, results, strict=True):
                 each.answer = _required(result, pq.ExecStatus.TUPLES_OK)
         except Error as error:
+            if error.sqlstate is None:
+                # libpq's own word, not the server's: the connection broke, known to it or not.
+                self.connection.close()
             raise self._wrapped(error, asked.statement.sql) from None
         return cast("pq.abc.PGresult", asked.answer)
 
