@@ -26,6 +26,7 @@ from vpopsql.services.domains import FoundDomain
 from vpopsql.tree import TEMP_PREFIX, EntryType, LinkInPath, Owner, Tree, Write
 
 _BOXES = ("cur", "new", "tmp")
+"""In the order in which they are made."""
 _AT_ONCE = 20
 """Homes up to which each is waited for, which disturbs nobody else."""
 _FEW = 4096  # bytes: more than these files have when nobody has used them
@@ -78,6 +79,14 @@ def make_homes(tree: Tree, homes: Sequence[Home]) -> None:
         make_home(tree, home, durable=durable)
     if not durable:
         os.sync()
+
+
+def is_complete(tree: Tree, directory: str) -> bool:
+    """Say whether `make_home` came to the end of a home's directories.
+
+    :raises LinkInPath: there is a symbolic link.
+    """
+    return tree.exists(f"{directory.rstrip('/')}/Maildir/{_BOXES[-1]}")
 
 
 def require_room(tree: Tree, home: Home) -> None:

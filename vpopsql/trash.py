@@ -28,11 +28,13 @@ Nothing here begins or ends a transaction.
 import errno
 import os
 import stat
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import Select, bindparam, select, update
@@ -48,6 +50,7 @@ from vpopsql.errors import (
     UserExists,
 )
 from vpopsql.model import (
+    AuditEntry,
     Domain,
     DomainName,
     DotQmailFile,
@@ -290,24 +293,31 @@ def unmoved(session: Session, tree: Tree) -> dict[str, datetime]:
     return {each.original_path: each.at for each in present if _is_left(session, tree, each)}
 
 
-def displace(
-    session: Session, tree: Tree, since: datetime, is_new: Callable[[str], bool]
-) -> list[str]:
+def displace(session: Session, tree: Tree, audit: int, is_new: Callable[[str], bool]) -> list[str]:
     """Move away what is in the place of a mailbox or domain that was deleted and made again.
 
     For a host that follows, before it does anything else: what is there is the old one's, and
     the new one must not get its mail.
 
     :param session: in a write transaction.
-    :param since: when the last change was made that this host shows.
+    :param audit: the newest entry of the audit log that this host shows. Times would not do: of
+        two changes at once, the one with the higher number may have begun earlier.
     :param is_new: tells of a path that nobody has used yet what is there.
     :returns: the paths that are free now.
     """
-    query = _PRESENT.where(
-        TrashEntry.at >= since, TrashEntry.kind.in_((TrashKind.USER, TrashKind.DOMAIN))
+    deletions = select(AuditEntry.object).where(
+        AuditEntry.id > audit, AuditEntry.action.in_(("del_user", "del_domain"))
     )
+    number = Counter(session.scalars(deletions))
+    query = _PRESENT.where(
+        TrashEntry.name.in_(deletions), TrashEntry.kind.in_((TrashKind.USER, TrashKind.DOMAIN))
+    )
+    entries: defaultdict[str, list[TrashEntry]] = defaultdict(list)
+    for entry in session.scalars(query):
+        entries[entry.name].append(entry)
     moved = []
-    for entry in session.scalars(query).all():
+    # Eldest first: what is there was left by the first of them.
+    for entry in chain.from_iterable(of[-number[name] :] for name, of in entries.items()):
         path = entry.original_path
         is_there = _place(tree, entry) is None and tree.exists(path)
         if is_there and is_home(session, path) and not is_new(path):

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ from vpopsql.exporter import hosts
 from vpopsql.exporter.apply import apply
 from vpopsql.exporter.follower import Follower
 from vpopsql.exporter.projector import Projector
-from vpopsql.model import Export, Host, HostRole, Revision
+from vpopsql.model import Export, Host, HostRole, Revision, TrashEntry
 from vpopsql.services.rights import operator
 from vpopsql.tree import Tree
 
@@ -182,8 +183,16 @@ def test_the_home_of_a_deleted_mailbox_goes_to_this_hosts_trash(
     assert kept.is_file()
 
 
+@pytest.mark.parametrize(
+    "begun",
+    [
+        pytest.param(timedelta(0), id="begun-later"),
+        # Others that began after it were done sooner, and are what the host shows.
+        pytest.param(timedelta(hours=1), id="begun-earlier"),
+    ],
+)
 def test_who_gets_the_name_of_a_deleted_mailbox_or_domain_gets_nothing_of_its_mail(
-    follower: Follow, talk: Talk, root: Path
+    site: Site, follower: Follow, talk: Talk, root: Path, begun: timedelta
 ) -> None:
     talk.ask("add_domain short.example pw", "add_alias x@short.example a@b.example")
     here = follower()
@@ -196,6 +205,9 @@ def test_who_gets_the_name_of_a_deleted_mailbox_or_domain_gets_nothing_of_its_ma
 
     answers = talk.ask("del_user bob@example.com", "add_user bob@example.com pw")
     answers += talk.ask("del_domain short.example", "add_domain short.example pw")
+    with site.database.writer() as session:
+        for entry in session.scalars(select(TrashEntry)):
+            entry.at -= begun
     here.catch_up()
 
     assert answers == ["+OK "] * 4
@@ -217,6 +229,24 @@ def test_a_new_mailbox_has_a_home_on_every_mail_host(
     domains = root / "home/vpopmail/domains"
     assert (domains / "example.com/joe/Maildir/new").is_dir()
     assert (domains / "new.example/postmaster/Maildir/cur").is_dir()
+
+
+def test_a_home_that_a_killed_follower_began_is_finished(
+    follower: Follow, talk: Talk, root: Path
+) -> None:
+    follower().catch_up()
+    talk.ask("add_user joe@example.com pw", "add_user ann@example.com pw")
+    domain = root / "home/vpopmail/domains/example.com"
+    (domain / "joe/Maildir/cur").mkdir(parents=True)
+    message = domain / "ann/Maildir/new/1"
+    message.parent.mkdir(parents=True)
+    message.touch()
+
+    follower().catch_up()
+
+    assert (domain / "joe/Maildir/tmp").is_dir()
+    assert (domain / "joe/lastauth").is_file()
+    assert message.exists()
 
 
 @on_sqlite

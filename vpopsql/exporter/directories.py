@@ -7,7 +7,6 @@ Only new mailboxes get a home here; what an old one lacks is for `vpopsql verify
 
 from collections.abc import Collection
 from contextlib import suppress
-from datetime import datetime
 
 from sqlalchemy import select
 
@@ -17,7 +16,7 @@ from vpopsql.errors import DirectoryExists
 from vpopsql.model import Domain, DomainName, Mailbox
 from vpopsql.quota import Quota
 from vpopsql.services.account_changes import Home
-from vpopsql.tree import Tree
+from vpopsql.tree import LinkInPath, Tree
 
 MADE = frozenset({"add_user", "add_domain", "restore"})
 """The topics of revisions after which homes may be missing."""
@@ -32,7 +31,7 @@ _DOMAIN_MODE = 0o700
 
 
 def make_homes(database: Database, tree: Tree, domains: Collection[str]) -> None:
-    """Make the homes that mailboxes of ``domains`` do not have."""
+    """Make the homes that mailboxes of ``domains`` do not have, or not to the end."""
     query = (
         select(
             DomainName.name,
@@ -50,13 +49,13 @@ def make_homes(database: Database, tree: Tree, domains: Collection[str]) -> None
     with database.reader() as session:
         rows = session.execute(query).all()
     for row in rows:
-        if not tree.exists(row.directory):
+        # What is used by somebody, or another one is making; or leads elsewhere.
+        with suppress(DirectoryExists, LinkInPath):
+            if homes.is_complete(tree, row.directory):
+                continue
             tree.make_dir(row.place, _DOMAIN_MODE, (row.uid, row.gid), parents=True)
             quota = Quota(row.quota_bytes, row.quota_messages)
-            home = Home(row.name, row.directory, row.uid, row.gid, quota)
-            # Somebody else may be making it.
-            with suppress(DirectoryExists):
-                homes.make_home(tree, home)
+            homes.make_home(tree, Home(row.name, row.directory, row.uid, row.gid, quota))
 
 
 def bring_back(database: Database, tree: Tree) -> None:
@@ -65,10 +64,10 @@ def bring_back(database: Database, tree: Tree) -> None:
         trash.bring_back(session, tree)
 
 
-def displace(database: Database, tree: Tree, since: datetime) -> None:
+def displace(database: Database, tree: Tree, audit: int) -> None:
     """Move to this host's trash what was deleted and made again since its last pass."""
     with database.writer() as session:
-        trash.displace(session, tree, since, lambda path: homes.is_unused(tree, path))
+        trash.displace(session, tree, audit, lambda path: homes.is_unused(tree, path))
 
 
 def finish_deletions(database: Database, tree: Tree) -> None:

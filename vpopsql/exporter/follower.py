@@ -20,7 +20,6 @@ import select as select_
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
 
 import structlog
 from sqlalchemy import select
@@ -94,8 +93,8 @@ class _Due:
     touched: Touched | None
     """None: everything."""
     topics: frozenset[str] = frozenset()
-    since: datetime | None = None
-    """When the revision was made that the files show; None: it is not known."""
+    audit: int | None = None
+    """The newest entry of the audit log that the files show; None: it is not known."""
     renamed: tuple[moving.Renamed, ...] = ()
 
 
@@ -211,7 +210,7 @@ class Follower:
         if touched:
             removed = removed_since(session, stands.audit)
             touched.removed = moving.where_they_are(removed, renamed)
-        return _Due(ids, touched, topics, stands.at, renamed)
+        return _Due(ids, touched, topics, stands.audit, renamed)
 
     def _may_drop(self, stands: Position | None, due: _Due) -> bool:
         """Tell whether names that the database does not know may go from this host's files."""
@@ -247,8 +246,9 @@ class Follower:
         moving.begin(self._database, self._config, self._tree, due.renamed)
         if due.topics & directories.RESTORED:
             directories.bring_back(self._database, self._tree)
-        if due.since and due.topics & directories.DELETED and due.topics & directories.MADE:
-            directories.displace(self._database, self._tree, due.since)
+        made_again = due.topics & directories.DELETED and due.topics & directories.MADE
+        if made_again and due.audit is not None:
+            directories.displace(self._database, self._tree, due.audit)
         if due.touched and due.topics & directories.MADE:
             directories.make_homes(self._database, self._tree, due.touched.accounts)
 
