@@ -141,8 +141,7 @@ class Kept:
         status = _status(tree, self.source)
         if not (status and self.seen and self.seen.is_still(status)):
             return False
-        _move(tree, self.source, self.target)
-        return True
+        return _move(tree, self.source, self.target)
 
 
 def prepare_user(session: Session, tree: Tree, actor: Actor, name: str, domain: str) -> Kept:
@@ -241,20 +240,28 @@ def _status(tree: Tree, path: str) -> os.stat_result | None:
 # --- moving -------------------------------------------------------------------------------------
 
 
-def _move(tree: Tree, source: str, target: str) -> None:
+def _move(tree: Tree, source: str, target: str) -> bool:
+    """Move a tree to the trash; return False if it is not there any more.
+
+    A daemon and a follower of one host may both be about to move it.
+    """
     place = _parent(target)
     tree.make_dir(place, parents=True)
     try:
         tree.rename(source, target)
     except OSError as error:
-        tree.remove_dir(place)
+        with suppress(OSError):
+            tree.remove_dir(place)
+        if error.errno == errno.ENOENT and not tree.exists(source):
+            return False
         if error.errno != errno.EXDEV:
             raise
     else:
-        return
+        return True
     target = _beside(source, target)
     tree.make_dir(_parent(target), parents=True)
     tree.rename(source, target)
+    return True
 
 
 def _beside(source: str, target: str) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -24,8 +25,9 @@ from tests.exporter.following import (
 from vpopsql import trash
 from vpopsql.db import Database
 from vpopsql.errors import DatabaseUnavailable, ExportFailed
+from vpopsql.exporter import follower as follower_module
 from vpopsql.exporter import hosts
-from vpopsql.exporter.apply import apply
+from vpopsql.exporter.apply import Applied, apply, follow
 from vpopsql.exporter.follower import Follower
 from vpopsql.exporter.projector import Projector
 from vpopsql.model import Export, Host, HostRole, Revision, TrashEntry
@@ -247,6 +249,36 @@ def test_a_home_that_a_killed_follower_began_is_finished(
     assert (domain / "joe/Maildir/tmp").is_dir()
     assert (domain / "joe/lastauth").is_file()
     assert message.exists()
+
+
+def test_who_gets_the_name_while_the_deletion_is_followed_gets_nothing_either(
+    follower: Follow, talk: Talk, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talk.ask("add_domain short.example pw", "add_alias x@short.example a@b.example")
+    here = follower()
+    here.catch_up()
+    domain = root / "home/vpopmail/domains/short.example"
+    message = domain / "postmaster/Maildir/new/1"
+    message.parent.mkdir(parents=True, exist_ok=True)
+    message.write_text("private")
+    talk.ask("del_domain short.example")
+    again = ["add_domain short.example pw", "add_alias y@short.example a@b.example"]
+
+    def late(*arguments: Any, **options: Any) -> Applied:
+        if again:
+            talk.ask(again.pop(0), again.pop(0))
+        return follow(*arguments, **options)
+
+    monkeypatch.setattr(follower_module, "follow", late)
+    here.catch_up()
+
+    assert not message.exists()
+    (kept,) = (root / "home/vpopmail/trash").rglob("Maildir/new/1")
+    assert kept.read_text() == "private"
+    here.catch_up()
+    assert message.parent.is_dir()
+    assert {path.name for path in domain.glob(".qmail-[xy]")} == {".qmail-y"}
+    assert (domain / "vpasswd.cdb").is_file()
 
 
 @on_sqlite

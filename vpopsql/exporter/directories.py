@@ -30,8 +30,12 @@ RESTORED = frozenset({"restore"})
 _DOMAIN_MODE = 0o700
 
 
-def make_homes(database: Database, tree: Tree, domains: Collection[str]) -> None:
-    """Make the homes that mailboxes of ``domains`` do not have, or not to the end."""
+def make_homes(database: Database, tree: Tree, domains: Collection[str]) -> set[str]:
+    """Make the homes that mailboxes of ``domains`` do not have, or not to the end.
+
+    :returns: the directories that were made, of mailboxes and domains, without slashes at their
+        ends.
+    """
     query = (
         select(
             DomainName.name,
@@ -48,14 +52,18 @@ def make_homes(database: Database, tree: Tree, domains: Collection[str]) -> None
     )
     with database.reader() as session:
         rows = session.execute(query).all()
+    made = set()
     for row in rows:
         # What is used by somebody, or another one is making; or leads elsewhere.
         with suppress(DirectoryExists, LinkInPath):
             if homes.is_complete(tree, row.directory):
                 continue
-            tree.make_dir(row.place, _DOMAIN_MODE, (row.uid, row.gid), parents=True)
+            if tree.make_dir(row.place, _DOMAIN_MODE, (row.uid, row.gid), parents=True):
+                made.add(row.place.rstrip("/"))
             quota = Quota(row.quota_bytes, row.quota_messages)
             homes.make_home(tree, Home(row.name, row.directory, row.uid, row.gid, quota))
+            made.add(row.directory.rstrip("/"))
+    return made
 
 
 def bring_back(database: Database, tree: Tree) -> None:
@@ -64,10 +72,19 @@ def bring_back(database: Database, tree: Tree) -> None:
         trash.bring_back(session, tree)
 
 
-def displace(database: Database, tree: Tree, audit: int) -> None:
-    """Move to this host's trash what was deleted and made again since its last pass."""
+def displace(database: Database, tree: Tree, audit: int, made: Collection[str]) -> bool:
+    """Move to this host's trash what was deleted and made again since its last pass.
+
+    :param audit: see `trash.displace`.
+    :param made: what `make_homes` has made since.
+    :returns: whether there was any.
+    """
+
+    def is_new(path: str) -> bool:
+        return path in made or homes.is_unused(tree, path)
+
     with database.writer() as session:
-        trash.displace(session, tree, audit, lambda path: homes.is_unused(tree, path))
+        return bool(trash.displace(session, tree, audit, is_new))
 
 
 def finish_deletions(database: Database, tree: Tree) -> None:

@@ -123,6 +123,8 @@ class Follower:
         self._adopts = adopts
         self._shown: set[int] = set()
         """Revisions that the files show, later than some that they may not."""
+        self._made: set[str] = set()
+        """Directories that were made for what these revisions are about."""
         self._has_whole = False
         """Whether all files show those, and none that is older is known to be missing."""
         self.revision = 0
@@ -164,6 +166,7 @@ class Follower:
         self._has_whole = not mark.is_settled and (self._has_whole or due.touched is None)
         if mark.is_settled:
             self._shown = {each for each in self._shown | due.revisions if each > mark.revision}
+            self._made.clear()
             new = Position(self._role, mark.revision, at, mark.audit)
             if new != stands:
                 with explained(self._config.paths):
@@ -239,6 +242,7 @@ class Follower:
             moving.end(self._database, self._config, self._tree)
             if due.topics & directories.DELETED:
                 directories.move_away(self._database, self._tree)
+                self._make_place(due)
         return applied
 
     def _make_directories(self, due: _Due) -> None:
@@ -246,11 +250,28 @@ class Follower:
         moving.begin(self._database, self._config, self._tree, due.renamed)
         if due.topics & directories.RESTORED:
             directories.bring_back(self._database, self._tree)
-        made_again = due.topics & directories.DELETED and due.topics & directories.MADE
-        if made_again and due.audit is not None:
-            directories.displace(self._database, self._tree, due.audit)
+        if due.topics & directories.DELETED and due.topics & directories.MADE:
+            self._displace(due)
         if due.touched and due.topics & directories.MADE:
-            directories.make_homes(self._database, self._tree, due.touched.accounts)
+            self._make_homes(due.touched)
+
+    def _displace(self, due: _Due) -> bool:
+        if due.audit is None:
+            return False
+        return directories.displace(self._database, self._tree, due.audit, self._made)
+
+    def _make_homes(self, touched: Touched) -> None:
+        self._made |= directories.make_homes(self._database, self._tree, touched.accounts)
+
+    def _make_place(self, due: _Due) -> None:
+        """Do again what went to the place of something that was made anew meanwhile.
+
+        The files show what is committed by the time they are read, so they may be those of a
+        domain that is younger than the deletion which this pass is about.
+        """
+        if due.touched and self._displace(due):
+            self._make_homes(due.touched)
+            follow(self._database, self._config, due.touched)
 
     def _remove_left_behind(self) -> None:
         """Remove files whose rows were deleted while nobody knew where this host stands."""
