@@ -446,16 +446,21 @@ def test_a_connection_that_was_cut_is_an_outage_and_the_next_one_is_good(
 
 
 @pytest.mark.parametrize("is_ahead", [False, True])
-def test_so_is_one_whose_end_nobody_told_of(server: Database, is_ahead: bool) -> None:
+@pytest.mark.parametrize(
+    "question", [COUNT, Prepared(select(func.min(Mailbox.name)))], ids=["known", "new"]
+)
+def test_so_is_one_whose_end_nobody_told_of(
+    server: Database, question: Prepared[Any], is_ahead: bool
+) -> None:
     def cut(session: Session) -> None:
         connection: Any = session.connection().connection.driver_connection
         with socket.socket(fileno=os.dup(connection.pgconn.socket)) as wire:
             wire.shutdown(socket.SHUT_RDWR)
 
     def work(session: Session) -> object:
-        return (is_ahead and BY_COMMENT.ahead(session, comment="")), COUNT.value(session)
+        return (is_ahead and BY_COMMENT.ahead(session, comment="")), question.value(session)
 
-    server.read(work)
+    server.read(lambda session: (COUNT.value(session), BY_COMMENT.first(session, comment="")))
     server.read(cut)
 
     with pytest.raises(DatabaseUnavailable):

@@ -10,13 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from psycopg import Connection, Error, OperationalError, errors, pq
+from psycopg import Connection, DatabaseError, Error, OperationalError, errors, pq
 from psycopg.adapt import PyFormat, Transformer
 from sqlalchemy.engine import Dialect
 
 from vpopsql.prepared import Driver
 
 Row = tuple[Any, ...]
+
+_OF_LIBPQ = (DatabaseError, OperationalError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,14 @@ class LibpqDriver(Driver):
         """Forget what was asked ahead and not taken."""
         self._ahead.clear()
 
+    def _wrapped(self, error: Exception, sql: str) -> BaseException:
+        """Return what SQLAlchemy would have raised."""
+        # Without a code it is libpq's own word, not the server's: the connection broke, even if
+        # libpq does not say so of the connection yet. What cannot be sent is of other classes.
+        if type(error) in _OF_LIBPQ and cast("Error", error).sqlstate is None:
+            self.connection.close()
+        return super()._wrapped(error, sql)
+
     def _first(self, result: pq.abc.PGresult) -> Row | None:
         if not result.ntuples:
             return None
@@ -123,9 +133,6 @@ class LibpqDriver(Driver):
             for each, result in zip(together, results, strict=True):
                 each.answer = _required(result, pq.ExecStatus.TUPLES_OK)
         except Error as error:
-            if error.sqlstate is None:
-                # libpq's own word, not the server's: the connection broke, known to it or not.
-                self.connection.close()
             raise self._wrapped(error, asked.statement.sql) from None
         return cast("pq.abc.PGresult", asked.answer)
 
