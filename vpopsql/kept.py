@@ -56,7 +56,7 @@ class KeptSessions:
     :param driver: what prepared selects are handed to.
     :param kept: connections that stay open while nobody uses them; twice as many may be open.
     :param patience_s: how long to wait for one, when that many are in use.
-    :param on_connect: a statement for each new connection.
+    :param on_connect: a statement for each new connection, if there is to be one.
     :param begin: what begins a transaction, where there should be one.
     :param broke: called when a connection broke while it was in use.
     :param watch: told of every use.
@@ -70,7 +70,7 @@ class KeptSessions:
         kept: int,
         patience_s: float,
         broke: Callable[[], object],
-        on_connect: str,
+        on_connect: str = "",
         begin: str = "",
         watch: Watch | None = None,
     ) -> None:
@@ -108,9 +108,9 @@ class KeptSessions:
         if self._watch:
             self._watch.began(one.driver.connection)
         try:
-            if one.is_new:
+            if one.is_new and self._on_connect:
                 one.driver.run(self._on_connect)
-                one.is_new = False
+            one.is_new = False
             if begin:
                 one.driver.run(begin)
             result = work(one.session)

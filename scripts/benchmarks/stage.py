@@ -213,7 +213,8 @@ class StubStage(contextlib.ExitStack):
 
     def server(self, name: str, variant: str = "") -> Daemon:
         """Return the stub, which is the same for every site."""
-        del name, variant
+        del variant
+        self.sites.get(name)  # before the driver's processes are forked, which ask for it
         if self._server is None:
             users = _BLOCK * self.options.users
             port = self.enter_context(
