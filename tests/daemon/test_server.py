@@ -159,20 +159,24 @@ def test_clients_that_say_nothing_cost_no_thread(
     assert clients[-1].line() == b"+OK \r\n"
 
 
+@pytest.mark.parametrize("waits", [True, False], ids=["for-the-greeting", "for-nothing"])
 def test_threads_that_are_held_up_are_made_up_for(
     site: Database,
     start: Start,
+    connect: Connect,
     greeted: Greeted,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    waits: bool,
 ) -> None:
     goes_on = threading.Event()
     monkeypatch.setattr("vpopsql.services.domains.count_domains", lambda _: int(goes_on.wait(20)))
     daemon = start(tmp_path)
     before = threading.active_count()
-    held_up = [greeted(daemon) for _ in range(12)]
-    for client in held_up:
-        client.send(LOGIN + b"domain_count\r\n")
+    held_up = []
+    for _ in range(12):
+        held_up.append(greeted(daemon) if waits else connect(daemon.address))
+        held_up[-1].send(LOGIN + b"domain_count\r\n")
 
     client = greeted(daemon)
     client.send(LOGIN)
@@ -180,6 +184,7 @@ def test_threads_that_are_held_up_are_made_up_for(
     assert client.line() == b"+OK \r\n"
     goes_on.set()
     for each in held_up:
+        assert waits or each.line() == b"+OK \r\n"
         assert [each.line() for _ in range(4)][1:3] == [b"+OK+\r\n", b"count 1\r\n"]
     assert eventually(lambda: client_is_answered(client) and threading.active_count() <= before)
 

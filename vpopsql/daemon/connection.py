@@ -52,9 +52,14 @@ class Connection:
         self._is_gone = False
         """Whether nothing can be sent any more."""
 
+    def begin(self) -> int:
+        """Say what is said first, and read nothing yet; return what to wait for."""
+        self.waits_for = self._proceed(may_read=False)
+        return self.waits_for
+
     def proceed(self) -> int:
         """Go on as far as that goes without waiting; return what to wait for."""
-        self.waits_for = self._proceed()
+        self.waits_for = self._proceed(may_read=True)
         return self.waits_for
 
     def hurry(self) -> None:
@@ -77,10 +82,10 @@ class Connection:
             self.socket.shutdown(socket.SHUT_WR)
         self.socket.close()
 
-    def _proceed(self) -> int:
+    def _proceed(self, *, may_read: bool) -> int:
         if not self._send_rest():
             return WRITABLE
-        may_wait = False
+        may_wait = not may_read
         while True:
             for piece in self._answers:
                 self._unsent = memoryview(piece)

@@ -246,7 +246,7 @@ class Server:
                     self._is_crowded.set()
                 try:
                     if connection := self._parked.pop(descriptor, None):
-                        self._go_on(connection)
+                        self._go_on(connection, connection.proceed)
                     elif descriptor in inputs:
                         inputs[descriptor]()
                 except Exception:  # noqa: BLE001 - the thread goes on, and says what it was
@@ -359,7 +359,8 @@ class Server:
         stream = self._admission.stream(Ends(usual_form(remote), usual_form(local), is_tls), row)
         connection = Connection(accepted, stream, self._settings.idle_timeout_s, row)
         self._open[accepted.fileno()] = connection
-        self._go_on(connection, self._epoll.register)
+        # No command yet, which may take its time: others who have come wait for this thread.
+        self._go_on(connection, connection.begin, self._epoll.register)
 
     def _refuse(self, accepted: socket.socket, why: str, *, is_tls: bool) -> None:
         """Hang up on a client, and say why if it would understand."""
@@ -373,10 +374,13 @@ class Server:
         accepted.close()
 
     def _go_on(
-        self, connection: Connection, arm: Callable[[int, int], None] | None = None
+        self,
+        connection: Connection,
+        step: Callable[[], int],
+        arm: Callable[[int, int], None] | None = None,
     ) -> None:
         try:
-            awaited = connection.proceed()
+            awaited = step()
         except Exception:  # noqa: BLE001 - the others go on
             self._log.exception("connection broke")
             awaited = OVER
