@@ -162,6 +162,25 @@ def test_on_another_file_system_it_stays_beside_the_original(
     assert (tmp_path / ALICE[1:] / "Maildir/new/1.host").exists()
 
 
+def test_what_another_process_moves_at_the_same_moment_is_moved(
+    site: Database, tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = delete_user(site, tree)
+    rename = os.rename
+
+    def late(*arguments: Any, **options: Any) -> None:
+        rename(*arguments, **options)
+        rename(*arguments, **options)
+
+    monkeypatch.setattr(os, "rename", late)
+
+    assert kept.move(tree) is False
+
+    assert states(site, tree) == [State.KEPT]
+    assert not (tmp_path / ALICE[1:]).exists()
+    assert len([*(tmp_path / "home/vpopmail/trash").rglob("alice/Maildir/new/1.host")]) == 1
+
+
 def test_a_failure_to_move_is_told_and_leaves_everything_to_be_finished(
     site: Database, tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
