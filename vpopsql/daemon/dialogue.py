@@ -81,15 +81,21 @@ class Dialogue:
 
     def take(self, data: bytes) -> Iterator[bytes]:
         """Carry out the lines that ``data`` completes; return the answers, many in one piece."""
-        conversation, reader = self._conversation, self._reader
+        conversation = self._conversation
         if not data:
             self.is_over = True
             yield from conversation.timed_out().render()
             return
+        try:
+            yield from self._carry_out(data)
+        finally:
+            conversation.log_answers()
+
+    def _carry_out(self, data: bytes) -> Iterator[bytes]:
         held: list[bytes] = []
         size = 0
         send_by = time.monotonic() + _BATCH_S
-        for line in reader.feed(data):
+        for line in self._reader.feed(data):
             for reply in self._answer(line):
                 for piece in reply.render():
                     held.append(piece)
