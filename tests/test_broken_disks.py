@@ -311,8 +311,8 @@ def test_a_daemon_whose_database_turns_read_only_loses_nothing(
     assert before <= names_of(site)
     # At the very moment, one fsync of an ext4 may be told that all is on the disk, and it is not:
     # SQLite alone, with nothing of the daemon's, loses its last commit as often. What was refused
-    # then may have been written down; it was not said to be done. The tree is on another disk: what
-    # the lost commit had written there is found.
+    # then may have been written down; it was not said to be done. The tree is on another disk, and
+    # has the file of the lost commit.
     lost = done_by(made) - names_of(site)
     assert len(lost) <= 1
     assert len(names_of(site) - done_by(made) - {"last"}) <= len(made)
