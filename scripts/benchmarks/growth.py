@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from scripts.benchmarks.client import Client
 from scripts.benchmarks.load import Job, Step
 from scripts.benchmarks.stage import DatabaseStage, Options, Run, Stage
-from scripts.benchmarks.workload import Asking, Unit, Workload
+from scripts.benchmarks.workload import Asking, Change, Unit, Workload
 from scripts.sites.database import fill
 from scripts.sites.synthesis import PASSWORD, Size
 from vpopsql.db import Database
@@ -36,6 +36,18 @@ _FORMS = {
     "list_domains": "list_domains 1 10",
 }
 """What is asked, by the verb."""
+
+_CHANGES = {
+    "add_user": ("add_user bench-new@{domain} " + PASSWORD, "del_user bench-new@{domain}"),
+    "mod_user": ("mod_user {user}@{domain}", ""),
+    "add_alias": ("add_alias bench-new@{domain} &x@y.example", "delete_alias bench-new@{domain}"),
+    "set_limits": ("set_limits {domain}", ""),
+    "add_ip_map": ("add_ip_map 192.0.2.77 {domain}", "del_ip_map 192.0.2.77 {domain}"),
+}
+"""What is changed, by the verb, and how that is undone. Files of the domain alone follow."""
+
+_BODIES = {"mod_user": b"comment Change %d", "set_limits": b"max_popaccounts %d"}
+_DIRECTORIES = ("home/vpopmail/domains", "var/qmail/control", "var/qmail/users")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,17 +116,57 @@ def _asking(
         return job
 
     def prepare(stage: DatabaseStage) -> None:
-        mailboxes = size(stage.options)
-        name = f"filled-{mailboxes}"
-
-        def make(url: str) -> None:
-            made[name] = _make(url, mailboxes)
-
-        stage.fill(name, make)
+        _fill(stage, size(stage.options), made)
 
     return lambda stage: Asking(
         f"filled-{size(stage.options)}", make_job, is_rate=False, prepare=prepare
     )
+
+
+def _changing(
+    verb: str, size: Callable[[Options], int], made: dict[str, _Made]
+) -> Callable[[Stage], Change]:
+    def change(stage: Stage) -> Change:
+        name = f"filled-{size(stage.options)}"
+
+        def say(form: str, client: Client, number: int) -> None:
+            line = form.format(**made[name].asked[0]).encode()
+            if verb in _BODIES:
+                client.change(line, _BODIES[verb] % number)
+            else:
+                client.ask(line)
+
+        def make(client: Client, number: int) -> None:
+            say(_CHANGES[verb][0], client, number)
+
+        def undo(client: Client, number: int) -> None:
+            if form := _CHANGES[verb][1]:
+                say(form, client, number)
+
+        def prepare(stage: DatabaseStage, site: str) -> None:
+            _fill(stage, size(stage.options), made)
+            # Files of domains that nothing is done to are of no interest here.
+            for each in _DIRECTORIES:
+                (stage.root(site) / each).mkdir(parents=True, exist_ok=True)
+
+        def log_in(client: Client, _stage: Stage, _site: str) -> None:
+            client.ask(f"slogin {made[name].administrator} {PASSWORD}".encode())
+            # The first change of a domain writes all its files.
+            make(client, 0)
+            undo(client, 0)
+
+        return Change(name, make, undo, prepare=prepare, log_in=log_in)
+
+    return change
+
+
+def _fill(stage: DatabaseStage, mailboxes: int, made: dict[str, _Made]) -> None:
+    name = f"filled-{mailboxes}"
+
+    def make(url: str) -> None:
+        made[name] = _make(url, mailboxes)
+
+    stage.fill(name, make)
 
 
 def _workloads() -> Iterator[Workload]:
@@ -125,20 +177,32 @@ def _workloads() -> Iterator[Workload]:
     made: dict[str, _Made] = {}
     for suffix, size in sizes:
         for verb, form in _FORMS.items():
-            yield Workload(
-                f"{suffix}-{verb}",
-                f"{form.split(' ')[0]} of one thing, on a {suffix} site that is made up",
-                Unit.SECONDS,
-                _run(_asking(form, size, made)),
-                size=size,
-                c_name="none",
-                is_large=True,
-                base="" if suffix == "small" else f"small-{verb}",
-            )
+            yield _one(suffix, verb, form, size, _run(_asking(form, size, made)))
+        for verb, (form, _) in _CHANGES.items():
+            yield _one(suffix, verb, form, size, _run(_changing(verb, size, made)))
 
 
-def _run(asking: Callable[[Stage], Asking]) -> Callable[[DatabaseStage], list[Run]]:
-    return lambda stage: asking(stage).run(stage)
+def _one(
+    suffix: str,
+    verb: str,
+    form: str,
+    size: Callable[[Options], int],
+    run: Callable[[DatabaseStage], list[Run]],
+) -> Workload:
+    return Workload(
+        f"{suffix}-{verb}",
+        f"{form.split(' ', maxsplit=1)[0]} of one thing, on a {suffix} site that is made up",
+        Unit.SECONDS,
+        run,
+        size=size,
+        c_name="none",
+        is_large=True,
+        base="" if suffix == "small" else f"small-{verb}",
+    )
+
+
+def _run(make: Callable[[Stage], Asking | Change]) -> Callable[[DatabaseStage], list[Run]]:
+    return lambda stage: make(stage).run(stage)
 
 
 GROWTH: tuple[Workload, ...] = tuple(_workloads())

@@ -95,6 +95,18 @@ class Asking:
         return found
 
 
+def login(client: Client, stage: Stage, site: str, verb: str = "slogin") -> None:
+    """Log in as a system administrator of a site."""
+    administrator = stage.sites.get(site).main.addresses[0]
+    client.ask(f"{verb} {administrator} {PASSWORD}".encode())
+
+
+def with_files(stage: DatabaseStage, site: str) -> None:
+    """Have a site in a database, and its files on the disk."""
+    stage.imported(site)
+    stage.write_files(site)
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """A change that is made again and again, and undone each time outside of the clock."""
@@ -105,11 +117,13 @@ class Change:
     undo: Callable[[Client, int], object]
     is_undone_first: bool = False
     """Whether what is undone has to be made once before: what is measured takes away."""
+    prepare: Callable[[DatabaseStage, str], object] = with_files
+    """Makes the site."""
+    log_in: Callable[[Client, Stage, str], object] = login
 
     def run(self, stage: DatabaseStage) -> list[Run]:
         """Measure a daemon, alone on one connection."""
-        stage.imported(self.site)
-        stage.write_files(self.site)
+        self.prepare(stage, self.site)
         server = stage.server(self.site)
         numbers = iter(range(1_000_000))
 
@@ -127,16 +141,10 @@ class Change:
             return Measured(statistics.median(latencies), latencies, used / len(latencies))
 
         with Client(server.port) as client:
-            login(client, stage, self.site)
+            self.log_in(client, stage, self.site)
             if self.is_undone_first:
                 self.undo(client, -1)
             return repeat(stage.options, take)
-
-
-def login(client: Client, stage: Stage, site: str, verb: str = "slogin") -> None:
-    """Log in as a system administrator of a site."""
-    administrator = stage.sites.get(site).main.addresses[0]
-    client.ask(f"{verb} {administrator} {PASSWORD}".encode())
 
 
 def commands(
