@@ -13,7 +13,7 @@ from sqlalchemy.pool import NullPool
 
 from tests import factories
 from vpopsql import db, schema_check
-from vpopsql.db import Database
+from vpopsql.db import Database, schema
 from vpopsql.errors import DatabaseRefused, DatabaseUnavailable, SchemaError
 from vpopsql.model import SCHEMA_VERSION, AuditEntry, Base
 
@@ -135,7 +135,7 @@ def test_a_batch_alter_column_on_a_parent_table_keeps_its_child_rows(
         factories.alias(session, owner, "info", "&alice@example.com")
     database.close()
 
-    with db._migration_connection(database_url) as connection:
+    with schema._migration_connection(database_url) as connection:
         operations = Operations(MigrationContext.configure(connection))
         if connection.dialect.name == "sqlite":
             operations.execute("PRAGMA legacy_alter_table = ON")

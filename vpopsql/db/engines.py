@@ -1,0 +1,146 @@
+"""How databases are opened, and what becomes of their errors.
+
+SQLite runs in WAL mode with transactions that begin when we say so: ``BEGIN IMMEDIATE`` for
+writers, so that two read-modify-writes never both start from the same state; readers are refused
+every write by the connection itself.
+"""
+
+import contextlib
+import random
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from vpopsql.errors import Conflict, DatabaseRefused, DatabaseUnavailable
+
+SECRET_PARAMETERS = True
+"""Errors must not show what a statement was given."""
+
+_BUSY_POLL_S = (0.0005, 0.002)
+_PRIMARY_CODE = 0xFF  # of an extended result code of SQLite's
+
+
+def sqlite_engine(
+    url: URL, busy_timeout_s: float, options: dict[str, Any], *, writer: bool
+) -> Engine:
+    """Return an engine whose connections write, or one whose connections cannot.
+
+    :param busy_timeout_s: how long to wait for another writer, in seconds.
+    :param options: for `create_engine`.
+    """
+    engine = create_engine(
+        url, connect_args={"timeout": busy_timeout_s, "check_same_thread": False}, **options
+    )
+    open_existing_only(engine)
+
+    @event.listens_for(engine, "connect")
+    def _connected(connection: Any, _record: object) -> None:  # noqa: ANN401 - a DBAPI connection
+        # The driver would begin transactions by itself, late and never IMMEDIATE.
+        connection.isolation_level = None
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        if not writer:
+            connection.execute("PRAGMA query_only = ON")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        driver: Any = connection.connection.driver_connection
+        if writer:
+            _begin_immediate(connection, busy_timeout_s)
+        # A reader may have begun already, see `KeptSessions`.
+        elif not driver.in_transaction:
+            connection.exec_driver_sql("BEGIN")
+
+    return engine
+
+
+def _begin_immediate(connection: Connection, patience_s: float) -> None:
+    """Begin to write once no other process does.
+
+    SQLite itself looks only ten times a second, and may find other processes writing each time.
+    """
+    driver: Any = connection.connection.driver_connection
+    deadline = time.monotonic() + patience_s
+    driver.execute("PRAGMA busy_timeout = 0")
+    try:
+        while time.monotonic() < deadline:
+            try:
+                driver.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & _PRIMARY_CODE != sqlite3.SQLITE_BUSY:
+                    break
+                time.sleep(random.uniform(*_BUSY_POLL_S))  # noqa: S311 - so that nobody is always late
+            else:
+                return
+        # Once more, for what SQLAlchemy makes of the error.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    finally:
+        driver.execute(f"PRAGMA busy_timeout = {round(patience_s * 1000)}")
+
+
+def open_existing_only(engine: Engine) -> None:
+    """Refuse to open a file that does not exist; SQLite would make an empty database of it."""
+    path = sqlite_path(engine.url)
+    if not path:
+        return
+
+    @event.listens_for(engine, "do_connect")
+    def _connecting(*_: object) -> None:
+        if not path.exists():
+            raise DatabaseUnavailable(
+                f"{path}: no such database file: check the path, or run `vpopsql db upgrade`"
+            )
+
+
+def sqlite_path(url: URL) -> Path | None:
+    """Return the file of a SQLite database; None: another database, or one without a file."""
+    name = url.database
+    if url.get_backend_name() != "sqlite" or not name or name.startswith((":memory:", "file:")):
+        return None
+    return Path(name)
+
+
+@contextlib.contextmanager
+def outages(url: URL) -> Iterator[None]:
+    """Turn what SQLAlchemy raises into our own errors."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        raise told(url, error) from None
+    except sqlite3.Error as error:
+        raise DatabaseUnavailable(f"{url}: {error}") from None
+
+
+def told(url: URL, error: SQLAlchemyError) -> Exception:
+    """Return what is raised instead, which holds no value of any row; defects stay as they are.
+
+    The driver's messages may quote whole rows, hashes and passwords included, so neither they nor
+    the exceptions they came in go any further.
+    """
+    if isinstance(error, PoolTimeout):
+        return DatabaseUnavailable(f"{url}: no connection became free")
+    if not isinstance(error, DBAPIError):
+        return error
+    if isinstance(error, OperationalError):
+        return DatabaseUnavailable(f"{url}: {_plain(error)}")
+    if isinstance(error, IntegrityError):
+        return Conflict(f"{url}: {_plain(error)}")
+    if error.connection_invalidated:
+        return DatabaseUnavailable(f"{url}: the connection broke: {_plain(error)}")
+    return DatabaseRefused(f"{url}: {_plain(error)}")
+
+
+def _plain(error: DBAPIError) -> str:
+    """Return what the database complains of, without the values that it quotes."""
+    diagnosis = getattr(error.orig, "diag", None)
+    said = (diagnosis and diagnosis.message_primary) or str(error.orig).splitlines()[0]
+    statement = " ".join((error.statement or "").split())
+    return f"{said} (in {statement[:200]})" if statement else said
