@@ -35,6 +35,7 @@ from vpopsql.errors import ExportFailed, VpopsqlError
 from vpopsql.exporter import directories, moving
 from vpopsql.exporter.hooks import Courier, hooks_in_background
 from vpopsql.exporter.projector import Projector
+from vpopsql.exporter.retrying import retrying
 from vpopsql.remembered import Remembered
 from vpopsql.systemd import take_listener
 from vpopsql.tree import Tree, UnsafePath
@@ -322,7 +323,7 @@ def _worker(shared: _Shared, number: int) -> Iterator[Server]:
         database = held.enter_context(contextlib.closing(_database(config, shared.workers)))
         for_files = held.enter_context(contextlib.closing(_for_files(config)))
         wake = held.enter_context(hooks_in_background(Courier(for_files, config)))
-        files = Projector(for_files, config, wake)
+        files = held.enter_context(retrying(Projector(for_files, config, wake)))
         after_login = held.enter_context(rehashing(database, config, files))
         guard = held.enter_context(guarding(for_files, config, shared.pacer))
         service = Service(

@@ -7,8 +7,9 @@ other at the lock of users/assign, each for the time of one run; a run begins wh
 so whatever comes meanwhile is part of it.
 
 A run that fails fails for all who waited for it, since nobody can tell whose file was to blame
-for what was not written after it. What was not written is written by the next run that touches it
-or by an export; what a process left behind when it was killed, by `Projector.catch_up`.
+for what was not written after it. What was not written is written by the next run that touches it,
+by `retrying` in a daemon, or by an export; what a process left behind when it was killed, by
+`Projector.catch_up`.
 """
 
 import threading
@@ -79,6 +80,27 @@ class Projector:
                 raise run.error
             raise ExportFailed(f"the export ended early: {run.error!r}") from run.error
 
+    def follow_alone(self, touched: Touched) -> None:
+        """Do the same in a run that nobody shares: what fails here, fails for nobody else.
+
+        :raises ExportFailed: as `follow` does.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: not self._is_running)
+            self._is_running = True
+        try:
+            follow(self._database, self._config, touched, begin=lambda: None)
+        except VpopsqlError as error:
+            raise ExportFailed(str(error)) from error
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        with self._changed:
+            self._is_running = False
+            self._changed.notify_all()
+        self._wrote()
+
     def _begin(self) -> None:
         """Let those who come from now on wait for the next run."""
         with self._changed:
@@ -123,6 +145,4 @@ class Projector:
                 if self._next is run:  # it failed before it began
                     self._next = _Run()
                 run.is_over = True
-                self._is_running = False
-                self._changed.notify_all()
-            self._wrote()
+            self._end()
