@@ -14,7 +14,9 @@ class Touched:
     limits: set[str] = field(default_factory=set)
     """``.qmailadmin-limits``."""
     site: bool = False
-    """The files of the whole site: qmail's control files, users/assign, the IP map, defaults."""
+    """The files of the whole site: qmail's control files, users/assign, and `settings`."""
+    settings: bool = False
+    """Those of them that are vpopmail's own: the IP map, and the limits of domains without any."""
     names: set[str] = field(default_factory=set)
     """Names, of domains and alias domains, that came or went: their lines in those files."""
     removed: set[str] = field(default_factory=set)
@@ -38,6 +40,7 @@ class Touched:
             or self.dotqmail
             or self.limits
             or self.site
+            or self.settings
             or self.names
         )
 
@@ -48,6 +51,7 @@ class Touched:
         self.mailboxes |= other.mailboxes
         self.limits |= other.limits
         self.site = self.site or other.site
+        self.settings = self.settings or other.settings
         self.names |= other.names
         self.removed |= other.removed
         self.revisions |= other.revisions

@@ -93,12 +93,13 @@ def test_a_change_of_a_mailbox_writes_the_files_of_its_domains_accounts_only(
         ("add_alias x@example.com a@b.example", "delete_alias x@example.com"),
         ("add_alias x@example.com a@b.example", "remove_alias x@example.com a@b.example"),
         ("set_limits example.com", "max_popaccounts 9", ".", "del_limits example.com"),
+        ("add_ip_map 192.0.2.9 example.com", "del_ip_map 192.0.2.9 example.com"),
         ("write_file alice@example.com/.qmail", "a@b.example", "."),
         ("write_file example.com/.qmail-x", "a@b.example", ".", "rm_file example.com/.qmail-x"),
     ],
 )
 @on_sqlite
-def test_what_concerns_one_domain_does_not_touch_the_files_of_the_site(
+def test_what_concerns_one_domain_does_not_touch_qmails_files(
     follower: Follow, talk: Talk, root: Path, lines: tuple[str, ...]
 ) -> None:
     follower().catch_up()

@@ -176,6 +176,49 @@ def test_the_sites_files_are_written_whole_and_other_domains_left_alone(
     }
 
 
+def test_a_change_of_the_ip_map_or_of_defaults_leaves_qmails_files_alone(
+    site: Database, projector: Projector, root: Path, export: Callable[..., Applied]
+) -> None:
+    before = ages(root)
+    change(site, "test.com", lambda s, d: factories.ip_mapping(s, "192.0.2.1", d))
+    with site.writer() as session:
+        factories.limits(session, None, max_popaccounts=7)
+
+    projector.follow(Touched(settings=True))
+
+    assert differing(root, before) == {
+        "home/vpopmail/etc/ip_alias_map",
+        "home/vpopmail/etc/vlimits.default",
+    }
+    assert export().changed == ()
+
+
+@pytest.mark.parametrize(
+    "more", [Touched(names={"new.net"}, accounts={"new.net"}), Touched(accounts={"test.com"})]
+)
+def test_the_ip_map_is_written_together_with_other_changes(
+    site: Database,
+    projector: Projector,
+    more: Touched,
+    root: Path,
+    export: Callable[..., Applied],
+) -> None:
+    change(site, "test.com", new_box)
+    if more.names:
+        add_domain(site, "new.net")
+        (root / DOMAINS / "new.net").mkdir()
+        more.dotqmail.add("new.net")
+        more.accounts.add("test.com")
+    change(site, "test.com", lambda s, d: factories.ip_mapping(s, "192.0.2.1", d))
+    touched = Touched(settings=True)
+    touched.add(more)
+
+    projector.follow(touched)
+
+    assert (root / "home/vpopmail/etc/ip_alias_map").read_text() == "192.0.2.1 test.com\n"
+    assert export().changed == ()
+
+
 def test_following_everything_gives_the_files_of_a_full_export(
     site: Database, projector: Projector, root: Path, export: Callable[..., Applied]
 ) -> None:

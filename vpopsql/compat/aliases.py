@@ -117,7 +117,7 @@ def _ip_map(site: "Site", given: Given) -> None:
 
     def job(change: "Change") -> None:
         work(change.session, change.actor, address, domain)
-        change.touched.site = True
+        change.touched.settings = True
 
     site.change(job)
 

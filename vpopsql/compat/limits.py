@@ -140,7 +140,7 @@ def _set_defaults(change: "Change", settings: Settings) -> None:
     from vpopsql.services import limits
 
     limits.set_default_limits(change.session, change.actor, settings)
-    change.touched.site = True
+    change.touched.settings = True
 
 
 def _delete(change: "Change", name: str) -> None:

@@ -129,12 +129,12 @@ def _add_alias_domain(
     effects.touched.names.update(map(to_a_label, (first, second)))
 
 
-def _on_site(change: Callable[[Session, Actor], object], call: Call) -> Write:
-    """Return a change of files of the whole site."""
+def _of_settings(change: Callable[[Session, Actor], object], call: Call) -> Write:
+    """Return a change of vpopmail's own files of the site."""
 
     def job(session: Session, effects: Effects) -> None:
         change(session, call.actor)
-        effects.touched.site = True
+        effects.touched.settings = True
 
     return Write(job)
 
@@ -191,10 +191,10 @@ def del_limits(call: Call) -> Write:
 def add_ip_map(call: Call) -> Write:
     """Map an IP address to a domain."""
     address, domain = call.word(errors.IpRequired), call.domain()
-    return _on_site(partial(ipmaps.add_mapping, address=address, domain=domain), call)
+    return _of_settings(partial(ipmaps.add_mapping, address=address, domain=domain), call)
 
 
 def del_ip_map(call: Call) -> Write:
     """Forget a mapping."""
     address, domain = call.word(errors.IpRequired), call.domain()
-    return _on_site(partial(ipmaps.delete_mapping, address=address, domain=domain), call)
+    return _of_settings(partial(ipmaps.delete_mapping, address=address, domain=domain), call)

@@ -304,8 +304,10 @@ class _Apply:
         self._comparison = comparison
         if comparison is not None:
             files = comparison.files
+        elif files is None and (touched is None or touched.site):
+            files = render.site_contents(snapshot)
         elif files is None:
-            files = render.site_contents(snapshot) if touched is None or touched.site else {}
+            files = render.settings_files(snapshot) if touched and touched.settings else {}
         self._files = dict(files)
         self._gone = render.removable(touched.removed, snapshot) if touched else set()
         self._export = config.export
@@ -437,9 +439,12 @@ class _Apply:
         return [f"{self._paths.qmail}/{file}" for file in files]
 
     def run_domains(self) -> Applied:
-        """Write the files of the snapshot's domains, and what leads there if that changed."""
-        self._write_domains()
+        """Write the files of the snapshot's domains, and those of the site that are ready."""
         if self._files:
+            self._make_home()
+        self._write_domains()
+        self._write_vpopmail()
+        if f"{self._paths.qmail}/{render.ASSIGN}" in self._files:
             # Nobody looks at the cdb again if this ends in between.
             self._tree.write(f"{self._paths.qmail}/{render.COMPILE_MARKER}", b"")
             self._assign()

@@ -63,6 +63,9 @@ _OF_ONE_DOMAIN = frozenset(
 )
 """The topics of revisions that change no file of the whole site."""
 
+_OF_SETTINGS = frozenset({"add_ip_map", "del_ip_map", "set_default_limits"})
+"""Those of revisions that change vpopmail's own files of the site, and no others."""
+
 
 class Stop:
     """Says when to end; may be set from a signal handler."""
@@ -209,7 +212,13 @@ class Follower:
         accounts, dotqmail, limits = (
             {row.domain for row in new if row.domain is not None} for _ in range(3)
         )
-        touched = Touched(accounts, dotqmail, limits, site=not topics <= _OF_ONE_DOMAIN)
+        touched = Touched(
+            accounts,
+            dotqmail,
+            limits,
+            site=not topics <= _OF_ONE_DOMAIN | _OF_SETTINGS,
+            settings=not topics.isdisjoint(_OF_SETTINGS),
+        )
         if touched:
             removed = removed_since(session, stands.audit)
             touched.removed = moving.where_they_are(removed, renamed)

@@ -286,7 +286,7 @@ def take(
     home, newest = _OF_SITE.first(session) or (None, None)
     revision = newest or 0
     site = touched is None or touched.site
-    settings = site or bool(touched and touched.names)
+    settings = touched is None or bool(touched.site or touched.settings or touched.names)
     names = all_names(session) if site else []
     scope = None
     foreign = foreign_lines(session) if site else {}

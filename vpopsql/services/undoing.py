@@ -242,7 +242,7 @@ def _undo_default_limits(session: Session, actor: Actor, entry: AuditEntry) -> U
         raise CannotUndo(f"entry {entry.id} changed nothing")
     _require_settings(entry, limits.get_default_limits(session), changes)
     limits.set_default_limits(session, actor, {name: old for name, (old, _) in changes.items()})
-    return Undone(Touched(site=True))
+    return Undone(Touched(settings=True))
 
 
 def _require_settings(
@@ -266,7 +266,7 @@ def _undo_mapping(session: Session, actor: Actor, entry: AuditEntry) -> Undone:
         ipmaps.add_mapping(session, actor, entry.object, before)
     elif mapped:
         ipmaps.delete_mapping(session, actor, *mapped)
-    return Undone(Touched(site=True))
+    return Undone(Touched(settings=True))
 
 
 def _undo_alias_domain(session: Session, actor: Actor, entry: AuditEntry) -> Undone:

@@ -58,7 +58,7 @@ def _map(
             elif found := ipmaps.find_mapping(session, ip):
                 raise NameInUse(f"{ip} is mapped to {found[1]}: see `vpopsql ipmap modify`")
             ipmaps.add_mapping(session, site.actor, ip, domain)
-            effects.touched.site = True
+            effects.touched.settings = True
 
         site.print_each(job, [pair], options)
 
@@ -112,6 +112,6 @@ def delete(
         def job(session: "Session", effects: "Effects", ip: str) -> None:
             address, domain = ipmaps.get_mapping(session, ip)
             ipmaps.delete_mapping(session, site.actor, address, domain)
-            effects.touched.site = True
+            effects.touched.settings = True
 
         site.print_each(job, ips, options)

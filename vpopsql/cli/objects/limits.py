@@ -108,7 +108,7 @@ def modify(
         def job(session: "Session", effects: "Effects") -> None:
             if domain is None:
                 set_default_limits(session, site.actor, settings)
-                effects.touched.site = True
+                effects.touched.settings = True
             else:
                 found = set_limits(session, site.actor, domain, settings)
                 effects.touched.limits.add(found.name)
