@@ -32,5 +32,6 @@ def run(
         patch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
         with pytest.raises(SystemExit) as ended:
             main()
+        said = capsys.readouterr()
     assert isinstance(ended.value.code, int)
-    return Done(ended.value.code, *capsys.readouterr())
+    return Done(ended.value.code, *said)

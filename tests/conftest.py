@@ -14,6 +14,8 @@ import pytest
 from tests import archives, databases, mariadb
 from vpopsql.db import Database
 
+pytest_plugins = ["tests.listening"]
+
 SHARED = pytest.StashKey[Path]()
 
 # How long an example takes is the machine's affair.

@@ -44,6 +44,7 @@ class Site:
     def run(self, name: str, *args: str, stdin: bytes = b"") -> Result:
         """Run a command."""
         self._capture.readouterr()
+        self._patch.setattr(sys, "argv", [name, *args])
         self._patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
         status = main(name, args)
         said = self._capture.readouterr()
