@@ -2,6 +2,8 @@
 
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -13,10 +15,11 @@ from vpopsql.config import Log
 
 @pytest.fixture
 def _configured() -> Iterator[None]:
-    library = logging.getLogger("sqlalchemy")
-    before = (library.handlers, library.propagate)
+    libraries = [logging.getLogger(name) for name in ("sqlalchemy", "psycopg")]
+    before = [(library.handlers, library.propagate) for library in libraries]
     yield
-    library.handlers, library.propagate = before
+    for library, (handlers, propagates) in zip(libraries, before, strict=True):
+        library.handlers, library.propagate = handlers, propagates
     structlog.reset_defaults()
 
 
@@ -35,3 +38,17 @@ def test_what_a_library_complains_of_is_an_event_without_what_its_exception_quot
         *("Error closing cursor", "error", "ValueError"),
     )
     assert "secret" not in line
+
+
+def test_a_command_says_nothing_of_what_a_library_complains_of() -> None:
+    program = """
+import logging, vpopsql.db
+error = ValueError("DETAIL: Key (hash)=($1$secret) already exists")
+logging.getLogger("sqlalchemy.pool").error("Error closing cursor", exc_info=error)
+logging.getLogger("psycopg").warning("error ignored: %s", error)
+print("done")
+"""
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"done\n", b"")

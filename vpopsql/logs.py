@@ -54,5 +54,6 @@ def configure(settings: Log) -> None:
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    library = logging.getLogger("sqlalchemy")
-    library.handlers, library.propagate = [_Libraries(logging.WARNING)], False
+    for name in ("sqlalchemy", "psycopg"):
+        library = logging.getLogger(name)
+        library.handlers, library.propagate = [_Libraries(logging.WARNING)], False

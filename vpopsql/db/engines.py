@@ -6,6 +6,7 @@ every write by the connection itself.
 """
 
 import contextlib
+import logging
 import random
 import sqlite3
 import time
@@ -22,6 +23,11 @@ from vpopsql.errors import Conflict, DatabaseRefused, DatabaseUnavailable
 
 SECRET_PARAMETERS = True
 """Errors must not show what a statement was given."""
+
+# What they have to say beside an error that a command tells of would be a traceback, which may
+# quote rows; a daemon has a log for it, see `vpopsql.logs`.
+for _library in ("sqlalchemy", "psycopg"):
+    logging.getLogger(_library).addHandler(logging.NullHandler())
 
 _BUSY_POLL_S = (0.0005, 0.002)
 _PRIMARY_CODE = 0xFF  # of an extended result code of SQLite's
