@@ -12,12 +12,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tests import factories
 from tests.daemon.conftest import Running
 from tests.transcripts import Client
+from vpopsql.daemon import server
 from vpopsql.db import Database
 from vpopsql.model import Flag
 from vpopsql.protocol import Reply, listing
@@ -187,6 +189,45 @@ def test_threads_that_are_held_up_are_made_up_for(
         assert waits or each.line() == b"+OK \r\n"
         assert [each.line() for _ in range(4)][1:3] == [b"+OK+\r\n", b"count 1\r\n"]
     assert eventually(lambda: client_is_answered(client) and threading.active_count() <= before)
+
+
+def test_threads_that_have_all_just_begun_are_made_up_for_when_they_are_held_up(
+    site: Database,
+    start: Start,
+    greeted: Greeted,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    soon, late, looked, looks_on = (threading.Event() for _ in range(4))
+
+    def sleep(seconds: float) -> None:
+        looked.set()
+        looks_on.wait(20)
+        time.sleep(seconds)
+
+    monkeypatch.setattr(server, "_HELD_UP_S", 0.5)
+    monkeypatch.setattr(server, "time", SimpleNamespace(monotonic=time.monotonic, sleep=sleep))
+    gates = [*[late] * server.THREADS, *[soon] * server.THREADS]
+    monkeypatch.setattr("vpopsql.services.domains.count_domains", lambda _: gates.pop().wait(20))
+    daemon = start(tmp_path)
+    clients = [greeted(daemon) for _ in range(server.THREADS)]
+    for each in clients:
+        each.send(LOGIN + b"domain_count\r\n")
+    assert eventually(lambda: len(gates) == server.THREADS)
+    assert looked.wait(20)
+    soon.set()
+    for each in clients:
+        assert [each.line() for _ in range(4)][1] == b"+OK+\r\n"
+    looks_on.set()
+    # While it waits, they all begin anew.
+    for each in clients:
+        each.send(b"domain_count\r\n")
+
+    client = greeted(daemon)
+
+    late.set()
+    client.send(LOGIN)
+    assert client.line() == b"+OK \r\n"
 
 
 def client_is_answered(client: Client) -> bool:

@@ -270,6 +270,9 @@ class Server:
                 most = self._settings.max_connections + THREADS
                 for _ in range(min(THREADS + held_up, most) - len(self._threads)):
                     self._add_thread()
+                if len(self._busy) >= len(self._threads):
+                    # They have all begun meanwhile, and will say nothing more if they are held up.
+                    self._is_crowded.set()
             pause = max(self._sweep() - time.monotonic(), _SWEEP_S)
 
     def _sweep(self) -> float:
