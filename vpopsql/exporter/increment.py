@@ -49,14 +49,19 @@ def find_increment(
     changed = snapshot.reassigned
     if changed is None:
         return Increment(snapshot, contents, {}, None, is_stamped=False)
-    old = {file: content_of(tree, f"{config.paths.qmail}/{file}") for file in partial.FILES}
+    assign_cdb = render.assign_cdb(config.export)
+    texts: Collection[str] = (render.ASSIGN,)
+    compiled: Collection[str] = (assign_cdb,)
+    if changed.placed is not None:
+        texts, compiled = partial.FILES, (assign_cdb, render.MORE_CDB)
+    old = _contents(tree, config, texts)
     is_stamped = Stamps(tree, config).has_site()
-    cdbs = _cdbs(tree, config) if is_stamped else {}
+    cdbs = _contents(tree, config, compiled if is_stamped else ())
     files: render.SiteContents | None
     with render.naming(f"{config.paths.qmail}/{render.ASSIGN}"):
         if changed.placed is None:
             among = None
-            files = _assigned(tree, config, old[render.ASSIGN], changed, cdbs)
+            files = _assigned(tree, config, changed, old[render.ASSIGN], cdbs.get(assign_cdb))
         else:
             among = partial.moving(changed, changed.placed, few)
             files = partial.site_files(old, snapshot, cdbs)
@@ -102,27 +107,25 @@ def _changed_accounts(tree: Tree, domain: DomainState, stamp: Stamp) -> dict[str
     return None if new is None else {path: new[0], f"{path}.cdb": new[1]}
 
 
-def _cdbs(tree: Tree, config: Config) -> dict[str, bytes]:
-    """Return the cdbs of the site, by file."""
-    found = {
-        file: content_of(tree, f"{config.paths.qmail}/{file}")
-        for file in (render.assign_cdb(config.export), render.MORE_CDB)
-    }
-    return {file: data for file, data in found.items() if data is not None}
+def _contents(tree: Tree, config: Config, files: Collection[str]) -> dict[str, bytes | None]:
+    """Return what files of qmail's have, by name; None: there is none."""
+    return {file: content_of(tree, f"{config.paths.qmail}/{file}") for file in files}
 
 
 def _assigned(
     tree: Tree,
     config: Config,
-    old: bytes | None,
     changed: Reassigned,
-    cdbs: Mapping[str, bytes],
+    text: bytes | None,
+    compiled: bytes | None,
 ) -> dict[str, Content | None] | None:
     """Return users/assign and its cdb with other lines for the names that there are.
 
+    :param text: users/assign as it is.
+    :param compiled: its cdb, if it is known to be of this text.
     :returns: nothing if they need not be written; None if the text is not as it should be.
     """
-    patched = partial.assigned(old, changed)
+    patched = partial.assigned(text, changed)
     if patched is None:
         return None
     qmail = config.paths.qmail
@@ -131,5 +134,5 @@ def _assigned(
     files: dict[str, Content | None] = {f"{qmail}/{render.ASSIGN}": patched.new}
     if not config.export.newu_command:
         cdb = render.assign_cdb(config.export)
-        files[f"{qmail}/{cdb}"] = partial.compiled(patched, cdbs.get(cdb))
+        files[f"{qmail}/{cdb}"] = partial.compiled(patched, compiled)
     return files
