@@ -110,7 +110,7 @@ def test_an_owner_can_be_asked_for(tree: Tree, root: Path) -> None:
 def test_without_rights_owners_are_left_as_they_come(
     tree: Tree, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vpopsql.tree.os.geteuid", lambda: 1000)
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
 
     assert tree.write("/file", b"old", owner=(89, 90)) is False
     assert tree.write("/file", b"new", owner=(89, 90)) is True
@@ -132,8 +132,8 @@ def test_a_batch_is_written_in_order_and_each_directory_synced_once(
         events.append(f"sync {kind}")
         fsync(fd)
 
-    monkeypatch.setattr("vpopsql.tree.os.rename", recorded_rename)
-    monkeypatch.setattr("vpopsql.tree.os.fsync", recorded_fsync)
+    monkeypatch.setattr("os.rename", recorded_rename)
+    monkeypatch.setattr("os.fsync", recorded_fsync)
 
     changed = tree.write_many(
         [
@@ -160,7 +160,7 @@ def test_a_path_is_written_once_in_a_batch(tree: Tree) -> None:
 
 
 def test_nothing_is_synced_that_need_not_last(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vpopsql.tree.os.fsync", lambda _fd: pytest.fail("synced"))
+    monkeypatch.setattr("os.fsync", lambda _fd: pytest.fail("synced"))
 
     assert tree.write("/file", b"new", durable=False)
     assert tree.make_dir("/newdir", durable=False)
@@ -178,7 +178,7 @@ def failing(name: str, number: int, *, after: int = 0) -> Iterator[None]:
         return real(*arguments, **keywords)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(f"vpopsql.tree.os.{name}", fail)
+        patch.setattr(f"os.{name}", fail)
         yield
 
 
@@ -253,7 +253,7 @@ def test_short_writes_are_continued(
     tree: Tree, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write = os.write
-    monkeypatch.setattr("vpopsql.tree.os.write", lambda fd, data: write(fd, data[:7]))
+    monkeypatch.setattr("os.write", lambda fd, data: write(fd, data[:7]))
 
     tree.write("/file", b"0123456789" * 100)
 

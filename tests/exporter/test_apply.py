@@ -19,7 +19,6 @@ from tests.exporter.applying import (
     write,
 )
 from tests.exporter.conftest import files_below
-from vpopsql import tree
 from vpopsql.config import Config, Paths
 from vpopsql.db import Database
 from vpopsql.errors import ExportFailed
@@ -35,6 +34,7 @@ from vpopsql.model import (
 )
 from vpopsql.qmail import cdb
 from vpopsql.touched import Touched
+from vpopsql.tree import writing
 
 Exporter = Callable[..., Applied]
 on_sqlite = pytest.mark.parametrize("_backend", ["sqlite"], indirect=True)
@@ -397,7 +397,7 @@ def test_a_failing_write_leaves_the_old_files_whole_and_says_which_path(
     before = files_below(root)
     add_domain(site, "new.net")
 
-    write_all = tree._write_all
+    write_all = writing.write_all
 
     def full(fd: int, data: bytes) -> None:
         if data.startswith(b"{"):  # the description of the generation
@@ -406,7 +406,7 @@ def test_a_failing_write_leaves_the_old_files_whole_and_says_which_path(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(tree, "_write_all", full)
+        patch.setattr(writing, "write_all", full)
         with pytest.raises(ExportFailed, match=r"/exported/home/.*/new.net/.*No space left"):
             export()
 

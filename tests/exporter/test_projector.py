@@ -12,7 +12,6 @@ from sqlalchemy import delete, func, select
 
 from tests import factories
 from tests.exporter.conftest import files_below
-from vpopsql import tree
 from vpopsql.config import Config, Paths
 from vpopsql.db import Database
 from vpopsql.errors import DatabaseUnavailable, ExportFailed
@@ -22,7 +21,7 @@ from vpopsql.exporter.projector import Projector
 from vpopsql.model import Domain, DomainLimits, DomainName, DotQmailFile, Export, Revision
 from vpopsql.pieces import whole
 from vpopsql.touched import Touched
-from vpopsql.tree import Tree, Write
+from vpopsql.tree import Tree, Write, writing
 
 DOMAINS = "home/vpopmail/domains"
 ASSIGN = "var/qmail/users/assign"
@@ -528,7 +527,7 @@ def test_a_file_that_cannot_be_written_is_named_and_the_next_run_writes_it(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(tree, "_write_all", full)
+        patch.setattr(writing, "write_all", full)
         with pytest.raises(ExportFailed, match=r"example.com/vpasswd: No space left"):
             projector.follow(Touched(accounts={"example.com"}))
     assert files_below(root) == before

@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 from tests import factories
 from vpopsql.config import Config, Paths
 from vpopsql.db import Database
-from vpopsql.exporter import apply as apply_module
+from vpopsql.exporter import stamps
 from vpopsql.exporter.apply import Applied, follow, plan
 from vpopsql.model import Domain, DomainName, Mailbox, Revision
 from vpopsql.touched import Touched
@@ -32,7 +32,7 @@ def site(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Database:
     """A domain whose files have a stamp."""
-    monkeypatch.setattr(apply_module, "LARGE", 1)
+    monkeypatch.setattr(stamps, "LARGE", 1)
     with database.writer() as session:
         made = factories.domain(session, DOMAIN, "alias.org")
         for name in ("alice", "bob", "carol", "dave"):

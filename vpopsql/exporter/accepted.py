@@ -13,8 +13,6 @@ from vpopsql.qmail import cdb, control
 from vpopsql.qmail.lines import decode, encode, split_lines
 from vpopsql.tree import Tree
 
-MORE_CDB = render.MORE_CDB
-
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
@@ -33,14 +31,8 @@ class Accepted:
     @classmethod
     def on_disk(cls, tree: Tree, paths: Paths, among: Collection[str] | None = None) -> "Accepted":
         """Return those that are accepted now; see `of`."""
-        return cls.of(
-            {
-                path: content_of(tree, path)
-                for path in (f"{paths.qmail}/{render.RCPTHOSTS}", f"{paths.qmail}/{MORE_CDB}")
-            },
-            paths,
-            among,
-        )
+        files = (f"{paths.qmail}/{file}" for file in (render.RCPTHOSTS, render.MORE_CDB))
+        return cls.of({path: content_of(tree, path) for path in files}, paths, among)
 
     @classmethod
     def of(
@@ -51,7 +43,7 @@ class Accepted:
         :param among: only these names are asked for; None: all. A site may have many.
         """
         few = _hosts_of_text(whole(files[f"{paths.qmail}/{render.RCPTHOSTS}"] or b""))
-        more = whole(files[f"{paths.qmail}/{MORE_CDB}"] or b"")
+        more = whole(files[f"{paths.qmail}/{render.MORE_CDB}"] or b"")
         if among is None:
             return cls(few, _hosts_of_cdb(more))
         return cls(few.intersection(among), frozenset(n for n in among if _has(more, n)))

@@ -47,7 +47,7 @@ def compiled(patched: Patched, old: bytes | None) -> bytes:
 
 
 def site_files(
-    old: Mapping[str, bytes | None], snapshot: Snapshot, cdbs: Mapping[str, bytes]
+    old: Mapping[str, bytes | None], snapshot: Snapshot, cdbs: Mapping[str, bytes | None]
 ) -> render.SiteFiles | None:
     """Return all files of the site after some names have come or gone.
 

@@ -39,8 +39,6 @@ MORE_CDB = f"{MORERCPTHOSTS}.cdb"
 VIRTUALDOMAINS = "control/virtualdomains"
 LOCALS = "control/locals"
 ASSIGN = "users/assign"
-ASSIGN_CDB = "users/cdb"
-"""As qmail has it; `assign_cdb` returns the name that is configured."""
 
 COMPILE_MARKER = "users/.vpopsql-newu"
 """Below qmail's directory while the cdb of users/assign may be older than the text."""

@@ -15,14 +15,16 @@ from vpopsql.config import Config
 from vpopsql.errors import ExportFailed
 from vpopsql.exporter import render
 from vpopsql.exporter.accepted import Accepted, host_of
-from vpopsql.exporter.apply import LOCK_TIMEOUT_S, Applied, restore
+from vpopsql.exporter.apply import LOCK_TIMEOUT_S, Applied
 from vpopsql.exporter.generations import Generation, Generations, Kept
 from vpopsql.exporter.locking import explained, locked
 from vpopsql.exporter.plan import Change, Content
 from vpopsql.exporter.render import Link
+from vpopsql.exporter.site import SiteWriter
+from vpopsql.exporter.writing import Writer
 from vpopsql.qmail import cdb
 from vpopsql.qmail.lines import encode, split_lines
-from vpopsql.tree import LinkInPath, Tree
+from vpopsql.tree import LinkInPath, Tree, Write
 
 _QMAIL_FILES = (
     render.RCPTHOSTS,
@@ -78,7 +80,7 @@ def roll_back(
         revision = kept.all()[-1].revision
         kept.keep(_changes(tree, wanted), revision, f"rollback to {number}")
         others = {path: each for path, each in wanted.items() if path not in files}
-        applied = restore(tree, config, files, others)
+        applied = _write(tree, config, files, others)
         kept.prune()
         return number, applied
 
@@ -165,6 +167,38 @@ def _file(wanted: Mapping[str, Kept | None], tree: Tree, path: str) -> bytes | N
         return tree.read(path)
     except FileNotFoundError:
         return None
+
+
+def _write(
+    tree: Tree, config: Config, files: render.SiteFiles, others: Mapping[str, Kept | None]
+) -> Applied:
+    """Write files as they once were, in the order of an apply.
+
+    :param files: all of qmail's.
+    :param others: vpopmail's and the domains' that differ; None: there was no such file.
+    """
+    writer = Writer(tree)
+    site = SiteWriter(writer, config.paths, config.export, files)
+    site.withdraw()
+    for path, kept in others.items():
+        if kept is not None:
+            _write_kept(writer, path, kept)
+    site.assign()
+    reloaded = site.reroute()
+    site.publish()
+    writer.replace({path: None for path, kept in others.items() if kept is None})
+    return Applied.by(writer, 0, reloaded=reloaded)
+
+
+def _write_kept(writer: Writer, path: str, kept: Kept) -> None:
+    if not writer.tree.exists(path.rpartition("/")[0]):
+        return  # deleted with all that is in it; what is left of it is in the trash
+    if isinstance(kept.content, Link):
+        writer.link(path, kept.content.target)
+    elif writer.is_link(path):
+        writer.write_over_link(path, kept.content, kept.owner)
+    else:
+        writer.write_many([Write(path, kept.content, kept.mode, kept.owner)])
 
 
 def _changes(tree: Tree, wanted: Mapping[str, Kept | None]) -> Iterator[Change]:

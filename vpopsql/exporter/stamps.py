@@ -17,9 +17,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vpopsql.config import Paths
+from vpopsql.config import Config
 from vpopsql.exporter.history import Mark
-from vpopsql.exporter.render import VPASSWD
+from vpopsql.exporter.render import ASSIGN, MORE_CDB, MORERCPTHOSTS, VPASSWD, assign_cdb
 from vpopsql.tree import Tree, UnsafePath
 
 DIRECTORY = ".vpopsql-stamps"
@@ -41,12 +41,19 @@ class Stamp:
     """The domain's, where the files are."""
 
 
+def are_worth_it(number: int) -> bool:
+    """Say whether the files of so many mailboxes, or of a site of so many names, get a stamp."""
+    return number >= LARGE
+
+
 class Stamps:
     """The stamps of one host."""
 
-    def __init__(self, tree: Tree, paths: Paths) -> None:
+    def __init__(self, tree: Tree, config: Config) -> None:
         self._tree = tree
-        self._directory = f"{paths.users}/{DIRECTORY}"
+        self._directory = f"{config.paths.users}/{DIRECTORY}"
+        compiled = (ASSIGN, assign_cdb(config.export), MORERCPTHOSTS, MORE_CDB)
+        self._of_site = [f"{config.paths.qmail}/{file}" for file in compiled]
 
     def valid(self, domains: Iterable[str]) -> dict[str, Stamp]:
         """Return those stamps of domains that are about the files there are."""
@@ -58,15 +65,15 @@ class Stamps:
         said = {"mark": stamp.mark, "directory": stamp.directory}
         self._save(domain, said, _accounts_in(stamp.directory))
 
-    def has_site(self, files: Sequence[str]) -> bool:
-        """Say whether the stamp of the site is about these files as they are."""
+    def has_site(self) -> bool:
+        """Say whether the stamp of the site is about the files there are."""
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            return bool(self._load(_SITE)["files"] == self._states(files))
+            return bool(self._load(_SITE)["files"] == self._states(self._of_site))
         return False
 
-    def set_site(self, files: Sequence[str]) -> None:
+    def set_site(self) -> None:
         """Stamp the site's files that were just written."""
-        self._save(_SITE, {}, files)
+        self._save(_SITE, {}, self._of_site)
 
     def _read(self, domain: str) -> Stamp | None:
         # An unsafe path is a ValueError.

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from vpopsql.directory import Directory, NoRegularFile, SymbolicLink
-from vpopsql.exporter.apply import LEFTOVER_AGE_S
 from vpopsql.exporter.drift import content
 from vpopsql.exporter.drift.codes import Code
 from vpopsql.exporter.drift.content import Detail
 from vpopsql.exporter.drift.finding import Finding
 from vpopsql.exporter.drift.kinds import Kind
 from vpopsql.exporter.render import Link
+from vpopsql.exporter.writing import LEFTOVER_AGE_S
 from vpopsql.qmail import dotqmail
 from vpopsql.tree import TEMP_PREFIX, LinkInPath, Owner, Tree
 

@@ -26,11 +26,12 @@ from vpopsql.db import Database
 from vpopsql.errors import VpopsqlError
 from vpopsql.exporter import render
 from vpopsql.exporter.accepted import Accepted
-from vpopsql.exporter.apply import LEFTOVER_AGE_S, LOCK_TIMEOUT_S, follow
+from vpopsql.exporter.apply import LOCK_TIMEOUT_S, follow
 from vpopsql.exporter.drift.codes import RELAY, Code, Mend
 from vpopsql.exporter.drift.finding import Finding
 from vpopsql.exporter.drift.survey import NOBODYS, Progress, Report, homes_among, verify
 from vpopsql.exporter.snapshot import EVERY_NAME, VPOPMAIL_DIR, Part, Snapshot, take
+from vpopsql.exporter.writing import LEFTOVER_AGE_S
 from vpopsql.model import DomainName, Mailbox, SiteSetting
 from vpopsql.quota import Quota
 from vpopsql.services.account_changes import Home

@@ -2,45 +2,34 @@
 
 A site path is absolute and in its plainest form; its directory is opened one component at a time,
 each relative to the one before, from the root or from a place that the administrator has named.
-What is opened is good to work in by ``dir_fd``, not to read or fsync.
+It is opened as a `PLACE`.
 """
 
-import errno
 import os
-import stat
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from types import TracebackType
 
-PLACE = os.O_PATH | os.O_DIRECTORY
+from vpopsql.tree.openat import PLACE, LinkInPath, UnsafePath, open_in, to_bytes
 
 Names = tuple[bytes, ...]
 """The components of a path."""
-
-_NEW_FILE_MODE = 0o600
 
 _OPEN_MAX = 8
 """Directories that `Ways.staying` keeps open; more than are in use at once."""
 
 
-class UnsafePath(ValueError):
-    """A path that is not absolute, or has an empty component, ``.``, ``..`` or NUL."""
-
-
-class LinkInPath(UnsafePath):
-    """A symbolic link stands where a file or directory was wanted."""
-
-
 class Ways:
     """The directories below ``root``.
 
-    :param places: as `vpopsql.tree.Tree` has them.
+    :ivar root: its path, as the system has it.
+    :param places: as `Tree` has them.
     """
 
     def __init__(self, root: str, places: Iterable[str] = ()) -> None:
-        self._root = os.fsencode(root)
+        self.root = os.fsencode(root)
         self._places = _deepest_first(tuple(places))
         self._open: OrderedDict[Names, int] | None = None
         """What is kept open; the one used last is the last one."""
@@ -111,9 +100,9 @@ class Ways:
             if names[: len(place)] == place:
                 # One that is not there yet may be about to be made.
                 with suppress(FileNotFoundError):
-                    there = b"/".join((self._root, *place))
+                    there = b"/".join((self.root, *place))
                     return os.open(there, PLACE | os.O_CLOEXEC), names[len(place) :]
-        return os.open(self._root, PLACE | os.O_CLOEXEC), names
+        return os.open(self.root, PLACE | os.O_CLOEXEC), names
 
 
 class _Directory:
@@ -198,42 +187,3 @@ def names_of(path: str) -> Names:
         return tuple(to_bytes(path).split(b"/")[1:])
     except UnicodeEncodeError:
         raise UnsafePath(f"not a path of bytes: {path!r}") from None
-
-
-# The system's file names are bytes; text is the same everywhere in vpopsql, whatever the locale.
-
-
-def to_bytes(name: str) -> bytes:
-    """Return the bytes of a name."""
-    return name.encode("utf-8", "surrogateescape")
-
-
-def to_text(name: bytes) -> str:
-    """Return the text of a name."""
-    return name.decode("utf-8", "surrogateescape")
-
-
-def open_in(name: bytes, flags: int, parent: int) -> int:
-    """Open ``name`` in ``parent``, never through a symbolic link."""
-    try:
-        return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, _NEW_FILE_MODE, dir_fd=parent)
-    except OSError as error:
-        if error.errno in {errno.ELOOP, errno.ENOTDIR}:
-            refuse_link(name, parent)
-        raise
-
-
-def lstat(name: bytes, parent: int) -> os.stat_result:
-    """Return what the system knows about ``name`` in ``parent``, be it a link."""
-    return os.stat(name, dir_fd=parent, follow_symlinks=False)
-
-
-def refuse_link(name: bytes, parent: int) -> None:
-    """Refuse a symbolic link. :raises LinkInPath: it is one."""
-    if stat.S_ISLNK(lstat(name, parent).st_mode):
-        raise link_error(name)
-
-
-def link_error(name: bytes) -> LinkInPath:
-    """Return the error that says that ``name`` is a symbolic link."""
-    return LinkInPath(f"a symbolic link is not followed: {to_text(name)!r}")

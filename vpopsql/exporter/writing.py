@@ -1,0 +1,109 @@
+"""Writing the files of a site, and keeping account of what was changed."""
+
+import contextlib
+import secrets
+import stat
+from collections.abc import Iterable, Mapping
+
+from vpopsql.pieces import Content
+from vpopsql.tree import TEMP_PREFIX, Owner, Tree, Write
+
+LEFTOVER_AGE_S = 3600.0
+"""How old a half-written file must be to be nobody's.
+
+Commands of the daemon that write files of their own do so without the site's lock. None of them
+takes nearly as long as an hour, and an hour's leftover does no harm.
+"""
+
+_NEW_FILE_MODE = 0o644
+"""Of the whole site's; a domain's are for their owner alone."""
+
+
+class Writer:
+    """Writes each file whole, and leaves those alone that are as wanted.
+
+    :ivar tree: where they are.
+    """
+
+    def __init__(self, tree: Tree) -> None:
+        self.tree = tree
+        self._changed: dict[str, None] = {}
+        self._swept: list[str] = []
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """Site paths written, linked or removed, in that order."""
+        return tuple(self._changed)
+
+    @property
+    def swept(self) -> tuple[str, ...]:
+        """Site paths of half-written files that were removed."""
+        return tuple(self._swept)
+
+    def note(self, paths: Iterable[str]) -> None:
+        """Count files as changed that somebody else wrote."""
+        self._changed.update(dict.fromkeys(paths))
+
+    def write_many(self, writes: Iterable[Write], *, durable: bool = True) -> None:
+        """Write files, all or none; see `Tree.write_many`."""
+        self.note(self.tree.write_many(writes, durable=durable))
+
+    def replace(self, contents: Mapping[str, Content | None], owner: Owner | None = None) -> None:
+        """Give files of the whole site their contents, in that order; None removes one.
+
+        There is one wait for the disk for all of them.
+
+        :param owner: None keeps that of an existing file; its directory's for a new one.
+        """
+        self.write_many(
+            Write(path, data, None if self.tree.exists(path) else _NEW_FILE_MODE, owner)
+            for path, data in contents.items()
+            if data is not None
+        )
+        for path, data in contents.items():
+            if data is None and self.tree.exists(path):
+                self.remove(path)
+
+    def remove(self, path: str) -> None:
+        """Remove a file, if it is there."""
+        with contextlib.suppress(FileNotFoundError):
+            self.tree.remove(path)
+            self.note([path])
+
+    def link(self, path: str, target: str) -> None:
+        """Put a symbolic link at ``path``, whatever else is there."""
+        with contextlib.suppress(OSError):
+            if self.tree.read_link(path) == target:
+                return
+        temp = _temp_beside(path)
+        self.tree.symlink(temp, target)
+        self.tree.rename(temp, path)
+        self.note([path])
+
+    def write_over_link(self, path: str, data: Content, owner: Owner) -> None:
+        """Put a file in the place of a link, which is not followed."""
+        temp = _temp_beside(path)
+        self.tree.write(temp, data, owner=owner)
+        self.tree.rename(temp, path)
+        self.note([path])
+
+    def is_link(self, path: str) -> bool:
+        """Say whether there is a symbolic link at ``path``."""
+        try:
+            return stat.S_ISLNK(self.tree.stat(path).st_mode)
+        except FileNotFoundError:
+            return False
+
+    def make_dir(self, path: str, mode: int, owner: Owner, *, durable: bool = True) -> None:
+        """Make a directory, with those above it, where it is missing."""
+        if not self.tree.exists(path):
+            self.tree.make_dir(path, mode, owner, parents=True, durable=durable)
+
+    def sweep(self, *directories: str) -> None:
+        """Remove what writers that were killed left in directories."""
+        for directory in directories:
+            self._swept += self.tree.sweep(directory, LEFTOVER_AGE_S)
+
+
+def _temp_beside(path: str) -> str:
+    return f"{path.rpartition('/')[0]}/{TEMP_PREFIX}{secrets.token_hex(8)}"

@@ -1,0 +1,257 @@
+"""How contents come to the disk: whole, under a temporary name first, or not at all.
+
+A batch takes four rounds, so that the disk works on all files of it at once: each is written, then
+each is waited for, then each takes the name it is to have, then the directories are waited for.
+"""
+
+import ctypes
+import os
+import secrets
+import stat
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any, BinaryIO
+
+from vpopsql.pieces import Content, pieces_of, size_of
+from vpopsql.tree.openat import (
+    NEW_FILE_MODE,
+    Owner,
+    UnsafePath,
+    open_directory,
+    open_file,
+    open_in,
+    owner_of,
+    regular_file,
+    set_owner_and_mode,
+    sync_directory,
+    to_bytes,
+    to_text,
+)
+from vpopsql.tree.ways import Ways
+
+TEMP_PREFIX = ".vpopsql-tmp-"
+"""Names that start so are files that were being written; see `Tree.sweep`."""
+
+
+_PIECES_AT_ONCE = os.sysconf("SC_IOV_MAX")
+
+_SYNC_FILE_RANGE_WRITE = 2
+_sync_file_range: Any = getattr(ctypes.CDLL(None), "sync_file_range", None)
+if _sync_file_range:
+    _sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A file as it shall be.
+
+    ``mode`` and ``owner`` of None keep what an existing file has; a new one gets 0600 and the
+    owner of its directory.
+    """
+
+    path: str
+    data: Content
+    mode: int | None = None
+    owner: Owner | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Staged:
+    """A new content that waits, in the right directory, under a name of its own."""
+
+    write: Write
+    temp: bytes
+    mode: int
+    owner: Owner
+
+
+def replace(
+    ways: Ways, writes: Sequence[Write], tell: Callable[[Sequence[str]], None], *, durable: bool
+) -> tuple[str, ...]:
+    """Write files, none or all; see `Tree.write_many`.
+
+    :param tell: called with the paths that change just before they do; what it raises keeps that
+        from happening.
+    """
+    if len({write.path for write in writes}) < len(writes):
+        raise ValueError("a path occurs twice in a batch")
+    staged = []
+    renamed = 0
+    try:
+        for write in writes:
+            if new := _stage(ways, write, durable=durable):
+                staged.append(new)  # noqa: PERF401 - a failure finds what was staged so far
+        for new in staged:
+            _finish(ways, new, durable=durable)
+        changed = tuple(new.write.path for new in staged)
+        tell(changed)
+        for new in staged:
+            with ways.parent(new.write.path) as (parent, name):
+                os.rename(new.temp, name, src_dir_fd=parent, dst_dir_fd=parent)
+            renamed += 1
+    except BaseException:
+        for new in staged[renamed:]:
+            with (
+                suppress(OSError, UnsafePath),
+                ways.parent(new.write.path) as (parent, _),
+            ):
+                os.unlink(new.temp, dir_fd=parent)
+        raise
+    if durable:
+        # A dict, for the order.
+        for directory in dict.fromkeys(path.rpartition("/")[0] or "/" for path in changed):
+            with ways.directory(directory) as fd:
+                sync_directory(fd)
+    return changed
+
+
+def _stage(ways: Ways, write: Write, *, durable: bool) -> _Staged | None:
+    """Write a new content under a temporary name; None if the file is as wanted."""
+    with ways.parent(write.path) as (parent, name):
+        try:
+            old = regular_file(name, parent)
+        except FileNotFoundError:
+            mode, owner = NEW_FILE_MODE, owner_of(os.fstat(parent))
+        else:
+            mode, owner = stat.S_IMODE(old.st_mode), owner_of(old)
+            if (
+                write.mode in {None, mode}
+                and (write.owner in {None, owner} or os.geteuid() != 0)
+                and old.st_size == size_of(write.data)
+                and _has(write.data, name, parent)
+            ):
+                return None
+        if write.mode is not None:
+            mode = write.mode
+        new = _Staged(write, _temp_name(), mode, write.owner or owner)
+        fd = open_in(new.temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, parent)
+        try:
+            try:
+                write_all(fd, write.data)
+                if durable:
+                    _send_to_disk(fd)
+            finally:
+                os.close(fd)
+        except BaseException:
+            os.unlink(new.temp, dir_fd=parent)
+            raise
+        return new
+
+
+def _finish(ways: Ways, new: _Staged, *, durable: bool) -> None:
+    # Apart from `_stage`, so that the disk can work on a whole batch while it is written.
+    with ways.parent(new.write.path) as (parent, _):
+        fd = open_in(new.temp, os.O_WRONLY, parent)
+        try:
+            set_owner_and_mode(fd, new.owner, new.mode)
+            if durable:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def _has(data: Content, name: bytes, parent: int) -> bool:
+    """Say whether this is the content of a file that had this size a moment ago."""
+    pieces = pieces_of(data)
+    places = zip(accumulate(map(len, pieces), initial=0), pieces, strict=False)
+    with suppress(FileNotFoundError), open_file(name, parent) as file:
+        # What is new is short, and where it differs the rest need not be read.
+        return all(
+            os.pread(file.fileno(), len(piece), at) == piece
+            for at, piece in sorted(places, key=lambda place: len(place[1]))
+        )
+    return False
+
+
+@contextmanager
+def create(ways: Ways, path: str, mode: int) -> Iterator[BinaryIO]:
+    """Write a file piece by piece; see `Tree.create`."""
+    temp = _temp_name()
+    with ways.parent(path) as (parent, _):
+        owner = owner_of(os.fstat(parent))
+        fd = open_in(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, parent)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            set_owner_and_mode(fd, owner, mode)
+            yield file
+            file.flush()
+            os.fsync(fd)
+        with ways.parent(path) as (parent, name):
+            os.rename(temp, name, src_dir_fd=parent, dst_dir_fd=parent)
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = path  # what is written to a descriptor has no name
+        with suppress(OSError, UnsafePath), ways.parent(path) as (parent, _):
+            os.unlink(temp, dir_fd=parent)
+        raise
+    with ways.parent(path) as (parent, _):
+        sync_directory(parent)
+
+
+def append(ways: Ways, path: str, data: bytes) -> None:
+    """Add to the end of a file; see `Tree.append`."""
+    flags = os.O_WRONLY | os.O_APPEND
+    with ways.parent(path) as (parent, name):
+        try:
+            fd, is_new = open_in(name, flags, parent), False
+        except FileNotFoundError:
+            fd, is_new = open_in(name, flags | os.O_CREAT | os.O_EXCL, parent), True
+        try:
+            write_all(fd, data)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        if is_new:
+            sync_directory(parent)
+
+
+def sweep(ways: Ways, path: str, older_than_s: float) -> tuple[str, ...]:
+    """Remove what killed writers left; see `Tree.sweep`."""
+    removed = []
+    before = time.time() - older_than_s
+    with ways.directory(path) as directory:
+        fd = open_directory(directory)
+        try:
+            with os.scandir(fd) as entries:
+                left = [e.name for e in entries if e.name.startswith(TEMP_PREFIX)]
+            for name in sorted(map(os.fsencode, left)):
+                with suppress(FileNotFoundError):
+                    status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                    if stat.S_ISREG(status.st_mode) and status.st_mtime < before:
+                        os.unlink(name, dir_fd=fd)
+                        removed.append(f"{path.rstrip('/')}/{to_text(name)}")
+            if removed:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+    return tuple(removed)
+
+
+def _temp_name() -> bytes:
+    return to_bytes(TEMP_PREFIX + secrets.token_hex(8))
+
+
+def write_all(fd: int, data: Content) -> None:
+    """Write all of a content to what is open."""
+    pieces = pieces_of(data)
+    for at in range(0, len(pieces), _PIECES_AT_ONCE):
+        parcel = pieces[at : at + _PIECES_AT_ONCE]
+        written = os.writev(fd, parcel)
+        if written < size_of(parcel):
+            rest = memoryview(b"".join(parcel))[written:]
+            while rest:
+                rest = rest[os.write(fd, rest) :]
+
+
+def _send_to_disk(fd: int) -> None:
+    """Let the disk begin with what was written; whoever must be sure waits for it by fsync.
+
+    What begins with several files before the first is waited for has its places by then: the
+    file system writes them all down once, not once for each file.
+    """
+    if _sync_file_range:
+        # It may fail, as nothing depends on it.
+        _sync_file_range(fd, 0, 0, _SYNC_FILE_RANGE_WRITE)
