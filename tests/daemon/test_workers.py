@@ -1,6 +1,7 @@
 """Several workers, as real processes."""
 
 import contextlib
+import ctypes
 import json
 import os
 import pwd
@@ -128,6 +129,29 @@ def test_connections_are_spread_evenly(serve: Serve, connect: Connect) -> None:
     assert [client.line() for client in clients] == [b"+OK \r\n"] * 10
     after = [sockets_of(pid) for pid in daemon.workers]
     assert [now - then for now, then in zip(after, before, strict=True)] == [5, 5]
+
+
+def reserves_of(pid: int) -> list[str]:
+    """Return the address space that glibc has reserved for arenas of threads: 64 MB for each."""
+    found = []
+    for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+        span, rights, *_, inode = line.split()[:5]
+        begin, end = (int(address, 16) for address in span.split("-"))
+        if rights.startswith("---") and inode == "0" and end - begin > 32 << 20:
+            found.append(line)
+    return found
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="glibc's own")
+def test_threads_of_a_worker_share_one_arena(serve: Serve, connect: Connect) -> None:
+    daemon = serve()
+    where = daemon.wait_for("listening")
+    clients = [connect(where) for _ in range(10)]
+    for client in clients:
+        client.send(LOGIN)
+
+    assert [(client.line(), client.line()) for client in clients] == [(b"+OK \r\n",) * 2] * 10
+    assert [reserves_of(pid) for pid in daemon.workers] == [[], []]
 
 
 def test_a_killed_worker_is_replaced_and_the_others_go_on(serve: Serve, connect: Connect) -> None:

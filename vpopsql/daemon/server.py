@@ -33,8 +33,8 @@ from vpopsql.errors import CannotListen, TooManyConnections
 THREADS = 2
 """Threads that are not held up, in one process.
 
-One goes on while the other waits for the database. Of four, which hand Python's lock to one another
-all the time, there came a sixth fewer logins of eight clients at once.
+One goes on while the other waits for the database. With four, which hand Python's lock to one
+another all the time, there were a sixth fewer logins of eight clients at once.
 """
 
 _HELD_UP_S = 0.02
