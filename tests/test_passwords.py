@@ -1,3 +1,4 @@
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from vpopsql.passwords import (
     UnusablePassword,
     burn,
     can_hash,
+    hash_ahead,
     hash_password,
     needs_rehash,
     scheme_of,
@@ -133,6 +135,28 @@ def test_without_its_library_argon2_is_not_made(monkeypatch: pytest.MonkeyPatch)
     assert not can_hash("argon2")
     with pytest.raises(ValueError, match="argon2"):
         hash_password("secret", "argon2")
+
+
+def test_a_hash_that_is_made_ahead_is_like_any_other() -> None:
+    made = hash_ahead("secret", "sha512-crypt", 1000)
+    assert verify("secret", made.result())
+    assert made.result() == made.result() != hash_password("secret", "sha512-crypt", 1000)
+
+
+def test_what_cannot_be_hashed_is_refused_at_once() -> None:
+    with pytest.raises(UnusablePassword):
+        hash_ahead("a\0b", "sha512-crypt")
+    with pytest.raises(ValueError, match="1 rounds"):
+        hash_ahead("secret", "sha512-crypt", 1)
+
+
+def test_a_process_that_is_forked_makes_hashes_ahead_too() -> None:
+    hash_ahead("secret", "sha512-crypt", 1000).result()
+    child = os.fork()
+    if not child:  # pragma: no cover - in another process
+        made = hash_ahead("secret", "sha512-crypt", 1000).result(timeout=60)
+        os._exit(0 if verify("secret", made) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 @pytest.mark.usefixtures("no_libcrypt")

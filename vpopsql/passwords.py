@@ -17,11 +17,13 @@ import ctypes
 import functools
 import hashlib
 import hmac
+import os
 import re
 import secrets
 import string
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -56,6 +58,8 @@ _ARGON2_KIB = 19_456
 _OTHER_COSTS: Mapping[str, Mapping[str, Any]] = {
     "argon2": {"type": "ID", "memory_cost": _ARGON2_KIB, "parallelism": 1}
 }
+
+_HELPERS = 2  # as many as a daemon's worker has threads that may wait for a hash
 
 # libxcrypt refuses longer ones: CRYPT_MAX_PASSPHRASE_SIZE is 512 with the NUL.
 MAX_PASSWORD_BYTES = 511
@@ -109,6 +113,21 @@ def hash_password(password: str, scheme: str, rounds: int | None = None) -> str:
         text that came from bytes.
     :raises ValueError: the scheme or the rounds are not to be had here.
     """
+    return _hash_of(password, scheme, rounds)()
+
+
+def hash_ahead(password: str, scheme: str, rounds: int | None = None) -> Future[str]:
+    """Begin with what `hash_password` returns, in another thread.
+
+    A SHA512 hash takes a millisecond: as long as all that an `add_user` does before it needs one.
+
+    :raises UnusablePassword, ValueError: at once, as `hash_password` does.
+    """
+    return _helpers().submit(_hash_of(password, scheme, rounds))
+
+
+def _hash_of(password: str, scheme: str, rounds: int | None) -> Callable[[], str]:
+    """Return what makes a hash, once all that can be refused has been."""
     secret = _secret(password)
     if secret is None:
         raise UnusablePassword(f"a password has no NUL and at most {MAX_PASSWORD_BYTES} bytes")
@@ -119,6 +138,10 @@ def hash_password(password: str, scheme: str, rounds: int | None = None) -> str:
     cost = rounds or _DEFAULT_ROUNDS[scheme]
     if cost not in ROUNDS[scheme]:
         raise ValueError(f"{scheme} takes {ROUNDS[scheme]} rounds, not {cost}")
+    return functools.partial(_make, secret, scheme, cost)
+
+
+def _make(secret: bytes, scheme: str, cost: int) -> str:
     if _libcrypt_knows(scheme):
         made = _libcrypt()(secret, _new_setting(scheme, cost))
     else:
@@ -126,6 +149,15 @@ def hash_password(password: str, scheme: str, rounds: int | None = None) -> str:
     if scheme_of(made) != scheme:
         raise ValueError(f"{scheme} with {cost} rounds failed")
     return str(made)
+
+
+@functools.cache
+def _helpers() -> ThreadPoolExecutor:
+    """Return the threads that make hashes ahead."""
+    return ThreadPoolExecutor(_HELPERS, "hash")
+
+
+os.register_at_fork(after_in_child=_helpers.cache_clear)  # a process that is forked has none
 
 
 def verify(password: str, stored: str | None, made: tuple[str, int | None] | None = None) -> bool:

@@ -26,7 +26,7 @@ from vpopsql.touched import Touched
 def _secret(call: Call, password: str) -> Secret:
     account_changes.check_password(password)
     settings = call.config.passwords
-    hashed = passwords.hash_password(password, settings.scheme, settings.rounds)
+    hashed = passwords.hash_ahead(password, settings.scheme, settings.rounds)
     clear_text = password if settings.store_clear_text else None
     return Secret(hashed, clear_text, strength.weakness(call.config, password))
 
@@ -54,8 +54,8 @@ def add_user(call: Call) -> Write:
 def _add_user(
     call: Call, name: str, domain: str, secret: Secret, session: Session, effects: Effects
 ) -> None:
-    home = account_changes.add_account(session, call.actor, name, domain, secret)
-    homes.make_home(call.tree(), home)
+    make = partial(homes.make_home, call.tree())
+    home = account_changes.add_account(session, call.actor, name, domain, secret, make)
     effects.touched.mailboxes.add((home.domain, name))
 
 
@@ -111,8 +111,8 @@ def _add_domain(call: Call, name: str, secret: Secret, session: Session, effects
     new = NewDomains(
         (call.config.export.uid, call.config.export.gid), CatchAll(call.config.domains.catchall)
     )
-    domain, home = domain_changes.add_domain(session, call.actor, name, secret, new)
-    homes.make_domain(call.tree(), domain, home)
+    make = partial(homes.make_domain, call.tree())
+    domain, _ = domain_changes.add_domain(session, call.actor, name, secret, new, make)
     effects.touched.add(Touched({domain.name}, {domain.name}, names={domain.name}))
 
 

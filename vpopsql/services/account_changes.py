@@ -1,9 +1,11 @@
 """Adding, modifying and deleting mailboxes.
 
-Hashes come ready made: hashing takes milliseconds, and transactions should not wait for it.
+Hashes come ready made, or are being made meanwhile: it takes milliseconds, for which transactions
+should not wait.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -95,11 +97,17 @@ class Home:
 class Secret:
     """A password in the forms that are stored."""
 
-    hashed: str
+    made: str | Future[str]
+    """The hash, or the promise of one."""
     clear_text: str | None = field(default=None, repr=False)
     """None: not stored."""
     weakness: str | None = None
     """Why an account may have it only if it has it already; None: it may."""
+
+    @property
+    def hashed(self) -> str:
+        """Return the hash, as soon as it is there."""
+        return self.made if isinstance(self.made, str) else self.made.result()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +137,21 @@ class Wishes:
     """A hash that was made elsewhere."""
 
 
-def add_account(session: Session, actor: Actor, name: str, domain: str, secret: Secret) -> Home:
+def leave(home: Home) -> None:
+    """Make no directory: whoever adds the mailbox does it afterwards."""
+
+
+def add_account(
+    session: Session,
+    actor: Actor,
+    name: str,
+    domain: str,
+    secret: Secret,
+    make: Callable[[Home], None] = leave,
+) -> Home:
     """Add a mailbox with the domain's default quota; return the directory it needs.
 
+    :param make: makes the directory, before the hash is waited for.
     :raises NotAuthorized: ``actor`` may not, or only postmaster may.
     :raises NoSuchDomain: there is no such domain.
     :raises UserNameTooLong, IllegalUserName: no mailbox may be called so.
@@ -152,7 +172,7 @@ def add_account(session: Session, actor: Actor, name: str, domain: str, secret: 
         _require_room(session, found, held["max_popaccounts"])
     quota = Quota(held["default_quota"] or None, held["default_maxmsgcount"] or None)
     _require_pool(session, actor, found, quota, instead_of=None, held=held)
-    home = insert_account(session, found, name, secret, quota)
+    home = insert_account(session, found, name, secret, quota, make)
     record(
         session,
         actor,
@@ -165,11 +185,18 @@ def add_account(session: Session, actor: Actor, name: str, domain: str, secret: 
 
 
 def insert_account(
-    session: Session, domain: FoundDomain, name: str, secret: Secret, quota: Quota
+    session: Session,
+    domain: FoundDomain,
+    name: str,
+    secret: Secret,
+    quota: Quota,
+    make: Callable[[Home], None],
 ) -> Home:
     """Write the rows of a new mailbox; whether it may be there, the caller has asked."""
     bucket = buckets.take_bucket(session, domain.id)
     directory = "/".join(filter(None, (domain.directory.rstrip("/"), bucket, name)))
+    home = Home(domain.name, directory, domain.uid, domain.gid, quota)
+    make(home)
     now = utc_now()
     mailbox = {
         "domain_id": domain.id,
@@ -186,7 +213,7 @@ def insert_account(
     }
     mailbox_id = _INSERT.value(session, **mailbox)
     _NEVER_LOGGED_IN.run(session, mailbox_id=mailbox_id, service="any", at=now, remote_ip=NEVER)
-    return Home(domain.name, directory, domain.uid, domain.gid, quota)
+    return home
 
 
 def _require_room(session: Session, domain: FoundDomain, most: int) -> None:

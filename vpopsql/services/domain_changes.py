@@ -1,6 +1,8 @@
 """Adding and deleting domains and alias domains, by system administrators."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import Session
@@ -17,7 +19,7 @@ from vpopsql.names import DOMAIN_MAX, new_domain_name_problem, sort_key, to_a_la
 from vpopsql.prepared import Change, Prepared
 from vpopsql.quota import Quota
 from vpopsql.services import buckets
-from vpopsql.services.account_changes import Home, Secret, insert_account
+from vpopsql.services.account_changes import Home, Secret, insert_account, leave
 from vpopsql.services.changes import MASKED, record
 from vpopsql.services.domains import FoundDomain, find_domain, lock_domain
 from vpopsql.services.rights import Actor, require_system
@@ -61,9 +63,11 @@ def add_domain(
     name: str,
     secret: Secret,
     new: NewDomains,
+    make: Callable[[FoundDomain, Home], None] | None = None,
 ) -> tuple[FoundDomain, Home]:
     """Add a domain with its postmaster; return it and the postmaster's home.
 
+    :param make: makes their directories, before the hash is waited for.
     :raises DomainExists: there is a domain or alias domain of this name.
     :raises DomainNameTooLong, InvalidDomainName: no domain may be called so.
     """
@@ -83,7 +87,8 @@ def add_domain(
     )
     insert_name(session, name, domain_id, is_alias=False)
     domain = FoundDomain(domain_id, name, directory, uid, gid)
-    home = insert_account(session, domain, "postmaster", secret, Quota())
+    make_home = partial(make, domain) if make else leave
+    home = insert_account(session, domain, "postmaster", secret, Quota(), make_home)
     changes = {
         "directory": (None, directory),
         "catchall": (None, new.catchall.value),
