@@ -146,7 +146,7 @@ def test_a_hash_that_is_made_ahead_is_like_any_other() -> None:
 def test_what_cannot_be_hashed_is_refused_at_once() -> None:
     with pytest.raises(UnusablePassword):
         hash_ahead("a\0b", "sha512-crypt")
-    with pytest.raises(ValueError, match="1 rounds"):
+    with pytest.raises(ValueError, match="not 1"):
         hash_ahead("secret", "sha512-crypt", 1)
 
 

@@ -45,6 +45,7 @@ is refused where rcpthosts has names that it does not know: they are somebody's.
 """
 
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 from vpopsql.columns import utc_now
@@ -298,11 +299,13 @@ class _Apply:
         self._site.withdraw()
         self._site.make_home()
         self._writer.sweep(f"{paths.vpopmail}/etc", paths.users, paths.control)
-        self._write_domains()
-        self._site.write_settings()
-        self._site.assign(self._forget_lines)
-        reloaded = self._site.reroute()
-        self._site.publish()
+        # Of a few rows all files change for certain, and are small enough to be there twice.
+        with self._site.ahead() if self._increment else nullcontext():
+            self._write_domains()
+            self._site.write_settings()
+            self._site.assign(self._forget_lines)
+            reloaded = self._site.reroute()
+            self._site.publish()
         if are_worth_it(self._number_of_names) and not self._has_compilers():
             self._stamps.set_site()
         if self._comparison:

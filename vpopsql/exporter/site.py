@@ -1,6 +1,7 @@
 """Writing the files of the whole site, one step of an apply after the other; see `apply`."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 
 from vpopsql.config import Export, Paths
 from vpopsql.errors import ExportFailed
@@ -15,7 +16,7 @@ from vpopsql.exporter.accepted import (
 from vpopsql.exporter.domains import DOMAIN_DIR_MODE
 from vpopsql.exporter.locking import SITE_DIR_MODE
 from vpopsql.exporter.writing import Writer
-from vpopsql.pieces import whole
+from vpopsql.pieces import Content, whole
 from vpopsql.qmail.lines import encode, join_lines, split_lines
 
 
@@ -57,6 +58,14 @@ class SiteWriter:
                 " the database's URL"
             )
 
+    @contextmanager
+    def ahead(self) -> Iterator[None]:
+        """Let the disk begin with all files that the steps of the block write."""
+        own = self._settings()
+        others = {path: data for path, data in self._files.items() if path not in own}
+        with self._writer.ahead(own, self._owner), self._writer.ahead(others):
+            yield
+
     def withdraw(self) -> None:
         """Take step 1: the names that go leave rcpthosts and morercpthosts.cdb."""
         accepted = self._accepted()
@@ -78,9 +87,11 @@ class SiteWriter:
 
     def write_settings(self) -> None:
         """Write vpopmail's own files."""
+        self._writer.replace(self._settings(), self._owner)
+
+    def _settings(self) -> dict[str, Content | None]:
         home = f"{self._paths.vpopmail}/"
-        settings = {path: data for path, data in self._files.items() if path.startswith(home)}
-        self._writer.replace(settings, self._owner)
+        return {path: data for path, data in self._files.items() if path.startswith(home)}
 
     def assign(self, meanwhile: Callable[[], None] = lambda: None) -> None:
         """Take step 3: write users/assign, then its cdb.

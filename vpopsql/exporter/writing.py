@@ -3,7 +3,8 @@
 import contextlib
 import secrets
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 
 from vpopsql.pieces import Content
 from vpopsql.tree import TEMP_PREFIX, Owner, Tree, Write
@@ -55,14 +56,23 @@ class Writer:
 
         :param owner: None keeps that of an existing file; its directory's for a new one.
         """
-        self.write_many(
-            Write(path, data, None if self.tree.exists(path) else _NEW_FILE_MODE, owner)
-            for path, data in contents.items()
-            if data is not None
-        )
+        self.write_many(self._writes(contents, owner))
         for path, data in contents.items():
             if data is None and self.tree.exists(path):
                 self.remove(path)
+
+    def ahead(
+        self, contents: Mapping[str, Content | None], owner: Owner | None = None
+    ) -> AbstractContextManager[None]:
+        """Let the disk begin with what `replace` is to be given in the block; see `Tree.ahead`."""
+        return self.tree.ahead(self._writes(contents, owner))
+
+    def _writes(
+        self, contents: Mapping[str, Content | None], owner: Owner | None
+    ) -> Iterator[Write]:
+        for path, data in contents.items():
+            if data is not None:
+                yield Write(path, data, None if self.tree.exists(path) else _NEW_FILE_MODE, owner)
 
     def remove(self, path: str) -> None:
         """Remove a file, if it is there."""

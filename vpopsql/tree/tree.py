@@ -57,6 +57,7 @@ class Tree:
         self.root = os.fspath(root) or "/"
         self._ways = Ways(self.root, places)
         self._tell: Callable[[Sequence[str]], None] | None = None
+        self._ahead = writing.Ahead(self._ways)
 
     @contextmanager
     def telling(self, tell: Callable[[Sequence[str]], None]) -> Iterator[None]:
@@ -157,7 +158,22 @@ class Tree:
         :returns: the paths that were changed.
         :raises ValueError: a path occurs twice.
         """
-        return writing.replace(self._ways, tuple(batch), self._change, durable=durable)
+        return writing.replace(
+            self._ways, tuple(batch), self._change, self._ahead, durable=durable
+        )
+
+    @contextmanager
+    def ahead(self, writes: Iterable[Write]) -> Iterator[None]:
+        """Let the disk begin with contents that several batches of the block are to write.
+
+        It has usually all of them when the first batch has waited for its own, so that the others
+        need not wait any more. What no batch writes is removed again.
+        """
+        try:
+            self._ahead.begin(writes)
+            yield
+        finally:
+            self._ahead.end()
 
     def create(self, path: str, mode: int = NEW_FILE_MODE) -> AbstractContextManager[BinaryIO]:
         """Write a file piece by piece; it is there, whole and on disk, if the block ends well."""

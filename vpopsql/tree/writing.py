@@ -9,7 +9,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import accumulate
@@ -68,13 +68,46 @@ class _Staged:
     owner: Owner
 
 
+class Ahead:
+    """Contents that the disk has begun with, before the batches come that they belong to."""
+
+    def __init__(self, ways: Ways) -> None:
+        self._ways = ways
+        self._begun: dict[str, tuple[Write, _Staged | None]] = {}
+
+    def begin(self, writes: Iterable[Write]) -> None:
+        """Begin with contents that some batches are to write."""
+        for write in writes:
+            self._begun[write.path] = write, _stage(self._ways, write, durable=True)
+
+    def stage(self, write: Write, *, durable: bool) -> "_Staged | None":
+        """Return what was begun with for a file, or begin now; None if the file is as wanted."""
+        if write.path in self._begun:
+            begun, new = self._begun.pop(write.path)
+            if begun == write:
+                return new
+            _discard(self._ways, new)
+        return _stage(self._ways, write, durable=durable)
+
+    def end(self) -> None:
+        """Remove what no batch has written."""
+        while self._begun:
+            _discard(self._ways, self._begun.popitem()[1][1])
+
+
 def replace(
-    ways: Ways, writes: Sequence[Write], tell: Callable[[Sequence[str]], None], *, durable: bool
+    ways: Ways,
+    writes: Sequence[Write],
+    tell: Callable[[Sequence[str]], None],
+    ahead: Ahead,
+    *,
+    durable: bool,
 ) -> tuple[str, ...]:
     """Write files, none or all; see `Tree.write_many`.
 
     :param tell: called with the paths that change just before they do; what it raises keeps that
         from happening.
+    :param ahead: what has been begun.
     """
     if len({write.path for write in writes}) < len(writes):
         raise ValueError("a path occurs twice in a batch")
@@ -82,7 +115,7 @@ def replace(
     renamed = 0
     try:
         for write in writes:
-            if new := _stage(ways, write, durable=durable):
+            if new := ahead.stage(write, durable=durable):
                 staged.append(new)  # noqa: PERF401 - a failure finds what was staged so far
         for new in staged:
             _finish(ways, new, durable=durable)
@@ -94,11 +127,7 @@ def replace(
             renamed += 1
     except BaseException:
         for new in staged[renamed:]:
-            with (
-                suppress(OSError, UnsafePath),
-                ways.parent(new.write.path) as (parent, _),
-            ):
-                os.unlink(new.temp, dir_fd=parent)
+            _discard(ways, new)
         raise
     if durable:
         # A dict, for the order.
@@ -151,6 +180,13 @@ def _finish(ways: Ways, new: _Staged, *, durable: bool) -> None:
                 os.fsync(fd)
         finally:
             os.close(fd)
+
+
+def _discard(ways: Ways, new: _Staged | None) -> None:
+    if new is None:
+        return
+    with suppress(OSError, UnsafePath), ways.parent(new.write.path) as (parent, _):
+        os.unlink(new.temp, dir_fd=parent)
 
 
 def _has(data: Content, name: bytes, parent: int) -> bool:
