@@ -45,6 +45,8 @@ _AT_ONCE = 5000
 _SHOWN_MAX = 100
 """Findings that are kept; a broken log may have as many as it has rows."""
 
+_to_json = json.JSONEncoder(ensure_ascii=False).encode  # `json.dumps` makes one each time
+
 _HEAD = re.compile(r"(\d{1,18}(?:\.\d{1,18})*)-([0-9a-f]{64})")
 
 
@@ -228,4 +230,4 @@ def _canonical(value: Any) -> str:  # noqa: ANN401 - what JSON can hold
         return f"{{{', '.join(pairs)}}}"
     if isinstance(value, list):
         return f"[{', '.join(map(_canonical, value))}]"
-    return json.dumps(value, ensure_ascii=False)
+    return _to_json(value)

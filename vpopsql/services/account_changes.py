@@ -172,7 +172,6 @@ def add_account(
         _require_room(session, found, held["max_popaccounts"])
     quota = Quota(held["default_quota"] or None, held["default_maxmsgcount"] or None)
     _require_pool(session, actor, found, quota, instead_of=None, held=held)
-    home = insert_account(session, found, name, secret, quota, make)
     record(
         session,
         actor,
@@ -181,7 +180,8 @@ def add_account(
         {"quota": (None, quota.render()), "password": (None, MASKED)},
         domain=found.name,
     )
-    return home
+    # Last, so that as much as can be is done while the hash is made.
+    return insert_account(session, found, name, secret, quota, make)
 
 
 def insert_account(

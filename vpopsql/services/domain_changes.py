@@ -87,15 +87,14 @@ def add_domain(
     )
     insert_name(session, name, domain_id, is_alias=False)
     domain = FoundDomain(domain_id, name, directory, uid, gid)
-    make_home = partial(make, domain) if make else leave
-    home = insert_account(session, domain, "postmaster", secret, Quota(), make_home)
     changes = {
         "directory": (None, directory),
         "catchall": (None, new.catchall.value),
         "password": (None, MASKED),
     }
     record(session, actor, "add_domain", ("domain", name), changes, domain=name)
-    return domain, home
+    make_home = partial(make, domain) if make else leave
+    return domain, insert_account(session, domain, "postmaster", secret, Quota(), make_home)
 
 
 def add_alias_domain(session: Session, actor: Actor, first: str, second: str) -> str:
