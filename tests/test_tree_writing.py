@@ -8,13 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from tests.rooted import make_root, mode_of, names
-from vpopsql.tree import TEMP_PREFIX, Tree, Write
+from vpopsql.tree import TEMP_PREFIX, Replaced, Tree, Write
 
 
 @pytest.fixture
@@ -311,3 +312,105 @@ def test_a_killed_writer_leaves_whole_files(tree: Tree, root: Path, delay_s: flo
     assert tree.read("/file") in whole | {b"old"}
     assert tree.read("/dir/inner") in whole | {b"inner"}
     assert others == ["dir", "file", "inner"]
+
+
+# --- contents that are begun with before their batch --------------------------------------------
+
+
+def temporary(root: Path) -> list[str]:
+    return [name for name in names(root) + names(root / "dir") if TEMP_PREFIX in name]
+
+
+def test_what_is_begun_with_gets_its_name_from_its_batch_alone(tree: Tree, root: Path) -> None:
+    first, second = Write("/file", b"1", mode=0o644), Write("/dir/inner", b"2")
+    with tree.ahead([first, second]):
+        assert ((root / "file").read_bytes(), (root / "dir/inner").read_bytes()) == (
+            b"old",
+            b"inner",
+        )
+        staged = temporary(root)
+        assert tree.write_many([second]) == ("/dir/inner",)
+        assert (root / "file").read_bytes() == b"old"
+        assert tree.write_many([first]) == ("/file",)
+    assert len(staged) == 2
+    assert temporary(root) == []
+    assert ((root / "file").read_bytes(), (root / "dir/inner").read_bytes()) == (b"1", b"2")
+    assert mode_of(root / "file") == 0o644
+
+
+def test_a_batch_with_another_content_writes_its_own(tree: Tree, root: Path) -> None:
+    with tree.ahead([Write("/file", b"begun with")]):
+        tree.write("/file", b"of the batch")
+        assert temporary(root) == []
+        tree.write("/file", b"later still")
+    assert (root / "file").read_bytes() == b"later still"
+
+
+def test_what_no_batch_writes_is_removed_again(tree: Tree, root: Path) -> None:
+    with pytest.raises(ZeroDivisionError), tree.ahead([Write("/file", b"1"), Write("/new", b"2")]):
+        raise ZeroDivisionError
+    assert (names(root), names(root / "dir")) == (["dir", "file"], ["inner"])
+    assert (root / "file").read_bytes() == b"old"
+
+
+def test_a_content_that_cannot_be_begun_with_leaves_nothing(tree: Tree, root: Path) -> None:
+    with (
+        pytest.raises(FileNotFoundError) as error,
+        tree.ahead([Write("/file", b"1"), Write("/missing/new", b"2")]),
+    ):
+        pytest.fail("begun")
+    assert error.value.filename == "/missing/new"
+    assert names(root) == ["dir", "file"]
+
+
+def test_a_file_that_is_as_wanted_is_not_begun_with(tree: Tree, root: Path) -> None:
+    wanted = Write("/file", b"old")
+    with tree.ahead([wanted]):
+        assert temporary(root) == []
+        assert tree.write_many([wanted]) == ()
+
+
+# --- what files had that are replaced -----------------------------------------------------------
+
+
+def open_files() -> int:
+    return len([*Path("/proc/self/fd").iterdir()])
+
+
+def inode_is_open(number: int) -> bool:
+    for each in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            if each.stat().st_ino == number:
+                return True
+    return False
+
+
+def test_a_replaced_file_stays_open_until_it_is_let_go(tree: Tree, root: Path) -> None:
+    old = (root / "file").stat().st_ino
+    replaced = Replaced()
+    with replaced.kept():
+        tree.write_many([Write("/file", b"1"), Write("/new", b"2")])
+    assert inode_is_open(old)
+    replaced.let_go()
+    assert not inode_is_open(old)
+    replaced.let_go()
+
+
+def test_only_what_this_thread_replaces_in_the_block_is_kept(tree: Tree, root: Path) -> None:
+    replaced = Replaced()
+    before = open_files()
+    with replaced.kept(), ThreadPoolExecutor(1) as other:
+        other.submit(tree.write, "/file", b"1").result()
+    tree.write("/dir/inner", b"2")
+    assert open_files() == before
+
+
+def test_no_more_than_some_are_kept(tree: Tree, root: Path) -> None:
+    replaced = Replaced()
+    before = open_files()
+    with replaced.kept():
+        for number in range(100):
+            tree.write("/file", b"%d" % number, durable=False)
+    assert before < open_files() < before + 100
+    replaced.let_go()
+    assert open_files() == before

@@ -89,7 +89,7 @@ class Dialogue:
         try:
             yield from self._carry_out(data)
         finally:
-            conversation.log_answers()
+            conversation.after_answers()
 
     def _carry_out(self, data: bytes) -> Iterator[bytes]:
         held: list[bytes] = []

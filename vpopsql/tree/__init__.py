@@ -17,6 +17,7 @@ come. Linux only. Not safe against another program that writes the same file wit
 
 from vpopsql.tree.listing import Entry, EntryType
 from vpopsql.tree.openat import LinkInPath, Owner, UnsafePath
+from vpopsql.tree.replaced import Replaced
 from vpopsql.tree.tree import File, Tree
 from vpopsql.tree.writing import TEMP_PREFIX, Write
 
@@ -27,6 +28,7 @@ __all__ = [
     "File",
     "LinkInPath",
     "Owner",
+    "Replaced",
     "Tree",
     "UnsafePath",
     "Write",

@@ -16,6 +16,7 @@ from itertools import accumulate
 from typing import Any, BinaryIO
 
 from vpopsql.pieces import Content, pieces_of, size_of
+from vpopsql.tree import replaced
 from vpopsql.tree.openat import (
     NEW_FILE_MODE,
     Owner,
@@ -123,6 +124,7 @@ def replace(
         tell(changed)
         for new in staged:
             with ways.parent(new.write.path) as (parent, name):
+                replaced.keep(name, parent)
                 os.rename(new.temp, name, src_dir_fd=parent, dst_dir_fd=parent)
             renamed += 1
     except BaseException:
