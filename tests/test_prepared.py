@@ -341,6 +341,33 @@ def test_who_was_quicker_is_a_conflict_and_no_value_is_told(site: Database) -> N
     assert site.read(COUNT.value) == 4
 
 
+def test_statements_stay_prepared_when_transactions_are_rolled_back(site: Database) -> None:
+    def fail(session: Session) -> None:
+        session.execute(select(Mailbox.comment).where(Mailbox.name == "ann"))
+        added(session) / 0
+
+    for _ in range(8):
+        with pytest.raises(ZeroDivisionError), site.writer() as session:
+            fail(session)
+    with site.writer() as session:
+        UPDATE.run(session, mailbox_id=added(session), flags=1)
+
+    assert site.read(COUNT.value) == 5
+
+
+def test_what_a_session_asks_first_is_in_the_same_transaction(site: Database) -> None:
+    def fail(session: Session) -> None:
+        session.execute(update(Mailbox).values(comment="changed"))
+        added(session) / 0
+
+    with pytest.raises(ZeroDivisionError), site.writer() as session:
+        fail(session)
+
+    assert site.read(COUNT.value) == 4
+    with site.reader() as session:
+        assert set(session.scalars(select(Mailbox.comment))) == set(COMMENTS.values())
+
+
 # --- asked ahead --------------------------------------------------------------------------------
 
 BY_COMMENT = Prepared(
@@ -415,6 +442,13 @@ def test_what_fails_ahead_is_told_and_costs_one_connection(site: Database) -> No
     assert site.read(COUNT.value) == 4
 
 
+def cut(session: Session) -> None:
+    """Let the connection end without a word."""
+    connection: Any = session.connection().connection.driver_connection
+    with socket.socket(fileno=os.dup(connection.pgconn.socket)) as wire:
+        wire.shutdown(socket.SHUT_RDWR)
+
+
 @pytest.fixture
 def server(site: Database) -> Database:
     """The site on a server."""
@@ -452,11 +486,6 @@ def test_a_connection_that_was_cut_is_an_outage_and_the_next_one_is_good(
 def test_so_is_one_whose_end_nobody_told_of(
     server: Database, question: Prepared[Any], is_ahead: bool
 ) -> None:
-    def cut(session: Session) -> None:
-        connection: Any = session.connection().connection.driver_connection
-        with socket.socket(fileno=os.dup(connection.pgconn.socket)) as wire:
-            wire.shutdown(socket.SHUT_RDWR)
-
     def work(session: Session) -> object:
         return (is_ahead and BY_COMMENT.ahead(session, comment="")), question.value(session)
 
@@ -494,3 +523,35 @@ def test_a_question_may_be_larger_than_what_is_sent_at_once(server: Database) ->
         return first(), second
 
     assert server.read(work) == ((4, "dan"), (4, "dan"))
+
+
+def test_a_writer_whose_connection_was_cut_has_changed_nothing(server: Database) -> None:
+    def be_cut(session: Session) -> None:
+        added(session)
+        cut(session)
+        COUNT.value(session)
+
+    with server.writer() as session:
+        COUNT.value(session)
+    with pytest.raises(DatabaseUnavailable), server.writer() as session:
+        be_cut(session)
+
+    with server.writer() as session:
+        assert COUNT.value(session) == 4
+        added(session)
+    assert server.read(COUNT.value) == 5
+
+
+def test_other_threads_go_on_while_a_writer_waits_for_another_one(server: Database) -> None:
+    def work() -> None:
+        with server.writer() as session:
+            WAITS.first(session)
+
+    with server.writer() as session, ThreadPoolExecutor(1) as thread:
+        session.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
+        waiting = thread.submit(work)
+        while not session.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")):
+            assert not waiting.done()
+        session.rollback()
+
+        waiting.result(20)

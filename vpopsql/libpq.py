@@ -1,7 +1,8 @@
-"""Connections to PostgreSQL for selects that are asked very often: libpq, without cursors.
+"""Connections to PostgreSQL for statements that are carried out often: libpq, without cursors.
 
-Each select is prepared on the server, once for a connection. What was asked ahead goes there
-together with the next question, in one pipeline, so it costs no time on the way of its own.
+Each is prepared on the server, once for a connection. What was asked ahead goes there together
+with the next question, in one pipeline, so it costs no time on the way of its own; and so does
+what begins a transaction.
 """
 
 import hashlib
@@ -18,12 +19,13 @@ from vpopsql.prepared import Driver
 
 Row = tuple[Any, ...]
 
+_GOOD = (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK)
 _OF_LIBPQ = (DatabaseError, OperationalError)
 
 
 @dataclass(frozen=True, slots=True)
 class _Statement:
-    """A select that the server has prepared."""
+    """What the server has prepared."""
 
     sql: str
     name: bytes
@@ -31,8 +33,12 @@ class _Statement:
     """What ``$1``, ``$2`` and so on stand for."""
 
 
+_BEGIN = _Statement("BEGIN", b"", ())
+"""The only one that is not prepared."""
+
+
 class _Numbers(dict[str, str]):
-    """The parameters of a select, in the order of their first appearance, as libpq writes them."""
+    """The parameters of a statement, in the order in which libpq numbers them."""
 
     def __missing__(self, name: str) -> str:
         self[name] = f"${len(self) + 1}"
@@ -51,18 +57,27 @@ class _Asked:
 
 
 class LibpqDriver(Driver):
-    """A connection of psycopg's that commits by itself."""
+    """A connection of psycopg's, which may be used by both in turns."""
 
-    __slots__ = ("_adapter", "_ahead", "_libpq", "_poll", "_statements")
+    __slots__ = ("_adapter", "_ahead", "_begins", "_libpq", "_poll", "_statements")
 
     def __init__(self, dialect: Dialect, connection: Connection) -> None:
         super().__init__(dialect, connection)
+        # Otherwise it commits each statement by itself.
+        self._begins = not connection.autocommit
         self._libpq = connection.pgconn
         self._adapter = Transformer(connection)
         self._statements: dict[str, _Statement] = {}
         self._ahead: list[_Asked] = []
         self._poll = select.poll()
         self._poll.register(self._libpq.socket, select.POLLIN)
+
+    def run(self, sql: str, arguments: object = ()) -> None:
+        """Carry out what gives no rows."""
+        if arguments:
+            self._answer(self._question(sql, arguments))
+        else:
+            super().run(sql)
 
     def first(self, sql: str, arguments: object) -> Row | None:
         """Return the first row as it is, or None when there is none."""
@@ -117,9 +132,9 @@ class LibpqDriver(Driver):
         data = (sql % numbers).encode()
         # By what it says: a pooler may give a connection on to others, who have names, too.
         name = b"vpopsql_" + hashlib.blake2b(data, digest_size=12).hexdigest().encode()
-        # Selects that differ in the names of parameters only are one for the server.
+        # Those that differ in the names of parameters only are one for the server.
         if all(each.name != name for each in self._statements.values()):
-            _required(self._libpq.prepare(name, data), pq.ExecStatus.COMMAND_OK)
+            _required(self._libpq.prepare(name, data))
         made = self._statements[sql] = _Statement(sql, name, tuple(numbers))
         return made
 
@@ -127,11 +142,13 @@ class LibpqDriver(Driver):
         """Return the answer to a question; those that were asked ahead get theirs, too."""
         together = [*(each for each in self._ahead if each is not asked), asked]
         self._ahead.clear()
+        if self._begins and self._libpq.transaction_status == pq.TransactionStatus.IDLE:
+            together.insert(0, _Asked(_BEGIN, ()))
         try:
             results = self._ask_many(together) if len(together) > 1 else [self._ask(asked)]
             # Behind one that fails, no other is answered.
             for each, result in zip(together, results, strict=True):
-                each.answer = _required(result, pq.ExecStatus.TUPLES_OK)
+                each.answer = _required(result)
         except Error as error:
             raise self._wrapped(error, asked.statement.sql) from None
         return cast("pq.abc.PGresult", asked.answer)
@@ -145,6 +162,9 @@ class LibpqDriver(Driver):
         libpq = self._libpq
         libpq.enter_pipeline_mode()
         for each in asked:
+            if each.statement is _BEGIN:
+                libpq.send_query_params(b"BEGIN", None)
+                continue
             libpq.send_query_prepared(
                 each.statement.name, each.values, result_format=pq.Format.BINARY
             )
@@ -177,10 +197,10 @@ class LibpqDriver(Driver):
         return libpq.get_result()
 
 
-def _required(result: pq.abc.PGresult | None, status: pq.ExecStatus) -> pq.abc.PGresult:
-    """Return a result of this status. :raises Error: it is another one."""
+def _required(result: pq.abc.PGresult | None) -> pq.abc.PGresult:
+    """Return a good result. :raises Error: it is none."""
     if result is None:
         raise OperationalError("the server gave no answer")
-    if result.status != status:
+    if result.status not in _GOOD:
         raise errors.error_from_result(result)
     return result

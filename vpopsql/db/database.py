@@ -4,13 +4,13 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from sqlalchemy import Engine, create_engine, event, func, make_url, select, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
-from sqlalchemy.pool import NullPool, QueuePool
+from sqlalchemy.pool import NullPool, PoolProxiedConnection, QueuePool
 
 from vpopsql import audit_chain, watch
 from vpopsql.columns import set_keyring
@@ -33,7 +33,11 @@ _CONNECTION = {
     "keepalives_interval": 10,
     "keepalives_count": 3,
     "tcp_user_timeout": 60_000,
+    # What is carried out often is prepared by `libpq`. With statements of its own psycopg would
+    # have the server forget all that are prepared whenever a transaction is rolled back.
+    "prepare_threshold": None,
 }
+_DRIVER = "vpopsql.driver"
 _POOL_TIMEOUT_S = 30.0
 _SETTLING_POLL_S = 0.01
 _MOMENTS = 50
@@ -239,12 +243,26 @@ class Database:
         :raises Conflict: another session was quicker.
         """
         with self._turn(), outages(self.url), self._writers.begin() as session:
-            connection: Any = session.connection().connection.driver_connection
-            Driver(self._write_engine.dialect, connection).attach(session)
+            driver = self._driver_of(session.connection().connection)
+            driver.attach(session)
             yield session
             if chains and self.is_sqlite:
                 session.flush()
-                audit_chain.chain_new(connection)
+                audit_chain.chain_new(driver.connection)
+
+    def _driver_of(self, connection: PoolProxiedConnection) -> Driver:
+        """Return what carries out prepared statements on a connection, as long as that is open."""
+        driver: Driver | None = connection.info.get(_DRIVER)
+        if driver is None:
+            make = Driver
+            if not self.is_sqlite:
+                from vpopsql.libpq import LibpqDriver  # noqa: PLC0415 - not where it is SQLite
+
+                make = LibpqDriver
+            dialect, opened = self._write_engine.dialect, cast("Any", connection.driver_connection)
+            driver = connection.info[_DRIVER] = make(dialect, opened)
+        driver.forget()
+        return driver
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:
