@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.rooted import make_root, mode_of, names
-from vpopsql.tree import TEMP_PREFIX, Replaced, Tree, Write
+from vpopsql.tree import TEMP_PREFIX, LinkInPath, Replaced, Tree, Write
 
 
 @pytest.fixture
@@ -414,3 +414,28 @@ def test_no_more_than_some_are_kept(tree: Tree, root: Path) -> None:
     assert before < open_files() < before + 100
     replaced.let_go()
     assert open_files() == before
+
+
+# --- contents that are written where they are ---------------------------------------------------
+
+
+def test_a_file_is_overwritten_where_it_is(tree: Tree, root: Path) -> None:
+    inode = (root / "file").stat().st_ino
+    for data in (b"longer than it was", b"short", b""):
+        tree.overwrite("/file", data)
+        assert ((root / "file").read_bytes(), (root / "file").stat().st_ino) == (data, inode)
+    tree.overwrite("/dir/new", b"new")
+    assert ((root / "dir/new").read_bytes(), mode_of(root / "dir/new")) == (b"new", 0o600)
+    assert temporary(root) == []
+
+
+def test_only_a_regular_file_is_overwritten(tree: Tree, root: Path) -> None:
+    (root / "link").symlink_to("file")
+    os.mkfifo(root / "fifo")
+    with pytest.raises(LinkInPath):
+        tree.overwrite("/link", b"x")
+    with pytest.raises(OSError, match="Invalid argument"):
+        tree.overwrite("/fifo", b"x")
+    with pytest.raises(IsADirectoryError):
+        tree.overwrite("/dir", b"x")
+    assert (root / "file").read_bytes() == b"old"

@@ -126,6 +126,14 @@ def hash_ahead(password: str, scheme: str, rounds: int | None = None) -> Future[
     return _helpers().submit(_hash_of(password, scheme, rounds))
 
 
+def start_helpers() -> None:
+    """Start the threads that make hashes ahead; otherwise they are when there is need of them."""
+    begun = threading.Barrier(_HELPERS + 1)
+    for _ in range(_HELPERS):
+        _helpers().submit(begun.wait)
+    begun.wait()
+
+
 def _hash_of(password: str, scheme: str, rounds: int | None) -> Callable[[], str]:
     """Return what makes a hash, once all that can be refused has been."""
     secret = _secret(password)

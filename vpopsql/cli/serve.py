@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import click
 import structlog
 
-from vpopsql import dumps, logs
+from vpopsql import dumps, logs, passwords
 from vpopsql.cli import load_config
 from vpopsql.config import WORKERS_MAX, Address, Config, Daemon, listen_address
 from vpopsql.daemon import auth_server, privileges, scraping
@@ -319,6 +319,7 @@ def _worker(shared: _Shared, number: int) -> Iterator[Server]:
     """Give what a worker serves, with connections and threads of its own."""
     config = shared.config
     shared.metrics.count_for(number)
+    passwords.start_helpers()
     with contextlib.ExitStack() as held:
         database = held.enter_context(contextlib.closing(_database(config, shared.workers)))
         for_files = held.enter_context(contextlib.closing(_for_files(config)))

