@@ -25,6 +25,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from tests import factories
+from vpopsql import bulk
 from vpopsql.db import Database
 from vpopsql.errors import Conflict, DatabaseUnavailable, VpopsqlError
 from vpopsql.model import AuditEntry, CatchAll, Domain, DomainName, Mailbox, table_of
@@ -339,6 +340,44 @@ def test_who_was_quicker_is_a_conflict_and_no_value_is_told(site: Database) -> N
     assert "hunter2" not in str(refused.value)
     assert refused.value.__cause__ is None
     assert site.read(COUNT.value) == 4
+
+
+def test_a_change_that_fails_last_is_a_conflict(site: Database) -> None:
+    taken = update(table_of(Mailbox)).where(Mailbox.name == bindparam("old"))
+    with pytest.raises(Conflict) as refused, site.writer() as session:
+        Change(taken).run(session, old="ann", comment="changed")
+        Change(taken).run(session, old="ben", name="cat")
+
+    assert "UPDATE mailboxes" in str(refused.value)
+    with site.reader() as session:
+        assert set(session.scalars(select(Mailbox.comment))) == set(COMMENTS.values())
+
+
+def test_a_change_that_was_taken_back_is_not_made_later(site: Database) -> None:
+    def fail(session: Session) -> None:
+        UPDATE.run(session, mailbox_id=added(session), flags=1)
+        raise ZeroDivisionError
+
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError), site.writer() as session:
+            fail(session)
+        with site.reader() as session:
+            assert session.scalar(select(func.count()).select_from(Mailbox)) == 4
+    with site.writer() as session:
+        assert COUNT.value(session) == 4
+
+
+def test_rows_in_bulk_come_after_what_was_changed_before(site: Database) -> None:
+    with site.writer() as session:
+        example = session.scalars(select(Domain)).one()
+        change = Change(update(table_of(DomainName)).where(DomainName.name == "example.com"))
+        change.run(session, name="was.example", sort_key="was.example")
+        names = ("name", "domain_id", "is_alias", "sort_key")
+        row = ("example.com", example.id, True, "example.com")
+        bulk.insert_rows(session, table_of(DomainName), names, [row])
+
+    with site.reader() as session:
+        assert set(session.scalars(select(DomainName.name))) == {"example.com", "was.example"}
 
 
 def test_statements_stay_prepared_when_transactions_are_rolled_back(site: Database) -> None:

@@ -87,6 +87,9 @@ def _is_plain(column: Sequence[str | None]) -> bool:
 def _copy(
     connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]
 ) -> None:
+    from vpopsql.libpq import settle  # noqa: PLC0415 - not where the database is SQLite
+
+    settle(connection)
     dialect = connection.dialect
     quoted = dialect.identifier_preparer
     names = ", ".join(map(quoted.quote, columns))

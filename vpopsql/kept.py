@@ -38,7 +38,7 @@ class _Kept:
 
     def __init__(self, engine: Engine, driver: type[Driver]) -> None:
         self.connection = engine.connect()
-        self.driver = driver(engine.dialect, self.connection.connection.driver_connection)
+        self.driver = driver.of(engine.dialect, self.connection.connection)
         self.session = Session(self.connection, expire_on_commit=False)
         self.driver.attach(self.session)
         self.is_new = True
@@ -112,7 +112,7 @@ class KeptSessions:
                 one.driver.run(self._on_connect)
             one.is_new = False
             if begin:
-                one.driver.run(begin)
+                one.driver.begin(begin)
             result = work(one.session)
             is_good = True
         except DBAPIError as error:

@@ -2,18 +2,22 @@
 
 Each is prepared on the server, once for a connection. What was asked ahead goes there together
 with the next question, in one pipeline, so it costs no time on the way of its own; and so does
-what begins a transaction.
+what gives no rows, a transaction's begin for one. Who goes to the same connection by another way
+has to `LibpqDriver.settle` first: engines for it are `watched`.
 """
 
 import hashlib
 import select
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from psycopg import Connection, DatabaseError, Error, OperationalError, errors, pq
 from psycopg.adapt import PyFormat, Transformer
+from sqlalchemy import Connection as SqlConnection
+from sqlalchemy import Engine, event
 from sqlalchemy.engine import Dialect
+from sqlalchemy.pool import PoolProxiedConnection
 
 from vpopsql.prepared import Driver
 
@@ -29,12 +33,14 @@ class _Statement:
 
     sql: str
     name: bytes
+    """Empty: it is not prepared."""
     parameters: tuple[str, ...]
     """What ``$1``, ``$2`` and so on stand for."""
 
 
-_BEGIN = _Statement("BEGIN", b"", ())
-"""The only one that is not prepared."""
+_DRIVER = "vpopsql.driver"
+_NO_NAME = b""
+_BEGIN = _Statement("BEGIN", _NO_NAME, ())
 
 
 class _Numbers(dict[str, str]):
@@ -72,12 +78,30 @@ class LibpqDriver(Driver):
         self._poll = select.poll()
         self._poll.register(self._libpq.socket, select.POLLIN)
 
+    @classmethod
+    def of(cls, dialect: Dialect, connection: PoolProxiedConnection) -> Self:
+        """Return that of a connection, made if it has none yet; nothing waits in it."""
+        driver: Self | None = connection.info.get(_DRIVER)
+        if driver is None:
+            driver = connection.info[_DRIVER] = super().of(dialect, connection)
+        driver.forget()
+        return driver
+
+    def begin(self, sql: str) -> None:
+        """Begin a transaction together with the first question in it."""
+        self._ahead.append(_Asked(_Statement(sql, _NO_NAME, ()), ()))
+
     def run(self, sql: str, arguments: object = ()) -> None:
-        """Carry out what gives no rows."""
+        """Carry out what gives no rows together with the next question, or once it is settled."""
         if arguments:
-            self._answer(self._question(sql, arguments))
+            self._ahead.append(self._question(sql, arguments))
         else:
             super().run(sql)
+
+    def settle(self) -> None:
+        """Carry out what has not been yet."""
+        if self._ahead:
+            self._answer(self._ahead.pop())
 
     def first(self, sql: str, arguments: object) -> Row | None:
         """Return the first row as it is, or None when there is none."""
@@ -96,7 +120,7 @@ class LibpqDriver(Driver):
         return lambda: self._first(asked.answer or self._answer(asked))
 
     def forget(self) -> None:
-        """Forget what was asked ahead and not taken."""
+        """Forget what was asked ahead and not taken, or not carried out."""
         self._ahead.clear()
 
     def _wrapped(self, error: Exception, sql: str) -> BaseException:
@@ -140,6 +164,7 @@ class LibpqDriver(Driver):
 
     def _answer(self, asked: _Asked) -> pq.abc.PGresult:
         """Return the answer to a question; those that were asked ahead get theirs, too."""
+        sql = asked.statement.sql
         together = [*(each for each in self._ahead if each is not asked), asked]
         self._ahead.clear()
         if self._begins and self._libpq.transaction_status == pq.TransactionStatus.IDLE:
@@ -147,13 +172,16 @@ class LibpqDriver(Driver):
         try:
             results = self._ask_many(together) if len(together) > 1 else [self._ask(asked)]
             # Behind one that fails, no other is answered.
-            for each, result in zip(together, results, strict=True):
-                each.answer = _required(result)
+            for one, result in zip(together, results, strict=True):
+                sql = one.statement.sql
+                one.answer = _required(result)
         except Error as error:
-            raise self._wrapped(error, asked.statement.sql) from None
+            raise self._wrapped(error, sql) from None
         return cast("pq.abc.PGresult", asked.answer)
 
     def _ask(self, asked: _Asked) -> pq.abc.PGresult:
+        if not asked.statement.name:
+            return self._libpq.exec_(asked.statement.sql.encode())
         return self._libpq.exec_prepared(
             asked.statement.name, asked.values, result_format=pq.Format.BINARY
         )
@@ -162,8 +190,8 @@ class LibpqDriver(Driver):
         libpq = self._libpq
         libpq.enter_pipeline_mode()
         for each in asked:
-            if each.statement is _BEGIN:
-                libpq.send_query_params(b"BEGIN", None)
+            if not each.statement.name:
+                libpq.send_query_params(each.statement.sql.encode(), None)
                 continue
             libpq.send_query_prepared(
                 each.statement.name, each.values, result_format=pq.Format.BINARY
@@ -195,6 +223,30 @@ class LibpqDriver(Driver):
             self._poll.poll()
             libpq.consume_input()
         return libpq.get_result()
+
+
+def watched(engine: Engine) -> Engine:
+    """Return an engine that carries out what waits in a driver before anything else."""
+
+    def forget(connection: SqlConnection) -> None:
+        if driver := _driver_on(connection):
+            driver.forget()
+
+    event.listen(engine, "before_cursor_execute", lambda connection, *_: settle(connection))
+    event.listen(engine, "commit", settle)
+    event.listen(engine, "rollback", forget)
+    return engine
+
+
+def settle(connection: SqlConnection) -> None:
+    """Carry out what waits in the driver of a connection, if it has one."""
+    if driver := _driver_on(connection):
+        driver.settle()
+
+
+def _driver_on(connection: SqlConnection) -> Driver | None:
+    # One that is not open any more would be opened again.
+    return None if connection.invalidated else connection.info.get(_DRIVER)
 
 
 def _required(result: pq.abc.PGresult | None) -> pq.abc.PGresult:

@@ -12,7 +12,7 @@ it is about 100 µs.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVarTuple, cast
+from typing import Any, Generic, Self, TypeVarTuple, cast
 
 from sqlalchemy import (
     BigInteger,
@@ -27,6 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.sql.dml import ReturningInsert
 
 from vpopsql.columns import keyring_of, unescaped
@@ -201,12 +202,21 @@ class Driver:
         self.dialect = dialect
         self.connection = connection
 
+    @classmethod
+    def of(cls, dialect: Dialect, connection: PoolProxiedConnection) -> Self:
+        """Return that of a connection; nothing waits in it."""
+        return cls(dialect, connection.driver_connection)
+
     def attach(self, session: Session) -> None:
-        """Let prepared selects of ``session`` go straight to the driver."""
+        """Let prepared statements of ``session`` go straight to the driver."""
         session.info[_KEY] = self
 
+    def begin(self, sql: str) -> None:
+        """Begin a transaction."""
+        self.run(sql)
+
     def run(self, sql: str, arguments: object = ()) -> None:
-        """Carry out what gives no rows."""
+        """Carry out what gives no rows, now or before anything else is asked."""
         try:
             self.connection.execute(sql, arguments).close()
         except self.dialect.loaded_dbapi.Error as error:
@@ -238,8 +248,11 @@ class Driver:
         row = self.first(sql, arguments)
         return lambda: row
 
+    def settle(self) -> None:
+        """Carry out what has not been yet."""
+
     def forget(self) -> None:
-        """Forget what was asked ahead and not taken."""
+        """Forget what was asked ahead and not taken, or not carried out."""
 
     def _wrapped(self, error: Exception, sql: str) -> BaseException:
         """Return what SQLAlchemy would have raised; no value of a row or parameter is in it."""

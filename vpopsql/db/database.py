@@ -10,7 +10,7 @@ from sqlalchemy import Engine, create_engine, event, func, make_url, select, tex
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
-from sqlalchemy.pool import NullPool, PoolProxiedConnection, QueuePool
+from sqlalchemy.pool import NullPool, QueuePool
 
 from vpopsql import audit_chain, watch
 from vpopsql.columns import set_keyring
@@ -37,7 +37,6 @@ _CONNECTION = {
     # have the server forget all that are prepared whenever a transaction is rolled back.
     "prepare_threshold": None,
 }
-_DRIVER = "vpopsql.driver"
 _POOL_TIMEOUT_S = 30.0
 _SETTLING_POLL_S = 0.01
 _MOMENTS = 50
@@ -117,6 +116,7 @@ class Database:
     ) -> None:
         self.url = make_url(url)
         self._watchdog: Watchdog | None = None
+        self._driver: type[Driver]
         self._turns = Turns()
         options: dict[str, Any] = {
             "pool_size": pool_size,
@@ -130,10 +130,15 @@ class Database:
         if self.url.get_backend_name() == "sqlite":
             # Two pools, because whether a SQLite connection may write is a property of the
             # connection, not of the transaction.
+            self._driver = Driver
             self._write_engine = sqlite_engine(self.url, busy_timeout_s, options, writer=True)
             self._read_engine = sqlite_engine(self.url, busy_timeout_s, options, writer=False)
         else:
-            self._write_engine = create_engine(self.url, connect_args=_CONNECTION, **options)
+            from vpopsql.libpq import LibpqDriver, watched  # noqa: PLC0415 - not where it is SQLite
+
+            self._driver = LibpqDriver
+            engine = create_engine(self.url, connect_args=_CONNECTION, **options)
+            self._write_engine = watched(engine)
             if patience_s is not None:
                 self._watchdog = _watchdog(self._write_engine, patience_s)
             self._read_engine = self._write_engine.execution_options(postgresql_readonly=True)
@@ -152,20 +157,17 @@ class Database:
             # One state for all of a command, and locked once. The cache is the usual one of 2 MB,
             # as a daemon has many connections, and the system has the file's pages anyway.
             settings = {"begin": "BEGIN"}
-            driver = Driver
         else:
-            from vpopsql.libpq import LibpqDriver  # noqa: PLC0415 - not where it is SQLite
+            from vpopsql.libpq import watched  # noqa: PLC0415 - not where it is SQLite
 
             # A statement is a transaction: no BEGIN and no ROLLBACK to wait for.
-            engine = create_engine(
-                self.url, connect_args=_CONNECTION, isolation_level="AUTOCOMMIT", **options
-            )
+            options |= {"connect_args": _CONNECTION, "isolation_level": "AUTOCOMMIT"}
+            engine = watched(create_engine(self.url, **options))
             settings = {"on_connect": "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"}
-            driver = LibpqDriver
         self._give_keys(engine)
         return KeptSessions(
             engine,
-            driver,
+            self._driver,
             kept=pool_size,
             broke=self.forget_connections,
             patience_s=_POOL_TIMEOUT_S if patience_s is None else patience_s,
@@ -243,26 +245,13 @@ class Database:
         :raises Conflict: another session was quicker.
         """
         with self._turn(), outages(self.url), self._writers.begin() as session:
-            driver = self._driver_of(session.connection().connection)
+            connection = session.connection().connection
+            driver = self._driver.of(self._write_engine.dialect, connection)
             driver.attach(session)
             yield session
             if chains and self.is_sqlite:
                 session.flush()
-                audit_chain.chain_new(driver.connection)
-
-    def _driver_of(self, connection: PoolProxiedConnection) -> Driver:
-        """Return what carries out prepared statements on a connection, as long as that is open."""
-        driver: Driver | None = connection.info.get(_DRIVER)
-        if driver is None:
-            make = Driver
-            if not self.is_sqlite:
-                from vpopsql.libpq import LibpqDriver  # noqa: PLC0415 - not where it is SQLite
-
-                make = LibpqDriver
-            dialect, opened = self._write_engine.dialect, cast("Any", connection.driver_connection)
-            driver = connection.info[_DRIVER] = make(dialect, opened)
-        driver.forget()
-        return driver
+                audit_chain.chain_new(cast("Any", connection.driver_connection))
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:

@@ -4,7 +4,7 @@ An entry says who did what to which object, when, from where, and what was befor
 part of the transaction of its change.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import insert
@@ -58,8 +58,8 @@ def record_many(
     :param changed: of each object what `record` takes; none: nothing is written.
     """
     if _insert(session, actor, action, changed):
-        number = _REVISION.value(session, at=utc_now(), domain=domain, topic=action)
-        session.info.setdefault(_MADE, set()).add(number)
+        take = _REVISION.ahead(session, at=utc_now(), domain=domain, topic=action)
+        session.info.setdefault(_MADE, []).append(take)
 
 
 def note(
@@ -104,8 +104,8 @@ def _insert(
 
 def revisions_of(session: Session) -> set[int]:
     """Return the revisions that a session has made."""
-    made: set[int] = session.info.get(_MADE, set())
-    return made
+    made: list[Callable[[], tuple[int] | None]] = session.info.get(_MADE, [])
+    return {row[0] for take in made if (row := take())}
 
 
 def _plain(pair: tuple[Any, Any]) -> list[Any]:
