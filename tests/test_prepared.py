@@ -343,10 +343,14 @@ def test_who_was_quicker_is_a_conflict_and_no_value_is_told(site: Database) -> N
 
 
 def test_a_change_that_fails_last_is_a_conflict(site: Database) -> None:
-    taken = update(table_of(Mailbox)).where(Mailbox.name == bindparam("old"))
+    change = Change(update(table_of(Mailbox)).where(Mailbox.name == bindparam("old")))
+
+    def fail(session: Session) -> None:
+        change.run(session, old="ann", comment="changed")
+        change.run(session, old="ben", name="cat")
+
     with pytest.raises(Conflict) as refused, site.writer() as session:
-        Change(taken).run(session, old="ann", comment="changed")
-        Change(taken).run(session, old="ben", name="cat")
+        fail(session)
 
     assert "UPDATE mailboxes" in str(refused.value)
     with site.reader() as session:
