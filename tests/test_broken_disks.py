@@ -283,7 +283,9 @@ def test_a_daemon_whose_trees_cannot_be_written_for_a_while_loses_nothing(
         assert names_of(site) >= done
         files = {name for each in made for name, said in each.files.items() if said == "ok"}
         assert files_of(site) == {name: f"{name}\n" for name in files}
-        assert list(disk.rglob(f"{TEMP_PREFIX}*")) == []
+        # From a disk that turned read-only between two steps, nothing can be removed either.
+        most = len(made) if condition is read_only else 0
+        assert len([*disk.rglob(f"{TEMP_PREFIX}*")]) <= most
         assert site.findings() == []
 
 

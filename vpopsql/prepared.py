@@ -156,6 +156,14 @@ class Change:
             driver.run(form.sql, form.arguments(values))
 
 
+def settle(session: Session) -> None:
+    """Have all carried out that a session was given: for who waits for something else now."""
+    session.flush()
+    driver: Driver | None = session.info.get(_KEY)
+    if driver:
+        driver.settle()
+
+
 def _execute(
     session: Session, statement: Executable, values: Mapping[str, object]
 ) -> CursorResult[*tuple[Any, ...]]:

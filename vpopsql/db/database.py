@@ -4,7 +4,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from sqlalchemy import Engine, create_engine, event, func, make_url, select, text
 from sqlalchemy.engine import URL
@@ -19,7 +19,7 @@ from vpopsql.db.engines import SECRET_PARAMETERS, outages, sqlite_engine, sqlite
 from vpopsql.errors import DatabaseUnavailable
 from vpopsql.kept import KeptSessions
 from vpopsql.model import AuditEntry, Revision
-from vpopsql.prepared import Driver
+from vpopsql.prepared import Driver, settle
 from vpopsql.sealed import Keyring
 from vpopsql.turns import Turns
 from vpopsql.watchdog import Watchdog
@@ -130,7 +130,7 @@ class Database:
         if self.url.get_backend_name() == "sqlite":
             # Two pools, because whether a SQLite connection may write is a property of the
             # connection, not of the transaction.
-            self._driver = Driver
+            self._driver = _ChainingDriver
             self._write_engine = sqlite_engine(self.url, busy_timeout_s, options, writer=True)
             self._read_engine = sqlite_engine(self.url, busy_timeout_s, options, writer=False)
         else:
@@ -249,9 +249,8 @@ class Database:
             driver = self._driver.of(self._write_engine.dialect, connection)
             driver.attach(session)
             yield session
-            if chains and self.is_sqlite:
-                session.flush()
-                audit_chain.chain_new(cast("Any", connection.driver_connection))
+            if chains:
+                settle(session)
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:
@@ -387,6 +386,16 @@ class Database:
         self._kept.forget()
         self._read_engine.dispose()
         self._write_engine.dispose()
+
+
+class _ChainingDriver(Driver):
+    """A connection of SQLite's, which knows no SHA-256."""
+
+    __slots__ = ()
+
+    def settle(self) -> None:
+        """Chain the new rows of the audit log."""
+        audit_chain.chain_new(self.connection)
 
 
 def _for_all_rows(session: Session) -> Session:

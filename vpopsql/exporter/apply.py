@@ -64,7 +64,7 @@ from vpopsql.exporter.reading import FILES_ARE_OURS, is_stranger, newest_export,
 from vpopsql.exporter.site import SiteWriter
 from vpopsql.exporter.snapshot import EVERY_NAME, DomainState, Snapshot
 from vpopsql.exporter.stamps import Stamps, are_worth_it
-from vpopsql.exporter.writing import Writer
+from vpopsql.exporter.writing import Sweeping, Writer
 from vpopsql.model import Export, SiteSetting
 from vpopsql.touched import Touched
 from vpopsql.tree import Tree
@@ -153,12 +153,14 @@ def follow(
     *,
     lock_timeout_s: float = LOCK_TIMEOUT_S,
     begin: Callable[[], object] = lambda: None,
+    sweeping: Sweeping | None = None,
 ) -> Applied:
     """Write the files that ``touched`` names, from what is committed by now, and no others.
 
     Not recorded as an export: nothing is known of the other files.
 
     :param begin: called once the site's lock is held; till then, ``touched`` may still grow.
+    :param sweeping: of whoever follows again and again.
     :raises ExportFailed: as `apply` does.
     """
     tree = Tree(config.paths.root, config.paths.places)
@@ -168,7 +170,9 @@ def follow(
             increment = find_increment(database, config, tree, touched)
             if increment is not None:
                 snapshot, files = increment.snapshot, increment.files
-                apply_ = _Apply(tree, config, snapshot, files, touched, increment=increment)
+                apply_ = _Apply(
+                    tree, config, snapshot, files, touched, increment=increment, sweeping=sweeping
+                )
                 return _run(database, apply_) if touched.names else apply_.run_domains()
             touched = replace(touched, site=True)
 
@@ -259,6 +263,7 @@ class _Apply:
         *,
         increment: Increment | None = None,
         comparison: Comparison | None = None,
+        sweeping: Sweeping | None = None,
     ) -> None:
         self._config = config
         self._snapshot = snapshot
@@ -268,7 +273,7 @@ class _Apply:
         self._number_of_names = reassigned.number if reassigned else len(snapshot.names)
         self._generations = Generations(tree, config.paths, config.export.generations)
         self._stamps = Stamps(tree, config)
-        self._writer = Writer(tree)
+        self._writer = Writer(tree, sweeping)
         self._site = SiteWriter(
             self._writer,
             snapshot.paths,

@@ -25,6 +25,7 @@ from vpopsql.exporter import position
 from vpopsql.exporter.apply import follow
 from vpopsql.exporter.locking import explained
 from vpopsql.exporter.reading import newest_export
+from vpopsql.exporter.writing import Sweeping
 from vpopsql.model import HostRole, Revision
 from vpopsql.touched import Touched
 from vpopsql.tree import Tree
@@ -51,6 +52,7 @@ class Projector:
         self._database = database
         self._config = config
         self._wrote = wrote
+        self._sweeping = Sweeping()
         self._changed = threading.Condition()
         self._is_running = False
         self._next = _Run()
@@ -89,7 +91,7 @@ class Projector:
             self._changed.wait_for(lambda: not self._is_running)
             self._is_running = True
         try:
-            follow(self._database, self._config, touched, begin=lambda: None)
+            follow(self._database, self._config, touched, sweeping=self._sweeping)
         except VpopsqlError as error:
             raise ExportFailed(str(error)) from error
         finally:
@@ -137,7 +139,13 @@ class Projector:
 
     def _carry_out(self, run: _Run) -> None:
         try:
-            follow(self._database, self._config, run.touched, begin=self._begin)
+            follow(
+                self._database,
+                self._config,
+                run.touched,
+                begin=self._begin,
+                sweeping=self._sweeping,
+            )
         except BaseException as error:  # noqa: BLE001 - all who wait must hear of it
             run.error = error
         finally:

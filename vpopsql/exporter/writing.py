@@ -3,6 +3,7 @@
 import contextlib
 import secrets
 import stat
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 
@@ -16,18 +17,40 @@ Commands of the daemon that write files of their own do so without the site's lo
 takes nearly as long as an hour, and an hour's leftover does no harm.
 """
 
+_REMEMBERED = 10_000
+"""Directories that `Sweeping` knows."""
+
 _NEW_FILE_MODE = 0o644
 """Of the whole site's; a domain's are for their owner alone."""
+
+
+class Sweeping:
+    """When a process that writes again and again looks for leftovers in a directory."""
+
+    def __init__(self) -> None:
+        self._next: dict[str, float] = {}
+
+    def is_due(self, directory: str) -> bool:
+        """Say whether it is time to look; whoever is told so does it."""
+        now = time.monotonic()
+        if now < self._next.get(directory, now):
+            return False
+        if len(self._next) >= _REMEMBERED:
+            self._next.clear()
+        self._next[directory] = now + LEFTOVER_AGE_S
+        return True
 
 
 class Writer:
     """Writes each file whole, and leaves those alone that are as wanted.
 
     :ivar tree: where they are.
+    :param sweeping: when to look for leftovers; None: each time.
     """
 
-    def __init__(self, tree: Tree) -> None:
+    def __init__(self, tree: Tree, sweeping: Sweeping | None = None) -> None:
         self.tree = tree
+        self._sweeping = sweeping
         self._changed: dict[str, None] = {}
         self._swept: list[str] = []
 
@@ -112,6 +135,8 @@ class Writer:
     def sweep(self, *directories: str) -> None:
         """Remove what writers that were killed left in directories."""
         for directory in directories:
+            if self._sweeping and not self._sweeping.is_due(directory):
+                continue
             self._swept += self.tree.sweep(directory, LEFTOVER_AGE_S)
 
 

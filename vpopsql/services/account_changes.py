@@ -28,7 +28,7 @@ from vpopsql.errors import (
 )
 from vpopsql.model import CatchAll, Domain, Flag, LastAuth, Mailbox, table_of
 from vpopsql.names import USER_MAX, new_user_name_problem, split_address
-from vpopsql.prepared import Change, Prepared
+from vpopsql.prepared import Change, Prepared, settle
 from vpopsql.quota import Quota
 from vpopsql.services import buckets, limits, rights
 from vpopsql.services.accounts import get_account
@@ -197,6 +197,7 @@ def insert_account(
     directory = "/".join(filter(None, (domain.directory.rstrip("/"), bucket, name)))
     home = Home(domain.name, directory, domain.uid, domain.gid, quota)
     make(home)
+    settle(session)
     now = utc_now()
     mailbox = {
         "domain_id": domain.id,
