@@ -128,10 +128,7 @@ def hash_ahead(password: str, scheme: str, rounds: int | None = None) -> Future[
 
 def start_helpers() -> None:
     """Start the threads that make hashes ahead; otherwise they are when there is need of them."""
-    begun = threading.Barrier(_HELPERS + 1)
-    for _ in range(_HELPERS):
-        _helpers().submit(begun.wait)
-    begun.wait()
+    _helpers()
 
 
 def _hash_of(password: str, scheme: str, rounds: int | None) -> Callable[[], str]:
@@ -161,8 +158,13 @@ def _make(secret: bytes, scheme: str, cost: int) -> str:
 
 @functools.cache
 def _helpers() -> ThreadPoolExecutor:
-    """Return the threads that make hashes ahead."""
-    return ThreadPoolExecutor(_HELPERS, "hash")
+    """Return the threads that make hashes ahead, all started."""
+    helpers = ThreadPoolExecutor(_HELPERS, "hash")
+    # Each takes one, and is not given another until all have one.
+    have_come = threading.Barrier(_HELPERS)
+    for _ in range(_HELPERS):
+        helpers.submit(have_come.wait)
+    return helpers
 
 
 os.register_at_fork(after_in_child=_helpers.cache_clear)  # a process that is forked has none

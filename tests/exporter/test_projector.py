@@ -57,11 +57,9 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[Touched]:
     """What each run followed."""
     seen: list[Touched] = []
 
-    def counted(
-        database: Database, config: Config, touched: Touched, begin: Callable[[], object]
-    ) -> Applied:
+    def counted(database: Database, config: Config, touched: Touched, **options: Any) -> Applied:
         seen.append(touched)
-        return follow(database, config, touched, begin=begin)
+        return follow(database, config, touched, **options)
 
     monkeypatch.setattr(projector_module, "follow", counted)
     return seen
@@ -406,10 +404,8 @@ def test_a_change_that_comes_while_a_run_goes_on_waits_for_the_next_one(
 ) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
-    def slow(
-        database: Database, config: Config, touched: Touched, begin: Callable[[], object]
-    ) -> Applied:
-        done = follow(database, config, touched, begin=begin)
+    def slow(database: Database, config: Config, touched: Touched, **options: Any) -> Applied:
+        done = follow(database, config, touched, **options)
         begun.set()
         assert go_on.wait(30)
         return done
@@ -462,7 +458,11 @@ def test_an_error_goes_to_all_who_waited_for_the_run_and_to_nobody_else(
     waiting = 4
 
     def first_slow_then_failing(
-        database: Database, config: Config, touched: Touched, begin: Callable[[], object]
+        database: Database,
+        config: Config,
+        touched: Touched,
+        begin: Callable[[], object],
+        **_: object,
     ) -> None:
         begin()
         if not begun.is_set():
@@ -494,9 +494,7 @@ def test_an_error_goes_to_all_who_waited_for_the_run_and_to_nobody_else(
 def test_a_database_that_is_away_means_that_files_are_behind(
     site: Database, projector: Projector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def away(
-        database: Database, config: Config, touched: Touched, begin: Callable[[], object]
-    ) -> None:
+    def away(database: Database, config: Config, touched: Touched, **_: object) -> None:
         raise DatabaseUnavailable("the database does not answer")
 
     monkeypatch.setattr(projector_module, "follow", away)
