@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -148,6 +150,48 @@ def test_what_cannot_be_hashed_is_refused_at_once() -> None:
         hash_ahead("a\0b", "sha512-crypt")
     with pytest.raises(ValueError, match="not 1"):
         hash_ahead("secret", "sha512-crypt", 1)
+
+
+def test_a_costly_hash_is_made_before_anything_waits_for_it() -> None:
+    assert hash_ahead("secret", "bcrypt", 4).done()
+    assert hash_ahead("secret", "sha512-crypt", 10_001).done()
+
+
+def test_a_hash_for_which_no_thread_is_free_is_made_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    go_on, make = threading.Event(), passwords._make
+
+    def slow(*arguments: object) -> str:
+        assert threading.current_thread() is threading.main_thread() or go_on.wait(60)
+        return make(*arguments)  # type: ignore[arg-type]
+
+    passwords.start_helpers()
+    monkeypatch.setattr(passwords, "_make", slow)
+    made = [hash_ahead("secret", "sha512-crypt", 1000) for _ in range(5)]
+    assert [each.done() for each in made] == [False, False, True, True, True]
+    go_on.set()
+    assert all(verify("secret", each.result(60)) for each in made)
+
+
+WITHOUT_THREADS = """
+import threading
+from vpopsql import passwords
+start, started = threading.Thread.start, []
+def refuse(thread):
+    started.append(thread)
+    if len(started) > 1:
+        raise RuntimeError("can't start new thread")
+    start(thread)
+threading.Thread.start = refuse
+made = passwords.hash_ahead("secret", "sha512-crypt", 1000)
+assert made.done() and passwords.verify("secret", made.result())
+assert len(started) == 2
+"""
+
+
+def test_a_process_that_may_have_no_more_threads_makes_hashes_and_ends() -> None:
+    subprocess.run([sys.executable, "-c", WITHOUT_THREADS], check=True, timeout=60)
 
 
 def test_a_process_that_is_forked_makes_hashes_ahead_too() -> None:

@@ -371,6 +371,45 @@ def test_a_change_that_was_taken_back_is_not_made_later(site: Database) -> None:
         assert COUNT.value(session) == 4
 
 
+def test_what_was_asked_ahead_keeps_its_place(site: Database) -> None:
+    entry = Prepared(insert(table_of(AuditEntry)).returning(AuditEntry.id))
+    values = {"at": CREATED_AT, "changes": {}, "actor": "a", "channel": "daemon", "action": "b"}
+    with site.writer() as session:
+        asked = [entry.ahead(session, object_type="user", object=name, **values) for name in "abc"]
+        numbers = [row[0] for take in asked if (row := take())]
+    assert numbers == sorted(numbers)
+
+
+def test_a_change_without_values_keeps_its_place(site: Database) -> None:
+    rename = Change(update(table_of(Mailbox)).where(Mailbox.name == bindparam("old")))
+    with site.writer() as session:
+        rename.run(session, old="ann", name="gone")
+        Change(delete(table_of(Mailbox)).where(Mailbox.name == "gone")).run(session)
+        Change(delete(table_of(Mailbox)).where(Mailbox.name != "zoe")).run(session)
+        added(session)
+
+    assert site.read(ALL.all)[0][0] == "eve"
+    assert site.read(COUNT.value) == 1
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_savepoint_has_what_was_changed_in_its_block(site: Database, fails: bool) -> None:
+    def change(session: Session) -> None:
+        UPDATE.run(session, mailbox_id=ann, flags=7)
+        if fails:
+            raise ZeroDivisionError
+
+    with site.reader() as session:
+        ann = session.scalar(select(Mailbox.id).where(Mailbox.name == "ann"))
+    with site.writer() as session:
+        with contextlib.suppress(ZeroDivisionError), session.begin_nested():
+            change(session)
+        UPDATE.run(session, mailbox_id=ann, quota_bytes=5)
+    with site.reader() as session:
+        row = mailbox_of(session, ann or 0)
+        assert (row.flags, row.quota_bytes) == (0 if fails else 7, 5)
+
+
 def test_rows_in_bulk_come_after_what_was_changed_before(site: Database) -> None:
     with site.writer() as session:
         example = session.scalars(select(Domain)).one()

@@ -363,6 +363,23 @@ def test_a_content_that_cannot_be_begun_with_leaves_nothing(tree: Tree, root: Pa
     assert names(root) == ["dir", "file"]
 
 
+def test_a_file_that_somebody_changes_meanwhile_is_written(tree: Tree, root: Path) -> None:
+    wanted = Write("/file", b"old")
+    with tree.ahead([wanted]):
+        (root / "file").write_bytes(b"somebody else's")
+        assert tree.write_many([wanted]) == ("/file",)
+    assert (root / "file").read_bytes() == b"old"
+
+
+def test_a_path_is_begun_with_once(tree: Tree, root: Path) -> None:
+    with (
+        pytest.raises(ValueError, match="twice"),
+        tree.ahead([Write("/file", b"1"), Write("/file", b"2")]),
+    ):
+        pytest.fail("begun")
+    assert temporary(root) == []
+
+
 def test_a_file_that_is_as_wanted_is_not_begun_with(tree: Tree, root: Path) -> None:
     wanted = Write("/file", b"old")
     with tree.ahead([wanted]):

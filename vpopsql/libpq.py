@@ -96,6 +96,7 @@ class LibpqDriver(Driver):
         if arguments:
             self._ahead.append(self._question(sql, arguments))
         else:
+            self.settle()
             super().run(sql)
 
     def settle(self) -> None:
@@ -165,7 +166,9 @@ class LibpqDriver(Driver):
     def _answer(self, asked: _Asked) -> pq.abc.PGresult:
         """Return the answer to a question; those that were asked ahead get theirs, too."""
         sql = asked.statement.sql
-        together = [*(each for each in self._ahead if each is not asked), asked]
+        together = [*self._ahead]
+        if not any(each is asked for each in together):
+            together.append(asked)
         self._ahead.clear()
         if self._begins and self._libpq.transaction_status == pq.TransactionStatus.IDLE:
             together.insert(0, _Asked(_BEGIN, ()))
@@ -177,6 +180,10 @@ class LibpqDriver(Driver):
                 one.answer = _required(result)
         except Error as error:
             raise self._wrapped(error, sql) from None
+        except BaseException:
+            # Interrupted in the middle of it: what comes next would not be the answer to the next.
+            self.connection.close()
+            raise
         return cast("pq.abc.PGresult", asked.answer)
 
     def _ask(self, asked: _Asked) -> pq.abc.PGresult:
@@ -235,6 +242,7 @@ def watched(engine: Engine) -> Engine:
     event.listen(engine, "before_cursor_execute", lambda connection, *_: settle(connection))
     event.listen(engine, "commit", settle)
     event.listen(engine, "rollback", forget)
+    event.listen(engine, "rollback_savepoint", lambda connection, *_: forget(connection))
     return engine
 
 

@@ -59,6 +59,7 @@ _OTHER_COSTS: Mapping[str, Mapping[str, Any]] = {
     "argon2": {"type": "ID", "memory_cost": _ARGON2_KIB, "parallelism": 1}
 }
 
+_QUICK_ROUNDS = {"sha512-crypt": 10_000, "sha256-crypt": 10_000}  # two milliseconds
 _HELPERS = 2  # as many as a daemon's worker has threads that may wait for a hash
 
 # libxcrypt refuses longer ones: CRYPT_MAX_PASSPHRASE_SIZE is 512 with the NUL.
@@ -120,10 +121,18 @@ def hash_ahead(password: str, scheme: str, rounds: int | None = None) -> Future[
     """Begin with what `hash_password` returns, in another thread.
 
     A SHA512 hash takes a millisecond: as long as all that an `add_user` does before it needs one.
+    One that takes much longer, for which no transaction should wait, is made at once instead, and
+    so is one for which no thread is free.
 
     :raises UnusablePassword, ValueError: at once, as `hash_password` does.
     """
-    return _helpers().submit(_hash_of(password, scheme, rounds))
+    make = _hash_of(password, scheme, rounds)
+    is_quick = (rounds or _DEFAULT_ROUNDS[scheme]) <= _QUICK_ROUNDS.get(scheme, 0)
+    made = _helpers().begin(make) if is_quick else None
+    if made is None:
+        made = Future()
+        made.set_result(make())
+    return made
 
 
 def start_helpers() -> None:
@@ -156,15 +165,33 @@ def _make(secret: bytes, scheme: str, cost: int) -> str:
     return str(made)
 
 
+class _Helpers:
+    """The threads that make hashes ahead."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(_HELPERS, "hash")
+        self._free = threading.Semaphore(_HELPERS)
+        # Each takes one, and is not given another until all have one.
+        have_come = threading.Barrier(_HELPERS)
+        try:
+            for _ in range(_HELPERS):
+                self._threads.submit(have_come.wait)
+        except RuntimeError:  # there may be no more threads
+            have_come.abort()
+            self._free = threading.Semaphore(0)
+
+    def begin(self, make: Callable[[], str]) -> "Future[str] | None":
+        """Begin with a hash; None: all of them have one."""
+        if not self._free.acquire(blocking=False):
+            return None
+        made = self._threads.submit(make)
+        made.add_done_callback(lambda _: self._free.release())
+        return made
+
+
 @functools.cache
-def _helpers() -> ThreadPoolExecutor:
-    """Return the threads that make hashes ahead, all started."""
-    helpers = ThreadPoolExecutor(_HELPERS, "hash")
-    # Each takes one, and is not given another until all have one.
-    have_come = threading.Barrier(_HELPERS)
-    for _ in range(_HELPERS):
-        helpers.submit(have_come.wait)
-    return helpers
+def _helpers() -> _Helpers:
+    return _Helpers()
 
 
 os.register_at_fork(after_in_child=_helpers.cache_clear)  # a process that is forked has none

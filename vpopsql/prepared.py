@@ -67,6 +67,8 @@ class _Forms:
             shape = tuple(_padded(len(values[name])) for name in self._lists)
         # What objects of the session have become by now, it writes before it asks; so do we.
         session.flush()
+        if session.in_nested_transaction():
+            session.connection()  # only now it sets the savepoint
         kind = driver.dialect.name, keyring_of(driver.dialect), shape
         form = self._forms.get(kind)
         if form is None:

@@ -74,6 +74,7 @@ def _has_newer_file(tree: "Tree", account: "OldAccount", before: "datetime") -> 
 def _delete(site: "Site", accounts: "Sequence[OldAccount]", before: "datetime") -> list[str]:
     """Delete accounts of one domain that are still old; return what is said of others."""
     from vpopsql.errors import CatchAllNeeded
+    from vpopsql.prepared import settle
     from vpopsql.services import domains, overview
 
     domain = accounts[0].domain
@@ -89,6 +90,7 @@ def _delete(site: "Site", accounts: "Sequence[OldAccount]", before: "datetime") 
             try:
                 with session.begin_nested():
                     delete_user(change, name, domain)
+                    settle(session)
             except CatchAllNeeded:
                 refused.append(f"Error: {name}@{domain}: can't delete catchall account")
         return refused

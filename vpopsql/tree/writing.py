@@ -74,18 +74,20 @@ class Ahead:
 
     def __init__(self, ways: Ways) -> None:
         self._ways = ways
-        self._begun: dict[str, tuple[Write, _Staged | None]] = {}
+        self._begun: dict[str, _Staged] = {}
 
     def begin(self, writes: Iterable[Write]) -> None:
         """Begin with contents that some batches are to write."""
         for write in writes:
-            self._begun[write.path] = write, _stage(self._ways, write, durable=True)
+            if write.path in self._begun:
+                raise ValueError("a path occurs twice")
+            if new := _stage(self._ways, write, durable=True):
+                self._begun[write.path] = new
 
     def stage(self, write: Write, *, durable: bool) -> "_Staged | None":
         """Return what was begun with for a file, or begin now; None if the file is as wanted."""
-        if write.path in self._begun:
-            begun, new = self._begun.pop(write.path)
-            if begun == write:
+        if new := self._begun.pop(write.path, None):
+            if new.write == write:
                 return new
             _discard(self._ways, new)
         return _stage(self._ways, write, durable=durable)
@@ -93,7 +95,7 @@ class Ahead:
     def end(self) -> None:
         """Remove what no batch has written."""
         while self._begun:
-            _discard(self._ways, self._begun.popitem()[1][1])
+            _discard(self._ways, self._begun.popitem()[1])
 
 
 def replace(
@@ -184,9 +186,7 @@ def _finish(ways: Ways, new: _Staged, *, durable: bool) -> None:
             os.close(fd)
 
 
-def _discard(ways: Ways, new: _Staged | None) -> None:
-    if new is None:
-        return
+def _discard(ways: Ways, new: _Staged) -> None:
     with suppress(OSError, UnsafePath), ways.parent(new.write.path) as (parent, _):
         os.unlink(new.temp, dir_fd=parent)
 
