@@ -6,6 +6,7 @@ ends by itself is replaced, soon at first, then later and later; workers without
 """
 
 import contextlib
+import gc
 import os
 import select
 import signal
@@ -141,6 +142,9 @@ class Supervisor:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {*_STOPS, signal.SIGHUP, signal.SIGCHLD})
         pid = os.fork()
         if not pid:
+            # What is there by now is no garbage. Looking for cycles in it would write to each page
+            # of it, which then is not shared with the others any more: 12 MB for each worker.
+            gc.freeze()
             self._be_worker(number, before)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return pid
