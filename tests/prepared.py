@@ -1,0 +1,63 @@
+"""A few mailboxes, and what tests of prepared statements ask of them."""
+
+import os
+import socket
+from typing import Any
+
+import pytest
+from sqlalchemy import Integer, bindparam, func, literal_column, select
+from sqlalchemy.orm import Session
+
+from tests import factories
+from vpopsql.db import Database
+from vpopsql.model import Mailbox
+from vpopsql.prepared import Prepared
+
+# Bytes that no database text can hold, beside plain text; a time, a truth, a choice, a NULL.
+COMMENTS = {"ann": "plain", "ben": "J\udcf6e\0", "cat": "Zo\xeb", "dan": ""}
+
+ALL = Prepared(select(Mailbox.name, Mailbox.comment, Mailbox.clear_text).order_by(Mailbox.name))
+COUNT = Prepared(select(func.count()).select_from(Mailbox))
+CREATED_AT = factories.at(2026, 1, 2)
+
+SOME = Prepared(
+    select(Mailbox.name)
+    .where(
+        Mailbox.name.in_(bindparam("names", expanding=True)),
+        Mailbox.comment != bindparam("comment"),
+    )
+    .order_by(Mailbox.name),
+    ["names"],
+)
+
+LOCK = 7
+WAITS = Prepared(
+    select(literal_column("1", Integer)).where(
+        func.pg_advisory_xact_lock_shared(LOCK).is_not(None)
+    )
+)
+
+
+def fill(database: Database) -> Database:
+    """Return a database with a domain and a mailbox for each of `COMMENTS`."""
+    with database.writer() as session:
+        example = factories.domain(session, "example.com")
+        for name, comment in COMMENTS.items():
+            factories.mailbox(
+                session, example, name, comment=comment, clear_text=None, created_at=CREATED_AT
+            )
+    return database
+
+
+def cut(session: Session) -> None:
+    """Let the connection end without a word."""
+    connection: Any = session.connection().connection.driver_connection
+    with socket.socket(fileno=os.dup(connection.pgconn.socket)) as wire:
+        wire.shutdown(socket.SHUT_RDWR)
+
+
+def require_server(site: Database) -> Database:
+    """Return a site on a server; skip the test on SQLite."""
+    if site.is_sqlite:
+        pytest.skip("SQLite is no other process")
+    return site
