@@ -2,6 +2,8 @@
 
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from tests import factories
 from vpopsql.db import Database
+from vpopsql.libpq import LibpqDriver
 from vpopsql.model import Mailbox
 from vpopsql.prepared import Prepared
 
@@ -61,3 +64,23 @@ def require_server(site: Database) -> Database:
     if site.is_sqlite:
         pytest.skip("SQLite is no other process")
     return site
+
+
+@contextmanager
+def counting_ways() -> Iterator[list[int]]:
+    """Give a list of how many statements went together on each way to the server and back."""
+    ways: list[int] = []
+    one, many = LibpqDriver._ask, LibpqDriver._ask_many
+
+    def ask(driver: LibpqDriver, asked: Any) -> Any:
+        ways.append(1)
+        return one(driver, asked)
+
+    def ask_many(driver: LibpqDriver, asked: Any) -> Any:
+        ways.append(len(asked))
+        return many(driver, asked)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LibpqDriver, "_ask", ask)
+        patch.setattr(LibpqDriver, "_ask_many", ask_many)
+        yield ways

@@ -28,6 +28,7 @@ from tests.prepared import (
     LOCK,
     SOME,
     WAITS,
+    counting_ways,
     cut,
     fill,
     require_server,
@@ -293,6 +294,63 @@ def test_what_fails_ahead_is_told_and_costs_one_connection(site: Database) -> No
         assert site.read(work_on) == (None,)
 
     assert site.read(COUNT.value) == 4
+
+
+def expected(session: Session) -> tuple[object, ...]:
+    MAILBOX.expect(session, name="ben", created_at=CREATED_AT)
+    SOME.expect(session, names=["dan", "ann"], comment="plain")
+    ALL.expect(session)
+    count = COUNT.value(session)
+    ben = MAILBOX.first(session, name="ben", created_at=CREATED_AT)
+    cat = MAILBOX.first(session, name="cat", created_at=CREATED_AT)
+    some = [tuple(row) for row in SOME.all(session, names=["dan", "ann"], comment="plain")]
+    assert ben is not None
+    assert cat is not None
+    return count, ben[0], cat[0], some, len(ALL.all(session)), len(ALL.all(session))
+
+
+def test_what_was_expected_is_what_is_asked(site: Database) -> None:
+    wanted = (4, "ben", "cat", [("dan",)], 4, 4)
+
+    assert site.read(expected) == wanted
+    assert site.read(expected, one_moment=True) == wanted
+    with site.reader() as session:
+        assert expected(session) == wanted
+
+
+def test_what_is_expected_goes_with_the_next_question(server: Database) -> None:
+    server.read(COUNT.value)  # the connection is there, and says what it is at first
+
+    with counting_ways() as ways:
+        server.read(expected)
+
+    # One mailbox, and what is asked for a second time, were not.
+    assert ways == [4, 1, 1]
+
+
+def test_what_was_expected_of_another_moment_is_forgotten(site: Database) -> None:
+    def work(session: Session) -> object:
+        COUNT.expect(session)
+        return ALL.first(session)
+
+    site.read(work)
+    with site.writer() as session:
+        factories.mailbox(session, factories.domain(session, "b.example"), "eve")
+
+    assert site.read(COUNT.value) == 5
+
+
+def test_what_is_expected_and_fails_is_told(server: Database) -> None:
+    divides = Prepared(select(func.max(Mailbox.id) % bindparam("by", type_=Integer)))
+
+    def work(session: Session) -> object:
+        divides.expect(session, by=0)
+        return COUNT.value(session)
+
+    with pytest.raises(VpopsqlError, match="division by zero"):
+        server.read(work)
+
+    assert server.read(COUNT.value) == 4
 
 
 @pytest.mark.parametrize("is_ahead", [False, True])

@@ -61,11 +61,21 @@ class _Asked:
         self.values = values
         self.answer: pq.abc.PGresult | None = None
 
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What is the same of the same question."""
+        # The values of most types come as what has no hash.
+        return self.statement.name, *(
+            value if value is None else bytes(value) for value in self.values
+        )
+
 
 class LibpqDriver(Driver):
     """A connection of psycopg's, which may be used by both in turns."""
 
-    __slots__ = ("_adapter", "_ahead", "_begins", "_libpq", "_poll", "_statements")
+    __slots__ = ("_adapter", "_ahead", "_begins", "_expected", "_libpq", "_poll", "_statements")
+
+    is_far = True
 
     def __init__(self, dialect: Dialect, connection: Connection) -> None:
         super().__init__(dialect, connection)
@@ -75,6 +85,7 @@ class LibpqDriver(Driver):
         self._adapter = Transformer(connection)
         self._statements: dict[str, _Statement] = {}
         self._ahead: list[_Asked] = []
+        self._expected: dict[tuple[object, ...], _Asked] = {}
         self._poll = select.poll()
         self._poll.register(self._libpq.socket, select.POLLIN)
 
@@ -106,11 +117,11 @@ class LibpqDriver(Driver):
 
     def first(self, sql: str, arguments: object) -> Row | None:
         """Return the first row as it is, or None when there is none."""
-        return self._first(self._answer(self._question(sql, arguments)))
+        return self._first(self._result(sql, arguments))
 
     def all(self, sql: str, arguments: object) -> list[Row]:
         """Return all rows as they are."""
-        result = self._answer(self._question(sql, arguments))
+        result = self._result(sql, arguments)
         self._adapter.set_pgresult(result)
         return self._adapter.load_rows(0, result.ntuples, tuple)
 
@@ -120,9 +131,16 @@ class LibpqDriver(Driver):
         self._ahead.append(asked)
         return lambda: self._first(asked.answer or self._answer(asked))
 
+    def expect(self, sql: str, arguments: object) -> None:
+        """Ask together with the next question what will be asked for later."""
+        asked = self._question(sql, arguments)
+        self._ahead.append(asked)
+        self._expected[asked.key] = asked
+
     def forget(self) -> None:
         """Forget what was asked ahead and not taken, or not carried out."""
         self._ahead.clear()
+        self._expected.clear()
 
     def _wrapped(self, error: Exception, sql: str) -> BaseException:
         """Return what SQLAlchemy would have raised."""
@@ -151,6 +169,13 @@ class LibpqDriver(Driver):
         except Error as error:
             raise self._wrapped(error, sql) from None
         return _Asked(statement, values)
+
+    def _result(self, sql: str, arguments: object) -> pq.abc.PGresult:
+        """Return the answer to a question, which may have been expected."""
+        asked = self._question(sql, arguments)
+        if self._expected:
+            asked = self._expected.pop(asked.key, asked)
+        return asked.answer or self._answer(asked)
 
     def _prepare(self, sql: str) -> _Statement:
         numbers = _Numbers()

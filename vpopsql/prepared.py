@@ -124,6 +124,15 @@ class Prepared(Generic[*Ts]):
 
         return taken
 
+    def expect(self, session: Session, **values: object) -> None:
+        """Say that this will be asked, with these values, before anything changes.
+
+        On PostgreSQL the question goes to the server together with the next one.
+        """
+        driver: Driver | None = session.info.get(_KEY)
+        if driver and driver.is_far and (ready := self._forms.ready(session, values)):
+            driver.expect(ready[1].sql, ready[1].arguments(values))
+
     def all(self, session: Session, **values: object) -> Sequence[tuple[*Ts]]:
         """Return all rows."""
         ready = self._forms.ready(session, values)
@@ -208,6 +217,9 @@ class Driver:
 
     __slots__ = ("connection", "dialect")
 
+    is_far = False
+    """Whether a question costs a way to the database and back."""
+
     def __init__(self, dialect: Dialect, connection: Any) -> None:  # noqa: ANN401 - DBAPI
         self.dialect = dialect
         self.connection = connection
@@ -257,6 +269,9 @@ class Driver:
         """Ask for the first row, and return what gives it."""
         row = self.first(sql, arguments)
         return lambda: row
+
+    def expect(self, sql: str, arguments: object) -> None:
+        """Ask what will be asked for later, where that saves a way."""
 
     def settle(self) -> None:
         """Carry out what has not been yet."""

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import select, update
 
 from tests import factories
+from tests.prepared import counting_ways, require_server
 from vpopsql.config import Config, Paths
 from vpopsql.db import Database
 from vpopsql.exporter import stamps
@@ -64,6 +65,21 @@ def lines(root: Path) -> dict[str, str]:
     """Return the comment of each mailbox in the file."""
     fields = [line.split(":") for line in (root / VPASSWD).read_text().splitlines()]
     return {line[0]: line[4] for line in fields}
+
+
+def test_what_follows_a_change_is_asked_in_few_ways(site: Database, config: Config) -> None:
+    require_server(site)
+    touched = change(site, "carol", "new")
+    with site.writer() as session:
+        factories.domain(session, "b.example")
+
+    with counting_ways() as of_mailbox:
+        follow(site, config, touched)
+    with counting_ways() as of_domain:
+        follow(site, config, Touched({"b.example"}, {"b.example"}, names={"b.example"}))
+
+    # The site and what hangs on nothing else, its rows; the names beside a new one.
+    assert (len(of_mailbox), len(of_domain)) == (2, 3)
 
 
 def files_are_right(database: Database, config: Config) -> bool:

@@ -23,19 +23,19 @@ from vpopsql.services.rights import Actor
 from vpopsql.touched import Touched
 
 
-def _secret(call: Call, password: str) -> Secret:
+def _secret(call: Call, password: str, weakness: str | None) -> Secret:
     account_changes.check_password(password)
     settings = call.config.passwords
     hashed = passwords.hash_ahead(password, settings.scheme, settings.rounds)
     clear_text = password if settings.store_clear_text else None
-    return Secret(hashed, clear_text, strength.weakness(call.config, password))
+    return Secret(hashed, clear_text, weakness)
 
 
 def _new_secret(call: Call) -> Secret:
     """Take all that is left as the password of a new account."""
     password = call.rest(errors.PasswordRequired)
     strength.require_strength(call.config, password)
-    return _secret(call, password)
+    return _secret(call, password, weakness=None)
 
 
 # --- users --------------------------------------------------------------------------------------
@@ -84,7 +84,8 @@ def mod_user(call: Call) -> Body:
 def _finish_mod_user(call: Call, name: str, domain: str, lines: Sequence[bytes]) -> Write:
     wishes = options.user_wishes(lines, call.actor)
     if wishes.password is not None:
-        wishes = replace(wishes, hashed=_secret(call, wishes.password))
+        weakness = strength.weakness(call.config, wishes.password)
+        wishes = replace(wishes, hashed=_secret(call, wishes.password, weakness))
     return Write(partial(_mod_user, call, name, domain, wishes))
 
 

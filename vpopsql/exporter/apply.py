@@ -60,9 +60,9 @@ from vpopsql.exporter.generations import Generations
 from vpopsql.exporter.increment import Increment, find_increment
 from vpopsql.exporter.locking import explained, locked
 from vpopsql.exporter.plan import Comparison
-from vpopsql.exporter.reading import FILES_ARE_OURS, is_stranger, newest_export, reading
+from vpopsql.exporter.reading import newest_export, reading
 from vpopsql.exporter.site import SiteWriter
-from vpopsql.exporter.snapshot import EVERY_NAME, DomainState, Snapshot
+from vpopsql.exporter.snapshot import EVERY_NAME, FILES_ARE_OURS, DomainState, Snapshot
 from vpopsql.exporter.stamps import Stamps, are_worth_it
 from vpopsql.exporter.writing import Sweeping, Writer
 from vpopsql.model import Export, SiteSetting
@@ -236,9 +236,8 @@ def _rendered(tree: Tree, config: Config, snapshot: Snapshot, touched: Touched) 
 
 def _run(database: Database, apply_: "_Apply", *, is_known: bool = True) -> Applied:
     """Write the whole site's files, and remember that they are this database's from now on."""
-    is_new = is_stranger(database)
-    applied = apply_.run(is_stranger=is_new or not is_known)
-    if is_new:
+    applied = apply_.run(is_known=is_known)
+    if apply_.is_stranger:
         with database.writer() as session:
             session.add(SiteSetting(key=FILES_ARE_OURS, value=utc_now().isoformat()))
     return applied
@@ -289,13 +288,18 @@ class _Apply:
             render.removable(touched.removed, snapshot) if touched else (),
         )
 
-    def run(self, *, is_stranger: bool) -> Applied:
+    @property
+    def is_stranger(self) -> bool:
+        """Whether the database was neither filled from a site nor ever exported to one."""
+        return self._snapshot.is_stranger
+
+    def run(self, *, is_known: bool) -> Applied:
         """Write the site's files, and those of the snapshot's domains.
 
-        :param is_stranger: the database was neither filled from this site nor ever exported to it.
+        :param is_known: as for `apply`.
         """
         paths = self._snapshot.paths
-        if is_stranger:
+        if self.is_stranger or not is_known:
             self._site.refuse_to_drop()
         if self._comparison:
             changes = self._comparison.changes()

@@ -3,34 +3,24 @@
 from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from contextlib import contextmanager
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from vpopsql.config import Config
 from vpopsql.db import Database
-from vpopsql.errors import ExportFailed
 from vpopsql.exporter import sharing
 from vpopsql.exporter.history import Mark
-from vpopsql.exporter.snapshot import Snapshot, take
-from vpopsql.model import UNFINISHED_IMPORT, Export, SiteSetting
+from vpopsql.exporter.snapshot import IS_STRANGER, Snapshot, take
+from vpopsql.model import Export
 from vpopsql.prepared import Prepared
 from vpopsql.touched import Touched
 
-_UNFINISHED = Prepared(select(SiteSetting.key).where(SiteSetting.key == UNFINISHED_IMPORT))
-
-FILES_ARE_OURS = "files_are_ours"
-"""The site setting that says since when this database's files are the site's."""
-
-
-_KNOWN = Prepared(
-    select(func.count()).where(SiteSetting.key.in_(bindparam("keys", expanding=True))), ["keys"]
-)
+_IS_STRANGER = Prepared(select(IS_STRANGER))
 
 
 def is_stranger(database: Database) -> bool:
     """Tell whether the database was neither filled from a site nor ever exported to one."""
-    keys = [FILES_ARE_OURS, "imported_at"]
-    return database.read(lambda session: not _KNOWN.value(session, keys=keys))
+    return bool(database.read(_IS_STRANGER.value))
 
 
 def newest_export(database: Database) -> int | None:
@@ -52,7 +42,6 @@ def read_some(
     """
 
     def taken(session: Session) -> Snapshot:
-        _require_whole(session)
         return take(
             session,
             config.paths,
@@ -81,7 +70,6 @@ def reading(
     :raises ExportFailed: an import has not come to its end.
     """
     with sharing.moment_of(database, config.export) as (session, exact_lines):
-        _require_whole(session)
         yield take(
             session,
             config.paths,
@@ -89,12 +77,4 @@ def reading(
             known(),
             config.export,
             exact_lines=exact_lines,
-        )
-
-
-def _require_whole(session: Session) -> None:
-    if _UNFINISHED.first(session):
-        raise ExportFailed(
-            "an import has begun and not come to its end, so the database holds a part of a"
-            " site only: run the same import again, with --apply"
         )

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVarTuple
 
-from sqlalchemy import Select, bindparam, func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from vpopsql.config import Export
@@ -18,6 +18,7 @@ from vpopsql.exporter.rows import (
     Foreign,
     Name,
     Selection,
+    expect_foreign_lines,
     foreign_lines,
     some_names,
 )
@@ -71,7 +72,7 @@ _IMPORTED = Prepared(_in_rcpthosts(select(func.count()).select_from(DomainName),
 _ELDEST = Prepared(
     _in_rcpthosts(select(DomainName.name), is_imported=False)
     .order_by(Domain.id, DomainName.is_alias, DomainName.sort_key)
-    .limit(bindparam("number"))
+    .limit(RCPTHOSTS_LINES)
 )
 _OF_NAMES = Selection(select(DomainName.name), DomainName.name)
 
@@ -122,9 +123,18 @@ def take(
     )
 
 
+def expect(session: Session, touched: Collection[str]) -> None:
+    """Say that `take` will be asked, see `Prepared.expect`."""
+    expect_foreign_lines(session)
+    _IMPORTED.expect(session)
+    _NUMBER.expect(session)
+    if touched:
+        _ELDEST.expect(session)
+
+
 def _eldest(session: Session, number: int) -> list[str]:
     """Return the names made here that rcpthosts has room for; see `render`."""
-    return [name for (name,) in _ELDEST.all(session, number=number)] if number > 0 else []
+    return [name for (name,) in _ELDEST.all(session)[:number]] if number > 0 else []
 
 
 def _shorter(longer: Iterable[str]) -> Iterator[str]:

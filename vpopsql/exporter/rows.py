@@ -42,6 +42,11 @@ class Selection:
             return session.connection().execute(self._all, execution_options=STREAMED)
         return self._some.all(session, wanted=[*wanted]) if wanted else ()
 
+    def expect(self, session: Session, wanted: Collection[Any] | None) -> None:
+        """Say that the rows of those wanted will be asked for, see `Prepared.expect`."""
+        if wanted and len(wanted) <= _MANY:
+            self._some.expect(session, wanted=[*wanted])
+
 
 class Name(NamedTuple):
     """A name that mail arrives for, with what users/assign says of it."""
@@ -123,6 +128,11 @@ def foreign_lines(session: Session) -> dict[str, Sequence[Foreign]]:
     for file, *values in _FOREIGN_LINES.all(session):
         files[file].append(Foreign(*values))
     return {file: by_key(lines) for file, lines in files.items()}
+
+
+def expect_foreign_lines(session: Session) -> None:
+    """Say that these will be asked for."""
+    _FOREIGN_LINES.expect(session)
 
 
 def by_key(lines: Iterable[Foreign]) -> list[Foreign]:

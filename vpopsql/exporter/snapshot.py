@@ -11,13 +11,14 @@ from dataclasses import dataclass, field, replace
 from enum import Flag, auto
 from operator import attrgetter
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
-from sqlalchemy import Column, bindparam, func, select
+from sqlalchemy import Column, bindparam, exists, func, or_, select
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from vpopsql.config import Export, Paths
+from vpopsql.errors import ExportFailed
 from vpopsql.exporter import direct, reassigned
 from vpopsql.exporter.history import History, Mark
 from vpopsql.exporter.reassigned import Reassigned
@@ -29,6 +30,7 @@ from vpopsql.exporter.rows import Selection, all_names, foreign_lines
 from vpopsql.exporter.rows import by_key as by_key  # noqa: PLC0414 - the same
 from vpopsql.model import (
     LIMIT_SETTINGS,
+    UNFINISHED_IMPORT,
     CatchAll,
     DefaultLimits,
     DirCounter,
@@ -51,10 +53,20 @@ from vpopsql.touched import Touched
 VPOPMAIL_DIR = "vpopmail_dir"
 """The `SiteSetting` with vpopmail's home as the paths in the database have it."""
 
+FILES_ARE_OURS = "files_are_ours"
+"""The `SiteSetting` that says since when this database's files are the site's."""
+
+IS_STRANGER = ~exists().where(
+    or_(SiteSetting.key == FILES_ARE_OURS, SiteSetting.key == "imported_at")
+)
+"""Whether the database was neither filled from a site nor ever exported to one."""
+
 _OF_SITE = Prepared(
     select(
+        exists().where(SiteSetting.key == UNFINISHED_IMPORT),
+        IS_STRANGER,
         select(SiteSetting.value).where(SiteSetting.key == VPOPMAIL_DIR).scalar_subquery(),
-        select(func.max(Revision.id)).scalar_subquery(),
+        func.coalesce(select(func.max(Revision.id)).scalar_subquery(), 0),
     )
 )
 
@@ -178,6 +190,8 @@ class Snapshot:
     """With exact delivery: the lines of each name that has exact ones, as `direct.lines` does."""
     reassigned: Reassigned | None = None
     """Without the whole site's files: the lines that are needed of them."""
+    is_stranger: bool = False
+    """Whether the database was neither filled from a site nor ever exported to one."""
 
 
 _DOMAINS = Selection(
@@ -243,6 +257,18 @@ _IP_MAPPINGS = Prepared(
     .join(DomainName, (DomainName.domain_id == IpMapping.domain_id) & ~DomainName.is_alias)
     .order_by(IpMapping.family, IpMapping.packed)
 )
+_PARTS = {
+    _ACCOUNTS: Part.ACCOUNTS,
+    _DOTQMAIL_LINES: Part.DOTQMAIL,
+    _DOTQMAIL_FILES: Part.DOTQMAIL,
+    _LIMITED: Part.LIMITS,
+    _COUNTERS: Part.ACCOUNTS | Part.MAILBOXES,
+}
+"""What the rows of a domain are wanted for."""
+
+_LOOKED_UP = Part.DOTQMAIL | Part.LIMITS
+"""What files may be removed of."""
+
 _HOMES = Selection(select(Mailbox.domain_id, Mailbox.directory), Mailbox.domain_id)
 _DIRECTORIES = Selection(select(Domain.id, Domain.directory), Domain.id)
 
@@ -281,22 +307,37 @@ def take(
     :param written: domains with a vpasswd that is known to show all revisions of theirs up to this
         one: only the lines of the mailboxes touched are read of them, if nothing else changed.
     :param exact_lines: what makes the exact lines of the whole site.
+    :raises ExportFailed: an import has not come to its end.
     """
     export = export or Export()
-    home, newest = _OF_SITE.first(session) or (None, None)
-    revision = newest or 0
     site = touched is None or touched.site
     settings = touched is None or bool(touched.site or touched.settings or touched.names)
+    if touched and not site:
+        _expect(session, touched, export)
+    is_unfinished, is_stranger, home, revision = cast(
+        "tuple[bool, bool, str | None, int]", _OF_SITE.first(session)
+    )
+    if is_unfinished:
+        raise ExportFailed(
+            "an import has begun and not come to its end, so the database holds a part of a"
+            " site only: run the same import again, with --apply"
+        )
     names = all_names(session) if site else []
-    scope = None
     foreign = foreign_lines(session) if site else {}
     routes = None
     if site and export.delivery == "exact":
         routes = Routes(map(attrgetter("name"), names), foreign)
-    history = History(session, revision, touched, written)
-    if touched is not None:
-        new = (name for name in names if name.name not in known)
-        scope = _scope(session, touched, new, history)
+    scope = None
+    if touched is None:
+        history = History(session, revision, None, written)
+    else:
+        new = {name.real for name in names if name.name not in known}
+        ids = dict[int, str](map(tuple, _IDS.of(session, _domains_of(touched, new))))
+        if not site:
+            guessed = _scope(ids, touched, new, lambda name: name not in written)
+            _expect_rows(session, touched, ids, guessed)
+        history = History(session, revision, touched, written)
+        scope = _scope(ids, touched, new, history.has_others)
     return Snapshot(
         revision=revision,
         paths=replace(paths, vpopmail=home) if home else paths,
@@ -316,10 +357,52 @@ def take(
             and (touched.names or (scope and export.delivery == "exact"))
             else None
         ),
+        is_stranger=is_stranger,
     )
 
 
-def _scope(session: Session, touched: Touched, new: Iterable[Name], history: History) -> _Scope:
+def _expect(session: Session, touched: Touched, export: Export) -> None:
+    """Ask for what hangs on nothing else, together with the first question."""
+    _OF_SITE.expect(session)
+    _IDS.expect(session, _domains_of(touched))
+    if touched.settings or touched.names:
+        _IP_MAPPINGS.expect(session)
+        _DEFAULT_LIMITS.expect(session)
+        _SITE_COUNTER.expect(session)
+    if touched.names or export.delivery == "exact":
+        reassigned.expect(session, touched.names)
+
+
+def _expect_rows(
+    session: Session, touched: Touched, ids: Mapping[int, str], scope: _Scope
+) -> None:
+    """Ask for the rows of domains, together with the first question that is asked of them."""
+    for rows, part in _PARTS.items():
+        rows.expect(session, _with(scope, part))
+    _DOMAINS.expect(session, scope)
+    changed = _changed(touched)
+    for id_, part in scope.items():
+        if Part.MAILBOXES in part:
+            _SOME_ACCOUNTS.expect(session, domain_id=id_, names=changed[ids[id_]])
+    for rows in (_HOMES, _DIRECTORIES) if touched.removed else ():
+        rows.expect(session, _with(scope, _LOOKED_UP))
+
+
+def _domains_of(touched: Touched, new: Collection[str] = ()) -> list[str]:
+    """Return the real domains whose files are wanted.
+
+    :param new: those of them that are not in ``touched``.
+    """
+    of_mailboxes = {domain for domain, _ in touched.mailboxes}
+    return sorted({*touched.accounts, *touched.dotqmail, *touched.limits, *of_mailboxes, *new})
+
+
+def _scope(
+    ids: Mapping[int, str],
+    touched: Touched,
+    new: Collection[str],
+    has_others: Callable[[str], bool],
+) -> _Scope:
     parts: defaultdict[str, Part] = defaultdict(lambda: Part(0))
     for part, named in (
         (Part.ACCOUNTS, touched.accounts),
@@ -329,10 +412,9 @@ def _scope(session: Session, touched: Touched, new: Iterable[Name], history: His
         for name in named:
             parts[name] |= part
     for name in {domain for domain, _ in touched.mailboxes} - touched.accounts:
-        parts[name] |= Part.ACCOUNTS if history.has_others(name) else Part.MAILBOXES
-    for each in new:
-        parts[each.real] = WHOLE
-    return {id_: parts[name] for id_, name in _IDS.of(session, parts) if name in parts}
+        parts[name] |= Part.ACCOUNTS if has_others(name) else Part.MAILBOXES
+    parts |= dict.fromkeys(new, WHOLE)
+    return {id_: parts[name] for id_, name in ids.items() if name in parts}
 
 
 def _with(scope: _Scope | None, part: Part) -> Collection[int] | None:
@@ -343,7 +425,7 @@ def _with(scope: _Scope | None, part: Part) -> Collection[int] | None:
 def _looked_up(session: Session, touched: Touched | None, scope: _Scope | None) -> dict[str, Part]:
     if not (touched and touched.removed and scope):
         return {}
-    wanted = _with(scope, Part.DOTQMAIL | Part.LIMITS)
+    wanted = _with(scope, _LOOKED_UP)
     return {
         directory.rstrip("/"): scope[id_]
         for directories in (_HOMES, _DIRECTORIES)
@@ -358,13 +440,13 @@ def _domains(
     if scope is not None and not scope:
         # Not even asked for: relays may do without the right to see password hashes.
         return []
-    accounts = _accounts(session, _with(scope, Part.ACCOUNTS))
+    accounts = _accounts(session, scope)
     changed = _changed(touched)
-    dotqmails = _dotqmails(session, _with(scope, Part.DOTQMAIL))
-    limited = _named(_LIMITS, _LIMITED.of(session, _with(scope, Part.LIMITS)))
+    dotqmails = _dotqmails(session, scope)
+    limited = _named(_LIMITS, _rows(session, _LIMITED, scope))
     limits = {row["domain_id"]: _limits(row) for row in limited}
-    counted = _COUNTERS.of(session, _with(scope, Part.ACCOUNTS | Part.MAILBOXES))
-    counters = {row["domain_id"]: _counter(row) for row in _named(_COUNTER, counted)}
+    counted = _named(_COUNTER, _rows(session, _COUNTERS, scope))
+    counters = {row["domain_id"]: _counter(row) for row in counted}
     domains = []
     for id_, *columns in _DOMAINS.of(session, scope):
         if scope is not None and id_ not in scope:
@@ -387,7 +469,7 @@ def _domains(
                 limits=limits.get(id_),
                 counter=counters.get(id_),
                 parts=parts,
-                changed=changed.get(name, frozenset()),
+                changed=frozenset(changed.get(name, ())),
                 mark=history.newest_of(name),
             )
         )
@@ -401,31 +483,36 @@ def _named(
     return (dict(zip(names, row, strict=True)) for row in rows)
 
 
-def _changed(touched: Touched | None) -> dict[str, frozenset[str]]:
-    found: defaultdict[str, set[str]] = defaultdict(set)
-    for domain, name in touched.mailboxes if touched else ():
-        found[domain].add(name)
-    return {domain: frozenset(accounts) for domain, accounts in found.items()}
+def _changed(touched: Touched | None) -> dict[str, list[str]]:
+    """Return the mailboxes that were touched, by domain, always in the same order."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for domain, name in sorted(touched.mailboxes) if touched else ():
+        found[domain].append(name)
+    return found
 
 
 def _some_accounts(session: Session, domain_id: int, names: Collection[str]) -> Sequence[Account]:
-    rows = _SOME_ACCOUNTS.all(session, domain_id=domain_id, names=[*names])
+    rows = _SOME_ACCOUNTS.all(session, domain_id=domain_id, names=names)
     return [Account(*row) for row in rows]
 
 
-def _accounts(session: Session, wanted: Collection[int] | None) -> dict[int, list[Account]]:
+def _rows(session: Session, selection: Selection, scope: _Scope | None) -> Iterable[Sequence[Any]]:
+    return selection.of(session, _with(scope, _PARTS[selection]))
+
+
+def _accounts(session: Session, scope: _Scope | None) -> dict[int, list[Account]]:
     accounts = defaultdict(list)
-    for row in _ACCOUNTS.of(session, wanted):
+    for row in _rows(session, _ACCOUNTS, scope):
         accounts[row[0]].append(Account(*row[1:]))
     return accounts
 
 
-def _dotqmails(session: Session, wanted: Collection[int] | None) -> dict[int, list[DotQmail]]:
+def _dotqmails(session: Session, scope: _Scope | None) -> dict[int, list[DotQmail]]:
     lines = defaultdict(list)
-    for file_id, line in _DOTQMAIL_LINES.of(session, wanted):
+    for file_id, line in _rows(session, _DOTQMAIL_LINES, scope):
         lines[file_id].append(line)
     files = defaultdict(list)
-    for row in _DOTQMAIL_FILES.of(session, wanted):
+    for row in _rows(session, _DOTQMAIL_FILES, scope):
         domain_id, file_id, home, name, final_newline, link_target = row
         file_lines = tuple(lines.pop(file_id, ()))
         files[domain_id].append(DotQmail(home, name, file_lines, final_newline, link_target))

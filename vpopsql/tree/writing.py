@@ -37,6 +37,9 @@ TEMP_PREFIX = ".vpopsql-tmp-"
 """Names that start so are files that were being written; see `Tree.sweep`."""
 
 
+_OPEN_MAX = 16
+"""Files of a batch that stay open while they wait: to open one again is a tenth of its time."""
+
 _PIECES_AT_ONCE = os.sysconf("SC_IOV_MAX")
 
 _SYNC_FILE_RANGE_WRITE = 2
@@ -59,7 +62,7 @@ class Write:
     owner: Owner | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Staged:
     """A new content that waits, in the right directory, under a name of its own."""
 
@@ -67,6 +70,14 @@ class _Staged:
     temp: bytes
     mode: int
     owner: Owner
+    fd: int | None = None
+    """Open to be written to; None: not open."""
+
+    def close(self) -> None:
+        """Close it, if it is open."""
+        if self.fd is not None:
+            fd, self.fd = self.fd, None
+            os.close(fd)
 
 
 class Ahead:
@@ -81,16 +92,19 @@ class Ahead:
         for write in writes:
             if write.path in self._begun:
                 raise ValueError("a path occurs twice")
-            if new := _stage(self._ways, write, durable=True):
+            if new := _stage(self._ways, write, len(self._begun), durable=True):
                 self._begun[write.path] = new
 
-    def stage(self, write: Write, *, durable: bool) -> "_Staged | None":
-        """Return what was begun with for a file, or begin now; None if the file is as wanted."""
+    def stage(self, write: Write, waiting: int, *, durable: bool) -> "_Staged | None":
+        """Return what was begun with for a file, or begin now; None if the file is as wanted.
+
+        :param waiting: how many others of its batch were begun with.
+        """
         if new := self._begun.pop(write.path, None):
             if new.write == write:
                 return new
             _discard(self._ways, new)
-        return _stage(self._ways, write, durable=durable)
+        return _stage(self._ways, write, waiting, durable=durable)
 
     def end(self) -> None:
         """Remove what no batch has written."""
@@ -114,12 +128,12 @@ def replace(
     """
     if len({write.path for write in writes}) < len(writes):
         raise ValueError("a path occurs twice in a batch")
-    staged = []
+    staged: list[_Staged] = []
     renamed = 0
     try:
         for write in writes:
-            if new := ahead.stage(write, durable=durable):
-                staged.append(new)  # noqa: PERF401 - a failure finds what was staged so far
+            if new := ahead.stage(write, len(staged), durable=durable):
+                staged.append(new)
         for new in staged:
             _finish(ways, new, durable=durable)
         changed = tuple(new.write.path for new in staged)
@@ -141,8 +155,11 @@ def replace(
     return changed
 
 
-def _stage(ways: Ways, write: Write, *, durable: bool) -> _Staged | None:
-    """Write a new content under a temporary name; None if the file is as wanted."""
+def _stage(ways: Ways, write: Write, waiting: int, *, durable: bool) -> _Staged | None:
+    """Write a new content under a temporary name; None if the file is as wanted.
+
+    :param waiting: how many others wait that were written before it.
+    """
     with ways.parent(write.path) as (parent, name):
         try:
             old = regular_file(name, parent)
@@ -160,14 +177,17 @@ def _stage(ways: Ways, write: Write, *, durable: bool) -> _Staged | None:
         if write.mode is not None:
             mode = write.mode
         new = _Staged(write, _temp_name(), mode, write.owner or owner)
-        fd = open_in(new.temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, parent)
+        new.fd = open_in(new.temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, parent)
         try:
             try:
-                write_all(fd, write.data)
+                write_all(new.fd, write.data)
                 if durable:
-                    _send_to_disk(fd)
-            finally:
-                os.close(fd)
+                    _send_to_disk(new.fd)
+            except BaseException:
+                new.close()
+                raise
+            if waiting >= _OPEN_MAX:
+                new.close()
         except BaseException:
             os.unlink(new.temp, dir_fd=parent)
             raise
@@ -176,17 +196,22 @@ def _stage(ways: Ways, write: Write, *, durable: bool) -> _Staged | None:
 
 def _finish(ways: Ways, new: _Staged, *, durable: bool) -> None:
     # Apart from `_stage`, so that the disk can work on a whole batch while it is written.
-    with ways.parent(new.write.path) as (parent, _):
-        fd = open_in(new.temp, os.O_WRONLY, parent)
-        try:
-            set_owner_and_mode(fd, new.owner, new.mode)
-            if durable:
-                os.fsync(fd)
-        finally:
-            os.close(fd)
+    if new.fd is None:
+        with ways.parent(new.write.path) as (parent, _):
+            new.fd = open_in(new.temp, os.O_WRONLY, parent)
+    try:
+        set_owner_and_mode(new.fd, new.owner, new.mode)
+        if durable:
+            os.fsync(new.fd)
+    except OSError as error:
+        error.filename = new.write.path  # what is open has no name
+        raise
+    finally:
+        new.close()
 
 
 def _discard(ways: Ways, new: _Staged) -> None:
+    new.close()
     with suppress(OSError, UnsafePath), ways.parent(new.write.path) as (parent, _):
         os.unlink(new.temp, dir_fd=parent)
 
