@@ -22,7 +22,7 @@ from vpopsql.model import Flag, LastAuth, Mailbox
 from vpopsql.names import USER_MAX, new_user_name_problem
 from vpopsql.quota import Quota
 from vpopsql.services import buckets, limits, rights
-from vpopsql.services.account_changes import NEVER, NO_FLAGS, Home, Secret
+from vpopsql.services.account_changes import NEVER, NO_FLAGS, Home, Secret, home_in
 from vpopsql.services.changes import MASKED, record_many
 from vpopsql.services.domains import FoundDomain, lock_domain
 from vpopsql.services.rights import Actor
@@ -62,10 +62,9 @@ def add_accounts(
     usual = Quota(held["default_quota"] or None, held["default_maxmsgcount"] or None)
     quotas = [usual if each.quota is None else each.quota for each in accounts]
     taken = buckets.take_buckets(session, found.id, len(accounts))
-    base = found.directory.rstrip("/")
-    places = [
-        "/".join(filter(None, (base, bucket, each.name)))
-        for bucket, each in zip(taken, accounts, strict=True)
+    homes = [
+        home_in(found, bucket, each.name, quota)
+        for bucket, each, quota in zip(taken, accounts, quotas, strict=True)
     ]
     now = utc_now()
     rows = [
@@ -76,14 +75,14 @@ def add_accounts(
             "clear_text": each.secret.clear_text,
             "comment": each.name if each.comment is None else each.comment,
             "flags": int(each.flags),
-            "directory": place,
-            "quota_bytes": quota.bytes,
-            "quota_messages": quota.messages,
-            "quota_text": quota.render(),
+            "directory": home.directory,
+            "quota_bytes": home.quota.bytes,
+            "quota_messages": home.quota.messages,
+            "quota_text": home.quota.render(),
             "created_at": now,
             "password_changed_at": now,
         }
-        for each, place, quota in zip(accounts, places, quotas, strict=True)
+        for each, home in zip(accounts, homes, strict=True)
     ]
     if rows:
         ids = session.scalars(insert(Mailbox).returning(Mailbox.id), rows).all()
@@ -98,10 +97,7 @@ def add_accounts(
         [(("user", f"{each['name']}@{found.name}"), _shown(each)) for each in rows],
         domain=found.name,
     )
-    return [
-        Home(found.name, place, found.uid, found.gid, quota)
-        for place, quota in zip(places, quotas, strict=True)
-    ]
+    return homes
 
 
 def _shown(row: Mapping[str, object]) -> dict[str, tuple[object, object]]:

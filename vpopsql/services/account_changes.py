@@ -10,7 +10,18 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import Float, and_, bindparam, cast, delete, func, insert, select, update
+from sqlalchemy import (
+    Float,
+    and_,
+    bindparam,
+    cast,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
 from sqlalchemy.orm import Session
 
 from vpopsql import passwords
@@ -54,8 +65,18 @@ _HOW_MANY = Prepared(select(func.count()).where(Mailbox.domain_id == bindparam("
 _CATCHALL = Prepared(
     select(Domain.catchall, Domain.catchall_target).where(Domain.id == bindparam("domain_id"))
 )
-_INSERT = Prepared(insert(table_of(Mailbox)).returning(Mailbox.id))
-_NEVER_LOGGED_IN = Change(insert(table_of(LastAuth)))
+_INSERT = Change(insert(table_of(Mailbox)))
+_NEVER_LOGGED_IN = Change(
+    insert(table_of(LastAuth)).from_select(
+        ["mailbox_id", "service", "at", "remote_ip"],
+        select(
+            Mailbox.id,
+            literal("any", LastAuth.service.type),
+            Mailbox.created_at,
+            literal(NEVER, LastAuth.remote_ip.type),
+        ).where(_OF_NAME),
+    )
+)
 _UPDATE = Change(update(table_of(Mailbox)).where(Mailbox.id == bindparam("mailbox_id")))
 _DELETE = Change(delete(table_of(Mailbox)).where(Mailbox.id == bindparam("mailbox_id")))
 
@@ -160,6 +181,8 @@ def add_account(
     """
     rights.require_domain(actor, domain)
     found = lock_domain(session, domain)
+    _IS_THERE.expect(session, domain_id=found.id, name=name)
+    buckets.expect(session, found.id)
     held = limits.get_limits(session, found.id)
     rights.require_permission(actor, held["perm_account"], Permission.CREATE)
     if len(name) > USER_MAX:
@@ -180,41 +203,45 @@ def add_account(
         {"quota": (None, quota.render()), "password": (None, MASKED)},
         domain=found.name,
     )
+    home = home_in(found, buckets.take_bucket(session, found.id), name, quota)
     # Last, so that as much as can be is done while the hash is made.
-    return insert_account(session, found, name, secret, quota, make)
+    insert_account(session, found.id, name, secret, home, make)
+    return home
+
+
+def home_in(domain: FoundDomain, bucket: str, name: str, quota: Quota) -> Home:
+    """Return the directory of a new mailbox."""
+    directory = "/".join(filter(None, (domain.directory.rstrip("/"), bucket, name)))
+    return Home(domain.name, directory, domain.uid, domain.gid, quota)
 
 
 def insert_account(
     session: Session,
-    domain: FoundDomain,
+    domain_id: int,
     name: str,
     secret: Secret,
-    quota: Quota,
+    home: Home,
     make: Callable[[Home], None],
-) -> Home:
+) -> None:
     """Write the rows of a new mailbox; whether it may be there, the caller has asked."""
-    bucket = buckets.take_bucket(session, domain.id)
-    directory = "/".join(filter(None, (domain.directory.rstrip("/"), bucket, name)))
-    home = Home(domain.name, directory, domain.uid, domain.gid, quota)
     make(home)
     settle(session)
     now = utc_now()
     mailbox = {
-        "domain_id": domain.id,
+        "domain_id": domain_id,
         "name": name,
         "password_hash": secret.hashed,
         "clear_text": secret.clear_text,
         "comment": name,
-        "directory": directory,
-        "quota_bytes": quota.bytes,
-        "quota_messages": quota.messages,
-        "quota_text": quota.render(),
+        "directory": home.directory,
+        "quota_bytes": home.quota.bytes,
+        "quota_messages": home.quota.messages,
+        "quota_text": home.quota.render(),
         "created_at": now,
         "password_changed_at": now,
     }
-    mailbox_id = _INSERT.value(session, **mailbox)
-    _NEVER_LOGGED_IN.run(session, mailbox_id=mailbox_id, service="any", at=now, remote_ip=NEVER)
-    return home
+    _INSERT.run(session, **mailbox)
+    _NEVER_LOGGED_IN.run(session, domain_id=domain_id, name=name)
 
 
 def _require_room(session: Session, domain: FoundDomain, most: int) -> None:

@@ -61,6 +61,20 @@ _INSERT = Change(insert(table_of(DirCounter)))
 _SAVE = Change(update(table_of(DirCounter)).where(DirCounter.id == bindparam("counter_id")))
 
 
+def expect(session: Session, domain_id: int | None) -> None:
+    """Say that a counter will be counted on, see `Prepared.expect`."""
+    if domain_id is None:
+        _OF_SITE.expect(session)
+    else:
+        _OF_DOMAIN.expect(session, domain_id=domain_id)
+
+
+def begin(session: Session, domain_id: int) -> str:
+    """Begin to count the mailboxes of a new domain with the first; return its bucket."""
+    _INSERT.run(session, **new_counter(domain_id) | {"cur_users": 1})
+    return ""
+
+
 def take_bucket(session: Session, domain_id: int | None) -> str:
     """Count one directory more; return the bucket it goes into, empty for the top.
 

@@ -19,7 +19,7 @@ from vpopsql.names import DOMAIN_MAX, new_domain_name_problem, sort_key, to_a_la
 from vpopsql.prepared import Change, Prepared
 from vpopsql.quota import Quota
 from vpopsql.services import buckets
-from vpopsql.services.account_changes import Home, Secret, insert_account, leave
+from vpopsql.services.account_changes import Home, Secret, home_in, insert_account, leave
 from vpopsql.services.changes import MASKED, record
 from vpopsql.services.domains import FoundDomain, find_domain, lock_domain
 from vpopsql.services.rights import Actor, require_system
@@ -72,6 +72,9 @@ def add_domain(
     :raises DomainNameTooLong, InvalidDomainName: no domain may be called so.
     """
     require_system(actor)
+    # Locked before it is counted how many names rcpthosts has.
+    buckets.expect(session, None)
+    _RCPTHOSTS_LINES.expect(session)
     name = new_name(session, name)
     parent = f"{actor.site_directory}/domains"
     bucket = buckets.take_bucket(session, None)
@@ -93,8 +96,10 @@ def add_domain(
         "password": (None, MASKED),
     }
     record(session, actor, "add_domain", ("domain", name), changes, domain=name)
+    home = home_in(domain, buckets.begin(session, domain_id), "postmaster", Quota())
     make_home = partial(make, domain) if make else leave
-    return domain, insert_account(session, domain, "postmaster", secret, Quota(), make_home)
+    insert_account(session, domain_id, "postmaster", secret, home, make_home)
+    return domain, home
 
 
 def add_alias_domain(session: Session, actor: Actor, first: str, second: str) -> str:

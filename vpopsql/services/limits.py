@@ -37,6 +37,7 @@ def get_limits(session: Session, domain_id: int) -> Mapping[str, int | bool]:
     ``disk_quota`` is in megabytes, ``default_quota`` in bytes, 0 meaning none; ``max_*`` are
     numbers of objects, -1 meaning unlimited.
     """
+    _DEFAULT.expect(session)
     row = _OF_DOMAIN.first(session, domain_id=domain_id) or _DEFAULT.first(session)
     return BUILT_IN if row is None else dict(zip(LIMIT_SETTINGS, row, strict=True))
 
