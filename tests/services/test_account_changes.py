@@ -6,9 +6,10 @@ import pytest
 from sqlalchemy import select
 
 from tests import factories
+from tests.prepared import counting_ways, require_server
 from vpopsql.db import Database
 from vpopsql.errors import UserExists
-from vpopsql.model import CatchAll, Mailbox
+from vpopsql.model import CatchAll, DirCounter, LastAuth, Mailbox
 from vpopsql.services import account_changes, domain_changes
 from vpopsql.services.account_changes import Home, Secret
 from vpopsql.services.domain_changes import NewDomains
@@ -55,6 +56,42 @@ def test_a_domain_is_made_while_the_hash_is(database: Database) -> None:
     directory = "/home/vpopmail/domains/new.example"
     assert made == [directory, f"{directory}/postmaster"]
     assert hash_of(database, "postmaster") == HASH
+
+
+def test_what_is_asked_for_a_new_mailbox_goes_in_few_ways(database: Database) -> None:
+    require_server(database)
+    new = NewDomains((89, 89), CatchAll.BOUNCE)
+    with database.writer() as session:
+        domain_changes.add_domain(session, ACTOR, "old.example", Secret(HASH), new)
+
+    with counting_ways() as of_mailbox, database.writer() as session:
+        account_changes.add_account(session, ACTOR, "new", "old.example", Secret(HASH))
+    with counting_ways() as of_domain, database.writer() as session:
+        domain_changes.add_domain(session, ACTOR, "new.example", Secret(HASH), new)
+
+    # Its domain; limits, counter and whether it is there; the trace; the mailbox.
+    assert len(of_mailbox) == 4
+    # Whether it is there, with the site's counter; its id; the trace; the mailbox.
+    assert len(of_domain) == 4
+
+
+def test_a_new_mailbox_has_never_logged_in_and_is_counted(database: Database) -> None:
+    new = NewDomains((89, 89), CatchAll.BOUNCE)
+    with database.writer() as session:
+        domain, _ = domain_changes.add_domain(session, ACTOR, "a.example", Secret(HASH), new)
+        account_changes.add_account(session, ACTOR, "new", "a.example", Secret(HASH))
+
+    with database.reader() as session:
+        logins = session.execute(
+            select(LastAuth.service, LastAuth.remote_ip, LastAuth.at == Mailbox.created_at).join(
+                Mailbox, Mailbox.id == LastAuth.mailbox_id
+            )
+        ).all()
+        counted = session.scalars(
+            select(DirCounter.cur_users).where(DirCounter.domain_id == domain.id)
+        ).all()
+    assert [tuple(login) for login in logins] == [("any", account_changes.NEVER, True)] * 2
+    assert counted == [2]
 
 
 def test_no_home_is_made_for_a_mailbox_that_may_not_be(database: Database) -> None:
