@@ -70,17 +70,17 @@ def require_server(site: Database) -> Database:
 def counting_ways() -> Iterator[list[int]]:
     """Give a list of how many statements went together on each way to the server and back."""
     ways: list[int] = []
-    one, many = LibpqDriver._ask, LibpqDriver._ask_many
+    one, many = LibpqDriver._ask, LibpqDriver._send
 
     def ask(driver: LibpqDriver, asked: Any) -> Any:
         ways.append(1)
         return one(driver, asked)
 
-    def ask_many(driver: LibpqDriver, asked: Any) -> Any:
+    def send(driver: LibpqDriver, asked: Any) -> None:
         ways.append(len(asked))
-        return many(driver, asked)
+        many(driver, asked)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(LibpqDriver, "_ask", ask)
-        patch.setattr(LibpqDriver, "_ask_many", ask_many)
+        patch.setattr(LibpqDriver, "_send", send)
         yield ways

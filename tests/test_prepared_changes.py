@@ -1,6 +1,7 @@
 """Prepared statements that change something do what ordinary ones do."""
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -32,7 +33,7 @@ from vpopsql import bulk
 from vpopsql.db import Database
 from vpopsql.errors import Conflict, DatabaseUnavailable
 from vpopsql.model import AuditEntry, CatchAll, Domain, DomainName, Mailbox, table_of
-from vpopsql.prepared import Change, Prepared
+from vpopsql.prepared import Change, Prepared, settle, start
 
 DOMAIN = Prepared(insert(table_of(Domain)).returning(Domain.id, Domain.catchall))
 NEW = Prepared(insert(table_of(Mailbox)).returning(Mailbox.id))
@@ -172,6 +173,104 @@ def test_a_change_that_was_taken_back_is_not_made_later(site: Database) -> None:
             assert session.scalar(select(func.count()).select_from(Mailbox)) == 4
     with site.writer() as session:
         assert COUNT.value(session) == 4
+
+
+def same(session: Session) -> None:
+    """Go on with a statement that is carried out already."""
+    COUNT.value(session)
+
+
+def other(session: Session) -> None:
+    """Go on with a statement that is not prepared yet."""
+    Prepared(select(Mailbox.name).where(Mailbox.flags == 9).limit(2)).first(session)
+
+
+def foreign(session: Session) -> None:
+    """Go on past the driver."""
+    session.execute(text("SELECT 1"))
+
+
+def nested(session: Session) -> None:
+    """Go on in a savepoint."""
+    with session.begin_nested():
+        UPDATE.run(session, mailbox_id=0, flags=1)
+
+
+def again(session: Session) -> None:
+    """Begin with more."""
+    UPDATE.run(session, mailbox_id=0, flags=1)
+    start(session)
+
+
+def nothing(_: Session) -> None:
+    """Come to the end."""
+
+
+GOING_ON = [same, other, foreign, nested, again, settle, start, nothing]
+
+
+@pytest.mark.parametrize("go_on", GOING_ON)
+def test_what_was_begun_is_carried_out(site: Database, go_on: Callable[[Session], object]) -> None:
+    with site.writer() as session:
+        same(session)
+        mailbox_id = added(session)
+        UPDATE.run(session, mailbox_id=mailbox_id, flags=9)
+        start(session)
+        go_on(session)
+
+    with site.reader() as session:
+        assert mailbox_of(session, mailbox_id).flags == 9
+
+
+@pytest.mark.parametrize("go_on", GOING_ON)
+def test_what_was_begun_and_fails_is_told_once(
+    site: Database, go_on: Callable[[Session], object]
+) -> None:
+    values = {"domain_id": 1, "password_hash": "", "directory": "/", "quota_text": ""}
+    insert_ann = Change(insert(table_of(Mailbox)))
+
+    def fail(session: Session) -> None:
+        same(session)
+        insert_ann.run(session, name="ann", **values)
+        start(session)
+        go_on(session)
+
+    for _ in range(2):
+        with pytest.raises(Conflict), site.writer() as session:
+            fail(session)
+    with site.writer() as session:
+        assert COUNT.value(session) == 4
+
+
+def test_what_was_begun_is_taken_back_with_the_rest(site: Database) -> None:
+    def fail(session: Session) -> None:
+        UPDATE.run(session, mailbox_id=added(session), flags=1)
+        start(session)
+        raise ZeroDivisionError
+
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError), site.writer() as session:
+            fail(session)
+    with site.writer() as session:
+        assert COUNT.value(session) == 4
+
+
+def test_the_server_works_on_what_was_begun(server: Database) -> None:
+    lock = text("SELECT 1 FROM mailboxes WHERE name = 'ann' FOR UPDATE SKIP LOCKED")
+    with server.writer() as session:
+        COUNT.value(session)
+        rename = Change(update(table_of(Mailbox)).where(Mailbox.name == bindparam("old")))
+        rename.run(session, old="ann", flags=1)
+        with server.writer() as second:
+            assert second.scalar(lock) == 1
+        start(session)
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            with server.writer() as second:
+                if second.scalar(lock) is None:
+                    break
+        else:
+            pytest.fail("nobody changed the row")
 
 
 def test_what_was_asked_ahead_keeps_its_place(site: Database) -> None:

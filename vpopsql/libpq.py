@@ -9,6 +9,7 @@ has to `LibpqDriver.settle` first: engines for it are `watched`.
 import hashlib
 import select
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self, cast
 
@@ -17,6 +18,7 @@ from psycopg.adapt import PyFormat, Transformer
 from sqlalchemy import Connection as SqlConnection
 from sqlalchemy import Engine, event
 from sqlalchemy.engine import Dialect
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import PoolProxiedConnection
 
 from vpopsql.prepared import Driver
@@ -73,7 +75,10 @@ class _Asked:
 class LibpqDriver(Driver):
     """A connection of psycopg's, which may be used by both in turns."""
 
-    __slots__ = ("_adapter", "_ahead", "_begins", "_expected", "_libpq", "_poll", "_statements")
+    __slots__ = (
+        *("_adapter", "_ahead", "_begins", "_expected", "_libpq", "_poll", "_sent"),
+        "_statements",
+    )
 
     is_far = True
 
@@ -86,6 +91,8 @@ class LibpqDriver(Driver):
         self._statements: dict[str, _Statement] = {}
         self._ahead: list[_Asked] = []
         self._expected: dict[tuple[object, ...], _Asked] = {}
+        self._sent: list[_Asked] = []
+        """What the server works on, in a pipeline that is open as long as there is any."""
         self._poll = select.poll()
         self._poll.register(self._libpq.socket, select.POLLIN)
 
@@ -110,8 +117,15 @@ class LibpqDriver(Driver):
             self.settle()
             super().run(sql)
 
+    def start(self) -> None:
+        """Let the server begin with what waits; its answers are taken with the next question."""
+        if self._ahead:
+            self._receive()
+            self._send(self._waiting())
+
     def settle(self) -> None:
         """Carry out what has not been yet."""
+        self._receive()
         if self._ahead:
             self._answer(self._ahead.pop())
 
@@ -141,6 +155,9 @@ class LibpqDriver(Driver):
         """Forget what was asked ahead and not taken, or not carried out."""
         self._ahead.clear()
         self._expected.clear()
+        # What fails now, nobody has waited for; whoever goes on finds out by himself.
+        with suppress(DBAPIError):
+            self._receive()
 
     def _wrapped(self, error: Exception, sql: str) -> BaseException:
         """Return what SQLAlchemy would have raised."""
@@ -178,6 +195,7 @@ class LibpqDriver(Driver):
         return asked.answer or self._answer(asked)
 
     def _prepare(self, sql: str) -> _Statement:
+        self._receive()
         numbers = _Numbers()
         data = (sql % numbers).encode()
         # By what it says: a pooler may give a connection on to others, who have names, too.
@@ -190,26 +208,27 @@ class LibpqDriver(Driver):
 
     def _answer(self, asked: _Asked) -> pq.abc.PGresult:
         """Return the answer to a question; those that were asked ahead get theirs, too."""
-        sql = asked.statement.sql
-        together = [*self._ahead]
-        if not any(each is asked for each in together):
-            together.append(asked)
+        self._receive()
+        if asked.answer is None:
+            together = self._waiting(asked)
+            if len(together) > 1:
+                self._send(together)
+                self._receive()
+            else:
+                try:
+                    asked.answer = _required(self._ask(asked))
+                except BaseException as error:  # noqa: BLE001 - it is raised
+                    raise self._failure(error, asked.statement.sql) from None
+        return cast("pq.abc.PGresult", asked.answer)
+
+    def _waiting(self, *asked: _Asked) -> list[_Asked]:
+        """Return what goes to the server next: all that waits, and some behind it."""
+        waiting = [*self._ahead]
+        waiting += [one for one in asked if not any(one is each for each in waiting)]
         self._ahead.clear()
         if self._begins and self._libpq.transaction_status == pq.TransactionStatus.IDLE:
-            together.insert(0, _Asked(_BEGIN, ()))
-        try:
-            results = self._ask_many(together) if len(together) > 1 else [self._ask(asked)]
-            # Behind one that fails, no other is answered.
-            for one, result in zip(together, results, strict=True):
-                sql = one.statement.sql
-                one.answer = _required(result)
-        except Error as error:
-            raise self._wrapped(error, sql) from None
-        except BaseException:
-            # Interrupted in the middle of it: what comes next would not be the answer to the next.
-            self.connection.close()
-            raise
-        return cast("pq.abc.PGresult", asked.answer)
+            waiting.insert(0, _Asked(_BEGIN, ()))
+        return waiting
 
     def _ask(self, asked: _Asked) -> pq.abc.PGresult:
         if not asked.statement.name:
@@ -218,27 +237,52 @@ class LibpqDriver(Driver):
             asked.statement.name, asked.values, result_format=pq.Format.BINARY
         )
 
-    def _ask_many(self, asked: Sequence[_Asked]) -> list[pq.abc.PGresult | None]:
-        libpq = self._libpq
-        libpq.enter_pipeline_mode()
-        for each in asked:
-            if not each.statement.name:
-                libpq.send_query_params(each.statement.sql.encode(), None)
-                continue
-            libpq.send_query_prepared(
-                each.statement.name, each.values, result_format=pq.Format.BINARY
-            )
-        libpq.pipeline_sync()
-        self._send_rest()
-        results = []
-        for _ in asked:
-            results.append(self._next_result())
-            # What ends its answer.
+    def _send(self, asked: list[_Asked]) -> None:
+        """Send questions to the server, in a pipeline."""
+        libpq, self._sent = self._libpq, asked
+        try:
+            libpq.enter_pipeline_mode()
+            for each in asked:
+                if each.statement.name:
+                    libpq.send_query_prepared(
+                        each.statement.name, each.values, result_format=pq.Format.BINARY
+                    )
+                else:
+                    libpq.send_query_params(each.statement.sql.encode(), None)
+            libpq.pipeline_sync()
+            self._send_rest()
+        except BaseException as error:  # noqa: BLE001 - it is raised
+            raise self._failure(error, asked[0].statement.sql) from None
+
+    def _receive(self) -> None:
+        """Take the answers to what was sent, if anything was."""
+        if not self._sent:
+            return
+        sent, self._sent = self._sent, []
+        sql = sent[0].statement.sql
+        try:
+            results = []
+            for _ in sent:
+                results.append(self._next_result())
+                # What ends its answer.
+                self._next_result()
+            # What ends the pipeline.
             self._next_result()
-        # What ends the pipeline.
-        self._next_result()
-        libpq.exit_pipeline_mode()
-        return results
+            self._libpq.exit_pipeline_mode()
+            # Behind one that fails, no other is answered.
+            for one, result in zip(sent, results, strict=True):
+                sql = one.statement.sql
+                one.answer = _required(result)
+        except BaseException as error:  # noqa: BLE001 - it is raised
+            raise self._failure(error, sql) from None
+
+    def _failure(self, error: BaseException, sql: str) -> BaseException:
+        """Return what is raised instead of an error."""
+        if isinstance(error, Error):
+            return self._wrapped(error, sql)
+        # Interrupted in the middle of it: what comes next would not be the answer to the next.
+        self.connection.close()
+        return error
 
     def _send_rest(self) -> None:
         """Send what did not fit into the socket at once, as most questions do."""

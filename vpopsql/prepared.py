@@ -129,9 +129,9 @@ class Prepared(Generic[*Ts]):
 
         On PostgreSQL the question goes to the server together with the next one.
         """
-        driver: Driver | None = session.info.get(_KEY)
-        if driver and driver.is_far and (ready := self._forms.ready(session, values)):
-            driver.expect(ready[1].sql, ready[1].arguments(values))
+        if is_far(session) and (ready := self._forms.ready(session, values)):
+            driver, form = ready
+            driver.expect(form.sql, form.arguments(values))
 
     def all(self, session: Session, **values: object) -> Sequence[tuple[*Ts]]:
         """Return all rows."""
@@ -165,6 +165,20 @@ class Change:
         else:
             driver, form = ready
             driver.run(form.sql, form.arguments(values))
+
+
+def is_far(session: Session) -> bool:
+    """Tell whether it is worth saying what is expected, see `Prepared.expect`."""
+    driver: Driver | None = session.info.get(_KEY)
+    return driver is not None and driver.is_far
+
+
+def start(session: Session) -> None:
+    """Begin to carry out what a session was given: for who does something else meanwhile."""
+    session.flush()
+    driver: Driver | None = session.info.get(_KEY)
+    if driver:
+        driver.start()
 
 
 def settle(session: Session) -> None:
@@ -272,6 +286,9 @@ class Driver:
 
     def expect(self, sql: str, arguments: object) -> None:
         """Ask what will be asked for later, where that saves a way."""
+
+    def start(self) -> None:
+        """Begin to carry out what has not been yet; nothing is waited for."""
 
     def settle(self) -> None:
         """Carry out what has not been yet."""

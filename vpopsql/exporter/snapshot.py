@@ -46,7 +46,7 @@ from vpopsql.model import (
     table_of,
 )
 from vpopsql.pieces import Buffer
-from vpopsql.prepared import Prepared
+from vpopsql.prepared import Prepared, is_far
 from vpopsql.qmail.dircontrol import DirControl, Levels
 from vpopsql.touched import Touched
 
@@ -312,7 +312,8 @@ def take(
     export = export or Export()
     site = touched is None or touched.site
     settings = touched is None or bool(touched.site or touched.settings or touched.names)
-    if touched and not site:
+    expects = touched is not None and not site and is_far(session)
+    if touched and expects:
         _expect(session, touched, export)
     is_unfinished, is_stranger, home, revision = cast(
         "tuple[bool, bool, str | None, int]", _OF_SITE.first(session)
@@ -333,7 +334,7 @@ def take(
     else:
         new = {name.real for name in names if name.name not in known}
         ids = dict[int, str](map(tuple, _IDS.of(session, _domains_of(touched, new))))
-        if not site:
+        if expects:
             guessed = _scope(ids, touched, new, lambda name: name not in written)
             _expect_rows(session, touched, ids, guessed)
         history = History(session, revision, touched, written)

@@ -39,7 +39,7 @@ from vpopsql.errors import (
 )
 from vpopsql.model import CatchAll, Domain, Flag, LastAuth, Mailbox, table_of
 from vpopsql.names import USER_MAX, new_user_name_problem, split_address
-from vpopsql.prepared import Change, Prepared, settle
+from vpopsql.prepared import Change, Prepared, settle, start
 from vpopsql.quota import Quota
 from vpopsql.services import buckets, limits, rights
 from vpopsql.services.accounts import get_account
@@ -224,6 +224,7 @@ def insert_account(
     make: Callable[[Home], None],
 ) -> None:
     """Write the rows of a new mailbox; whether it may be there, the caller has asked."""
+    start(session)
     make(home)
     settle(session)
     now = utc_now()
