@@ -1,9 +1,10 @@
 """Connections to PostgreSQL for statements that are carried out often: libpq, without cursors.
 
-Each is prepared on the server, once for a connection. What was asked ahead goes there together
-with the next question, in one pipeline, so it costs no time on the way of its own; and so does
-what gives no rows, a transaction's begin for one. Who goes to the same connection by another way
-has to `LibpqDriver.settle` first: engines for it are `watched`.
+Each is prepared on the server, once for a connection. What was asked ahead or is expected goes
+there together with the next question, in one pipeline, so it costs no time on the way of its own;
+and so does what gives no rows, a transaction's begin for one. `LibpqDriver.start` sends it now, and
+takes the answers later. Who goes to the same connection by another way has to `LibpqDriver.settle`
+first: engines for it are `watched`.
 """
 
 import hashlib
@@ -239,7 +240,7 @@ class LibpqDriver(Driver):
 
     def _send(self, asked: list[_Asked]) -> None:
         """Send questions to the server, in a pipeline."""
-        libpq, self._sent = self._libpq, asked
+        libpq = self._libpq
         try:
             libpq.enter_pipeline_mode()
             for each in asked:
@@ -253,6 +254,7 @@ class LibpqDriver(Driver):
             self._send_rest()
         except BaseException as error:  # noqa: BLE001 - it is raised
             raise self._failure(error, asked[0].statement.sql) from None
+        self._sent = asked
 
     def _receive(self) -> None:
         """Take the answers to what was sent, if anything was."""

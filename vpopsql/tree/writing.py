@@ -179,16 +179,13 @@ def _stage(ways: Ways, write: Write, waiting: int, *, durable: bool) -> _Staged 
         new = _Staged(write, _temp_name(), mode, write.owner or owner)
         new.fd = open_in(new.temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, parent)
         try:
-            try:
-                write_all(new.fd, write.data)
-                if durable:
-                    _send_to_disk(new.fd)
-            except BaseException:
-                new.close()
-                raise
+            write_all(new.fd, write.data)
+            if durable:
+                _send_to_disk(new.fd)
             if waiting >= _OPEN_MAX:
                 new.close()
         except BaseException:
+            new.close()
             os.unlink(new.temp, dir_fd=parent)
             raise
         return new
@@ -203,6 +200,7 @@ def _finish(ways: Ways, new: _Staged, *, durable: bool) -> None:
         set_owner_and_mode(new.fd, new.owner, new.mode)
         if durable:
             os.fsync(new.fd)
+        new.close()
     except OSError as error:
         error.filename = new.write.path  # what is open has no name
         raise
