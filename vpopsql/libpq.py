@@ -2,7 +2,7 @@
 
 Each is prepared on the server, once for a connection. What was asked ahead or is expected goes
 there together with the next question, in one pipeline, so it costs no time on the way of its own;
-and so does what gives no rows, a transaction's begin for one. `LibpqDriver.start` sends it now, and
+and so does what gives no rows, a transaction's begin for one. `LibpqDriver.start` sends it now and
 takes the answers later. Who goes to the same connection by another way has to `LibpqDriver.settle`
 first: engines for it are `watched`.
 """
