@@ -202,6 +202,27 @@ def test_connections_that_were_forgotten_are_made_anew(site: Database) -> None:
     assert site.read(COUNT.value) == 4
 
 
+def test_connections_that_nobody_needs_any_more_are_closed(site: Database) -> None:
+    inside = threading.Barrier(4)
+    idle = site._kept._idle
+
+    def hold(_session: Session) -> None:
+        inside.wait(20)
+
+    with ThreadPoolExecutor(4) as threads:
+        for held in [threads.submit(site.read, hold) for _ in range(4)]:
+            held.result(20)
+    site.read(COUNT.value)
+    assert len(idle) == 4
+
+    for each in idle:
+        each.used_at -= 1000
+    for _ in range(5):
+        assert site.read(COUNT.value) == 4
+
+    assert len(idle) == 1
+
+
 @pytest.mark.parametrize(
     "wanted",
     [

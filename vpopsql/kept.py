@@ -7,8 +7,10 @@ database only where statements would otherwise see different states.
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol, TypeVar
 
 from sqlalchemy import Engine
@@ -19,6 +21,9 @@ from sqlalchemy.orm import Session
 from vpopsql.prepared import Driver
 
 T = TypeVar("T")
+
+_IDLE_S = 60.0
+"""Seconds after which a connection that was not needed is closed: it has megabytes of cache."""
 
 
 class Watch(Protocol):
@@ -34,7 +39,7 @@ class Watch(Protocol):
 class _Kept:
     """A connection with its session."""
 
-    __slots__ = ("connection", "driver", "is_new", "session")
+    __slots__ = ("connection", "driver", "is_new", "session", "used_at")
 
     def __init__(self, engine: Engine, driver: type[Driver]) -> None:
         self.connection = engine.connect()
@@ -42,6 +47,7 @@ class _Kept:
         self.session = Session(self.connection, expire_on_commit=False)
         self.driver.attach(self.session)
         self.is_new = True
+        self.used_at = time.monotonic()
 
     def close(self) -> None:
         # Perhaps broken: nothing of it is used any more.
@@ -54,7 +60,8 @@ class KeptSessions:
 
     :param engine: without a pool; its connections commit by themselves.
     :param driver: what prepared selects are handed to.
-    :param kept: connections that stay open while nobody uses them; twice as many may be open.
+    :param kept: connections that stay open while nobody uses them, for a minute after there was
+        need of so many; twice as many may be open.
     :param patience_s: how long to wait for one, when that many are in use.
     :param on_connect: a statement for each new connection, if there is to be one.
     :param begin: what begins a transaction, where there should be one.
@@ -128,10 +135,18 @@ class KeptSessions:
             if self._watch:
                 self._watch.ended(one.driver.connection)
             if is_good and len(self._idle) < self._kept:
-                self._idle.append(one)
+                self._keep(one)
             else:
                 one.close()
         return result
+
+    def _keep(self, one: _Kept) -> None:
+        """Keep a connection for the next one; close one that was not needed for long."""
+        one.used_at = time.monotonic()
+        self._idle.append(one)
+        with suppress(IndexError):  # others take them meanwhile
+            if one.used_at - self._idle[0].used_at > _IDLE_S:
+                self._idle.popleft().close()
 
     @staticmethod
     def _is_over(one: _Kept, begin: str) -> bool:
