@@ -175,6 +175,20 @@ def test_a_change_that_was_taken_back_is_not_made_later(site: Database) -> None:
         assert COUNT.value(session) == 4
 
 
+@pytest.mark.parametrize("is_prepared", [True, False])
+def test_what_was_expected_before_a_change_is_asked_again(
+    site: Database, is_prepared: bool
+) -> None:
+    with site.writer() as session:
+        COUNT.expect(session)
+        ALL.first(session)
+        if is_prepared:
+            UPDATE.run(session, mailbox_id=added(session), flags=1)
+        else:
+            session.execute(delete(Mailbox).where(Mailbox.name == "ann"))
+        assert COUNT.value(session) == (5 if is_prepared else 3)
+
+
 def same(session: Session) -> None:
     """Go on with a statement that is carried out already."""
     COUNT.value(session)

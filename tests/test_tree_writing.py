@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from tests.rooted import make_root, mode_of, names
-from vpopsql.tree import TEMP_PREFIX, LinkInPath, Replaced, Tree, Write
+from vpopsql.pieces import Content
+from vpopsql.tree import TEMP_PREFIX, LinkInPath, Replaced, Tree, Write, writing
 
 
 @pytest.fixture
@@ -456,3 +457,34 @@ def test_only_a_regular_file_is_overwritten(tree: Tree, root: Path) -> None:
     with pytest.raises(IsADirectoryError):
         tree.overwrite("/dir", b"x")
     assert (root / "file").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("number", [3, 40])
+def test_what_cannot_be_closed_is_given_back_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """As on NFS, where a file that does not fit any more may say so only when it is closed."""
+    opened = len([*Path("/proc/self/fd").iterdir()])
+    full = OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+    written: list[int] = []
+    write_all, close = writing.write_all, os.close
+
+    def write(fd: int, data: Content) -> None:
+        if len(written) == number - 1:
+            raise full
+        written.append(fd)
+        write_all(fd, data)
+
+    def close_badly(fd: int) -> None:
+        close(fd)
+        if fd in written:
+            raise full
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writing, "write_all", write)
+        patch.setattr(os, "close", close_badly)
+        with pytest.raises(OSError, match="quota"):
+            Tree(tmp_path).write_many([Write(f"/{n}", b"x") for n in range(number)])
+
+    assert len([*Path("/proc/self/fd").iterdir()]) == opened
+    assert not [*tmp_path.iterdir()]

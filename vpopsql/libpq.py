@@ -77,7 +77,13 @@ class LibpqDriver(Driver):
     """A connection of psycopg's, which may be used by both in turns."""
 
     __slots__ = (
-        *("_adapter", "_ahead", "_begins", "_expected", "_libpq", "_poll", "_sent"),
+        "_adapter",
+        "_ahead",
+        "_begins",
+        "_expected",
+        "_libpq",
+        "_poll",
+        "_sent",
         "_statements",
     )
 
@@ -151,6 +157,10 @@ class LibpqDriver(Driver):
         asked = self._question(sql, arguments)
         self._ahead.append(asked)
         self._expected[asked.key] = asked
+
+    def unexpect(self) -> None:
+        """Forget the answers to what was expected: something changes."""
+        self._expected.clear()
 
     def forget(self) -> None:
         """Forget what was asked ahead and not taken, or not carried out."""
@@ -279,7 +289,7 @@ class LibpqDriver(Driver):
             raise self._failure(error, sql) from None
 
     def _failure(self, error: BaseException, sql: str) -> BaseException:
-        """Return what is raised instead of an error."""
+        """Return what is raised instead of an error; close a connection that is of no use."""
         if isinstance(error, Error):
             return self._wrapped(error, sql)
         # Interrupted in the middle of it: what comes next would not be the answer to the next.
@@ -310,7 +320,12 @@ def watched(engine: Engine) -> Engine:
         if driver := _driver_on(connection):
             driver.forget()
 
-    event.listen(engine, "before_cursor_execute", lambda connection, *_: settle(connection))
+    def settle_first(connection: SqlConnection, *_: object) -> None:
+        if driver := _driver_on(connection):
+            driver.settle()
+            driver.unexpect()
+
+    event.listen(engine, "before_cursor_execute", settle_first)
     event.listen(engine, "commit", settle)
     event.listen(engine, "rollback", forget)
     event.listen(engine, "rollback_savepoint", lambda connection, *_: forget(connection))

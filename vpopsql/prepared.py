@@ -59,8 +59,11 @@ class _Forms:
         driver: Driver | None = session.info.get(_KEY)
         if driver is None:
             return None
-        # Of an insert or update, the values that are named are part of the statement.
-        shape: _Shape = () if self._is_select else tuple(values)
+        shape: _Shape = ()
+        if not self._is_select:
+            driver.unexpect()
+            # Of an insert or update, the values that are named are part of the statement.
+            shape = tuple(values)
         if self._lists:
             if any(len(values[name]) > _LONGEST for name in self._lists):
                 return None
@@ -125,9 +128,11 @@ class Prepared(Generic[*Ts]):
         return taken
 
     def expect(self, session: Session, **values: object) -> None:
-        """Say that this will be asked, with these values, before anything changes.
+        """Say that this will be asked, with these values.
 
-        On PostgreSQL the question goes to the server together with the next one.
+        On PostgreSQL the question goes to the server together with the next one. What it says is
+        given to whoever asks it first, unless a change, or a statement that is not prepared, has
+        come before: then it is asked again.
         """
         if is_far(session) and (ready := self._forms.ready(session, values)):
             driver, form = ready
@@ -286,6 +291,9 @@ class Driver:
 
     def expect(self, sql: str, arguments: object) -> None:
         """Ask what will be asked for later, where that saves a way."""
+
+    def unexpect(self) -> None:
+        """Forget the answers to what was expected: something changes."""
 
     def start(self) -> None:
         """Begin to carry out what has not been yet; nothing is waited for."""

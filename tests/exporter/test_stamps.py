@@ -13,6 +13,7 @@ from vpopsql.config import Config, Paths
 from vpopsql.db import Database
 from vpopsql.exporter import stamps
 from vpopsql.exporter.apply import Applied, follow, plan
+from vpopsql.libpq import LibpqDriver
 from vpopsql.model import Domain, DomainName, Mailbox, Revision
 from vpopsql.touched import Touched
 
@@ -80,6 +81,35 @@ def test_what_follows_a_change_is_asked_in_few_ways(site: Database, config: Conf
 
     # The site and what hangs on nothing else, its rows; the names beside a new one.
     assert (len(of_mailbox), len(of_domain)) == (2, 3)
+
+
+@pytest.mark.parametrize(
+    "touched",
+    [
+        Touched(accounts={DOMAIN}, limits={DOMAIN}),
+        Touched(mailboxes={(DOMAIN, "bob"), (DOMAIN, "alice")}),
+        Touched(dotqmail={DOMAIN}, removed={f"/{DOMAIN}/.qmail-x"}),
+        Touched(settings=True),
+        Touched(names={DOMAIN, "alias.org"}),
+        Touched(dotqmail={DOMAIN, "gone.example"}, names={"gone.example"}),
+    ],
+)
+def test_nothing_is_expected_in_vain(
+    site: Database, config: Config, touched: Touched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require_server(site)
+    left: list[object] = []
+    forget = LibpqDriver.forget
+
+    def forget_all(driver: LibpqDriver) -> None:
+        left.extend(driver._expected)
+        forget(driver)
+
+    monkeypatch.setattr(LibpqDriver, "forget", forget_all)
+
+    follow(site, config, touched)
+
+    assert left == []
 
 
 def files_are_right(database: Database, config: Config) -> bool:

@@ -1,6 +1,6 @@
 """Mailboxes as rows: when their directories are made, and what waits for their hashes."""
 
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import select
@@ -8,8 +8,9 @@ from sqlalchemy import select
 from tests import factories
 from tests.prepared import counting_ways, require_server
 from vpopsql.db import Database
-from vpopsql.errors import UserExists
+from vpopsql.errors import DomainExists, UserExists
 from vpopsql.model import CatchAll, DirCounter, LastAuth, Mailbox
+from vpopsql.prepared import settle
 from vpopsql.services import account_changes, domain_changes
 from vpopsql.services.account_changes import Home, Secret
 from vpopsql.services.domain_changes import NewDomains
@@ -73,6 +74,32 @@ def test_what_is_asked_for_a_new_mailbox_goes_in_few_ways(database: Database) ->
     assert len(of_mailbox) == 4
     # Whether it is there, with the site's counter; its id; the trace; the mailbox.
     assert len(of_domain) == 4
+
+
+def test_nothing_is_made_for_a_name_that_another_session_takes(database: Database) -> None:
+    new = NewDomains((89, 89), CatchAll.BOUNCE)
+    with database.writer() as session:
+        domain_changes.add_domain(session, ACTOR, "old.example", Secret(HASH), new)
+    made: list[str] = []
+
+    def add() -> None:
+        with database.writer() as session:
+            domain_changes.add_domain(
+                session,
+                *(ACTOR, "new.example", Secret(HASH), new),
+                lambda domain, _home: made.append(domain.directory),
+            )
+
+    with ThreadPoolExecutor(1) as thread:
+        with database.writer() as session:
+            domain_changes.add_alias_domain(session, ACTOR, "old.example", "new.example")
+            settle(session)
+            second = thread.submit(add)
+            with pytest.raises(TimeoutError):
+                second.result(0.3)
+        with pytest.raises(DomainExists):
+            second.result(20)
+    assert made == []
 
 
 def test_a_new_mailbox_has_never_logged_in_and_is_counted(database: Database) -> None:

@@ -24,7 +24,6 @@ from vpopsql.touched import Touched
 
 
 def _secret(call: Call, password: str, weakness: str | None) -> Secret:
-    account_changes.check_password(password)
     settings = call.config.passwords
     hashed = passwords.hash_ahead(password, settings.scheme, settings.rounds)
     clear_text = password if settings.store_clear_text else None
@@ -35,6 +34,7 @@ def _new_secret(call: Call) -> Secret:
     """Take all that is left as the password of a new account."""
     password = call.rest(errors.PasswordRequired)
     strength.require_strength(call.config, password)
+    account_changes.check_password(password)
     return _secret(call, password, weakness=None)
 
 
@@ -84,6 +84,7 @@ def mod_user(call: Call) -> Body:
 def _finish_mod_user(call: Call, name: str, domain: str, lines: Sequence[bytes]) -> Write:
     wishes = options.user_wishes(lines, call.actor)
     if wishes.password is not None:
+        account_changes.check_password(wishes.password)
         weakness = strength.weakness(call.config, wishes.password)
         wishes = replace(wishes, hashed=_secret(call, wishes.password, weakness))
     return Write(partial(_mod_user, call, name, domain, wishes))

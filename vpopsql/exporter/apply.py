@@ -239,7 +239,9 @@ def _run(database: Database, apply_: "_Apply", *, is_known: bool = True) -> Appl
     applied = apply_.run(is_known=is_known)
     if apply_.is_stranger:
         with database.writer() as session:
-            session.add(SiteSetting(key=FILES_ARE_OURS, value=utc_now().isoformat()))
+            # Another host may have come first.
+            if session.get(SiteSetting, FILES_ARE_OURS) is None:
+                session.add(SiteSetting(key=FILES_ARE_OURS, value=utc_now().isoformat()))
     return applied
 
 

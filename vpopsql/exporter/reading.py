@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from vpopsql.config import Config
 from vpopsql.db import Database
+from vpopsql.errors import ExportFailed
 from vpopsql.exporter import sharing
 from vpopsql.exporter.history import Mark
 from vpopsql.exporter.snapshot import IS_STRANGER, Snapshot, take
@@ -42,13 +43,15 @@ def read_some(
     """
 
     def taken(session: Session) -> Snapshot:
-        return take(
-            session,
-            config.paths,
-            touched,
-            export=config.export,
-            rcpthosts=rcpthosts,
-            written=written or {},
+        return _required_whole(
+            take(
+                session,
+                config.paths,
+                touched,
+                export=config.export,
+                rcpthosts=rcpthosts,
+                written=written or {},
+            )
         )
 
     return database.read(taken, one_moment=True)
@@ -70,11 +73,23 @@ def reading(
     :raises ExportFailed: an import has not come to its end.
     """
     with sharing.moment_of(database, config.export) as (session, exact_lines):
-        yield take(
-            session,
-            config.paths,
-            touched,
-            known(),
-            config.export,
-            exact_lines=exact_lines,
+        yield _required_whole(
+            take(
+                session,
+                config.paths,
+                touched,
+                known(),
+                config.export,
+                exact_lines=exact_lines,
+            )
         )
+
+
+def _required_whole(snapshot: Snapshot) -> Snapshot:
+    """Return a snapshot of a whole site. :raises ExportFailed: it is of a part of one."""
+    if snapshot.is_unfinished:
+        raise ExportFailed(
+            "an import has begun and not come to its end, so the database holds a part of a"
+            " site only: run the same import again, with --apply"
+        )
+    return snapshot

@@ -18,7 +18,6 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from vpopsql.config import Export, Paths
-from vpopsql.errors import ExportFailed
 from vpopsql.exporter import direct, reassigned
 from vpopsql.exporter.history import History, Mark
 from vpopsql.exporter.reassigned import Reassigned
@@ -192,6 +191,8 @@ class Snapshot:
     """Without the whole site's files: the lines that are needed of them."""
     is_stranger: bool = False
     """Whether the database was neither filled from a site nor ever exported to one."""
+    is_unfinished: bool = False
+    """Whether an import has begun and not come to its end."""
 
 
 _DOMAINS = Selection(
@@ -307,7 +308,6 @@ def take(
     :param written: domains with a vpasswd that is known to show all revisions of theirs up to this
         one: only the lines of the mailboxes touched are read of them, if nothing else changed.
     :param exact_lines: what makes the exact lines of the whole site.
-    :raises ExportFailed: an import has not come to its end.
     """
     export = export or Export()
     site = touched is None or touched.site
@@ -318,11 +318,6 @@ def take(
     is_unfinished, is_stranger, home, revision = cast(
         "tuple[bool, bool, str | None, int]", _OF_SITE.first(session)
     )
-    if is_unfinished:
-        raise ExportFailed(
-            "an import has begun and not come to its end, so the database holds a part of a"
-            " site only: run the same import again, with --apply"
-        )
     names = all_names(session) if site else []
     foreign = foreign_lines(session) if site else {}
     routes = None
@@ -359,6 +354,7 @@ def take(
             else None
         ),
         is_stranger=is_stranger,
+        is_unfinished=is_unfinished,
     )
 
 

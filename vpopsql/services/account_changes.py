@@ -181,8 +181,9 @@ def add_account(
     """
     rights.require_domain(actor, domain)
     found = lock_domain(session, domain)
-    _IS_THERE.expect(session, domain_id=found.id, name=name)
-    buckets.expect(session, found.id)
+    if len(name) <= USER_MAX and not new_user_name_problem(name):
+        _IS_THERE.expect(session, domain_id=found.id, name=name)
+        buckets.expect(session, found.id)
     held = limits.get_limits(session, found.id)
     rights.require_permission(actor, held["perm_account"], Permission.CREATE)
     if len(name) > USER_MAX:
@@ -195,6 +196,7 @@ def add_account(
         _require_room(session, found, held["max_popaccounts"])
     quota = Quota(held["default_quota"] or None, held["default_maxmsgcount"] or None)
     _require_pool(session, actor, found, quota, instead_of=None, held=held)
+    home = home_in(found, buckets.take_bucket(session, found.id), name, quota)
     record(
         session,
         actor,
@@ -203,7 +205,6 @@ def add_account(
         {"quota": (None, quota.render()), "password": (None, MASKED)},
         domain=found.name,
     )
-    home = home_in(found, buckets.take_bucket(session, found.id), name, quota)
     # Last, so that as much as can be is done while the hash is made.
     insert_account(session, found.id, name, secret, home, make)
     return home

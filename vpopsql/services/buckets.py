@@ -69,6 +69,11 @@ def expect(session: Session, domain_id: int | None) -> None:
         _OF_DOMAIN.expect(session, domain_id=domain_id)
 
 
+def lock(session: Session, domain_id: int | None) -> None:
+    """Let no other session count until this transaction ends."""
+    _find(session, domain_id)
+
+
 def begin(session: Session, domain_id: int) -> str:
     """Begin to count the mailboxes of a new domain with the first; return its bucket."""
     _INSERT.run(session, **new_counter(domain_id) | {"cur_users": 1})

@@ -72,10 +72,11 @@ def add_domain(
     :raises DomainNameTooLong, InvalidDomainName: no domain may be called so.
     """
     require_system(actor)
-    # Locked before it is counted how many names rcpthosts has.
+    # Locked before it is looked for names, as by `lock_names`.
     buckets.expect(session, None)
     _RCPTHOSTS_LINES.expect(session)
     name = new_name(session, name)
+    in_morercpthosts = _is_rcpthosts_full(session)
     parent = f"{actor.site_directory}/domains"
     bucket = buckets.take_bucket(session, None)
     directory = "/".join(filter(None, (parent, bucket, name)))
@@ -88,7 +89,7 @@ def add_domain(
         created_at=utc_now(),
         catchall=new.catchall,
     )
-    insert_name(session, name, domain_id, is_alias=False)
+    _insert_name(session, name, domain_id, is_alias=False, in_morercpthosts=in_morercpthosts)
     domain = FoundDomain(domain_id, name, directory, uid, gid)
     changes = {
         "directory": (None, directory),
@@ -115,8 +116,9 @@ def add_alias_domain(session: Session, actor: Actor, first: str, second: str) ->
     if real == second and find_domain(session, second) is None:
         raise NoSuchDomain(first)
     domain = lock_domain(session, real)
+    lock_names(session)
     alias = new_name(session, alias)
-    insert_name(session, alias, domain.id, is_alias=True)
+    insert_alias(session, alias, domain.id)
     changes = {"alias": (None, alias)}
     record(session, actor, "add_alias_domain", ("domain", domain.name), changes, domain=None)
     return domain.name
@@ -152,8 +154,17 @@ def delete_domain(session: Session, actor: Actor, name: str) -> Deleted:
     return Deleted(name, domain.directory, gone)
 
 
+def lock_names(session: Session) -> None:
+    """Let no other session take a name for a domain until this transaction ends.
+
+    Who finds a name free has it then. The lock is that of the site's counter, which new domains
+    need anyway; whoever locks a domain as well does that first.
+    """
+    buckets.lock(session, None)
+
+
 def new_name(session: Session, text: str) -> str:
-    """Return a name for a domain as it is stored, if it may be used.
+    """Return a name for a domain as it is stored, if it may be used; names are locked.
 
     :raises DomainNameTooLong, InvalidDomainName: no domain may be called so.
     :raises DomainExists: one is.
@@ -168,13 +179,24 @@ def new_name(session: Session, text: str) -> str:
     return name
 
 
-def insert_name(session: Session, name: str, domain_id: int, *, is_alias: bool) -> None:
-    """Write the row of a new name; whether it may be there, the caller has asked."""
+def insert_alias(session: Session, name: str, domain_id: int) -> None:
+    """Write the row of a new alias domain; whether it may be there, the caller has asked."""
+    is_full = _is_rcpthosts_full(session)
+    _insert_name(session, name, domain_id, is_alias=True, in_morercpthosts=is_full)
+
+
+def _insert_name(
+    session: Session, name: str, domain_id: int, *, is_alias: bool, in_morercpthosts: bool
+) -> None:
     _NAME.run(
         session,
         name=name,
         domain_id=domain_id,
         is_alias=is_alias,
         sort_key=sort_key(name),
-        in_morercpthosts=_RCPTHOSTS_LINES.value(session) >= RCPTHOSTS_MAX,
+        in_morercpthosts=in_morercpthosts,
     )
+
+
+def _is_rcpthosts_full(session: Session) -> bool:
+    return bool(_RCPTHOSTS_LINES.value(session) >= RCPTHOSTS_MAX)

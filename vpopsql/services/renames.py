@@ -26,7 +26,7 @@ from vpopsql.model import Domain, DomainName, Mailbox, SiteSetting
 from vpopsql.names import USER_MAX, new_user_name_problem, sort_key, split_address, to_a_label
 from vpopsql.services import dotqmail_changes, rewriting
 from vpopsql.services.changes import record
-from vpopsql.services.domain_changes import insert_name, new_name
+from vpopsql.services.domain_changes import insert_alias, lock_names, new_name
 from vpopsql.services.domains import FoundDomain, is_name_of, lock_domain
 from vpopsql.services.dotqmail_changes import Content, Place, Rules
 from vpopsql.services.forwards import list_mailing_lists
@@ -175,6 +175,7 @@ def rename_domain(session: Session, actor: Actor, old: str, new: str, how: How) 
     found = lock_domain(session, old)
     if found.name != old:
         raise NoSuchDomain(f"{old} is an alias of {found.name}")
+    lock_names(session)
     new = _free_name(session, actor, found, new)
     names = _names_of(session, found)
     lists = list_mailing_lists(session, found.id)
@@ -189,7 +190,7 @@ def rename_domain(session: Session, actor: Actor, old: str, new: str, how: How) 
     renamed = update(DomainName).where(DomainName.name == old)
     session.execute(renamed.values(name=new, sort_key=sort_key(new)))
     if how.leaves_forward:
-        insert_name(session, old, found.id, is_alias=True)
+        insert_alias(session, old, found.id)
     default = (SiteSetting.key == "default_domain") & (SiteSetting.value == old)
     session.execute(update(SiteSetting).where(default).values(value=new))
     rewritten = rewriting.apply(session, actor, "rename_domain", _merged(changed))
@@ -224,6 +225,7 @@ def rename_alias_domain(
     found = lock_domain(session, old)
     if found.name == old:
         raise NoSuchDomain(f"{old} is no alias domain")
+    lock_names(session)
     new = new_name(session, new)
     referring = rewriting.find_forwards(session, f"@{old}", _domain_rewrite(old, new))
     renamed = update(DomainName).where(DomainName.name == old)

@@ -12,6 +12,7 @@ from vpopsql.model import DomainName, DotQmailFile, IpMapping, Mailbox, TrashEnt
 from vpopsql.names import split_address
 from vpopsql.services import buckets
 from vpopsql.services.changes import note, record
+from vpopsql.services.domain_changes import lock_names
 from vpopsql.services.domains import get_domain, lock_domain
 from vpopsql.services.kept_rows import Rows, insert_rows
 from vpopsql.services.paths import is_home
@@ -137,6 +138,7 @@ def _restore_file(session: Session, entry: TrashEntry, rows: Rows) -> Touched:
 
 
 def _restore_domain(session: Session, actor: Actor, entry: TrashEntry, rows: Rows) -> Touched:
+    lock_names(session)
     names = [row["name"] for row in rows["domain_names"]]
     taken = session.scalars(select(DomainName.name).where(DomainName.name.in_(names))).all()
     if taken:

@@ -185,8 +185,7 @@ def _stage(ways: Ways, write: Write, waiting: int, *, durable: bool) -> _Staged 
             if waiting >= _OPEN_MAX:
                 new.close()
         except BaseException:
-            new.close()
-            os.unlink(new.temp, dir_fd=parent)
+            _discard(ways, new)
             raise
         return new
 
@@ -204,12 +203,11 @@ def _finish(ways: Ways, new: _Staged, *, durable: bool) -> None:
     except OSError as error:
         error.filename = new.write.path  # what is open has no name
         raise
-    finally:
-        new.close()
 
 
 def _discard(ways: Ways, new: _Staged) -> None:
-    new.close()
+    with suppress(OSError):  # where to close a file can fail, its writing may have failed first
+        new.close()
     with suppress(OSError, UnsafePath), ways.parent(new.write.path) as (parent, _):
         os.unlink(new.temp, dir_fd=parent)
 
