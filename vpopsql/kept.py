@@ -156,7 +156,7 @@ class KeptSessions:
             if one.session.in_transaction():
                 one.session.rollback()
             if begin:
-                one.driver.connection.rollback()
+                one.driver.end()
         except Exception:  # noqa: BLE001 - nobody needs this connection
             return False
         return True

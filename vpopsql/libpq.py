@@ -43,7 +43,9 @@ class _Statement:
 
 _DRIVER = "vpopsql.driver"
 _NO_NAME = b""
-_BEGIN = _Statement("BEGIN", _NO_NAME, ())
+_BEGIN, _COMMIT, _ROLLBACK = (
+    _Statement(sql, _NO_NAME, ()) for sql in ("BEGIN", "COMMIT", "ROLLBACK")
+)
 
 
 class _Numbers(dict[str, str]):
@@ -115,6 +117,17 @@ class LibpqDriver(Driver):
     def begin(self, sql: str) -> None:
         """Begin a transaction together with the first question in it."""
         self._ahead.append(_Asked(_Statement(sql, _NO_NAME, ()), ()))
+
+    def commit(self) -> None:
+        """Commit, together with all that waits; psycopg finds that nothing is left to commit."""
+        self._receive()
+        if self._ahead or self._libpq.transaction_status == pq.TransactionStatus.INTRANS:
+            self._answer(_Asked(_COMMIT, ()))
+
+    def end(self) -> None:
+        """End a transaction that changed nothing; this is not waited for."""
+        if self._libpq.transaction_status != pq.TransactionStatus.IDLE:
+            self._send([_Asked(_ROLLBACK, ())])
 
     def run(self, sql: str, arguments: object = ()) -> None:
         """Carry out what gives no rows together with the next question, or once it is settled."""

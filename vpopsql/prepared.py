@@ -186,6 +186,14 @@ def start(session: Session) -> None:
         driver.start()
 
 
+def commit(session: Session) -> None:
+    """Have all carried out that a session was given; it is to be committed with nothing more."""
+    session.flush()
+    driver: Driver | None = session.info.get(_KEY)
+    if driver:
+        driver.commit()
+
+
 def settle(session: Session) -> None:
     """Have all carried out that a session was given: for who waits for something else now."""
     session.flush()
@@ -255,6 +263,14 @@ class Driver:
     def begin(self, sql: str) -> None:
         """Begin a transaction."""
         self.run(sql)
+
+    def commit(self) -> None:
+        """Carry out what has not been yet, and see that a commit has little left to do."""
+        self.settle()
+
+    def end(self) -> None:
+        """End a transaction that changed nothing."""
+        self.connection.rollback()
 
     def run(self, sql: str, arguments: object = ()) -> None:
         """Carry out what gives no rows, now or before anything else is asked."""

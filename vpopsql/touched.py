@@ -44,6 +44,10 @@ class Touched:
             or self.names
         )
 
+    def may_have_lost(self, domain: str, name: str) -> bool:
+        """Tell whether a mailbox may be gone since; of most changes it is clear that it is not."""
+        return domain in self.names or domain in self.accounts or (domain, name) in self.mailboxes
+
     def add(self, other: "Touched") -> None:
         """Take in what another change touched."""
         self.accounts |= other.accounts

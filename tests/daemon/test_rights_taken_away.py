@@ -103,6 +103,17 @@ def test_rights_that_are_taken_away_are_gone_at_once(
     assert system.ask("domain_count") == ["+OK+", "count 6", "."]
 
 
+def test_other_rights_that_suffice_are_no_reason_to_refuse(
+    daemon: Running, talk_to: TalkTo
+) -> None:
+    system, admin = talk_to(daemon, *SYSTEM), talk_to(daemon, *ADMIN)
+    assert system.change("mod_user dadmin@example.com", "no_pop 1") == "+OK "
+
+    assert admin.ask("add_user new@example.com pw") == ["+OK "]
+    assert admin.ask("add_user new@example.com pw") != ["+OK "]
+    assert fields(system, "new@example.com")["name"] == "new"
+
+
 def test_rights_are_looked_at_again_when_the_lines_of_a_change_are_complete(
     daemon: Running, talk_to: TalkTo
 ) -> None:

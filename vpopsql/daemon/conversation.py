@@ -146,6 +146,10 @@ class _Answered(NamedTuple):
     seconds: float
 
 
+class _OtherRightsError(Exception):
+    """Who wants to change something has other rights by now than when he asked."""
+
+
 class Conversation:
     """The state of one connection.
 
@@ -379,10 +383,12 @@ class Conversation:
 
     def _run(self, command: Command, actor: Actor, words: Words) -> list[Reply]:
         try:
-            actor, answer = self._read(
-                lambda session: self._handle(session, command, actor, words)
-            )
-            self._actor = actor
+            actor, answer = self._ask(command, actor, words, leaves_changes=True)
+            if isinstance(answer, Write):
+                try:
+                    return [self._write(answer, actor)]
+                except _OtherRightsError:
+                    actor, answer = self._ask(command, actor, words)
             if isinstance(answer, Body):
                 most = self._service.config.daemon.max_file_bytes
                 self._collecting = _Collecting(command, actor, answer, most)
@@ -390,6 +396,9 @@ class Conversation:
             if isinstance(answer, Write):
                 return [self._write(answer, actor)]
             return [answer.make() if isinstance(answer, Afterwards) else answer]
+        except _OtherRightsError:
+            # They change all the time.
+            return [refuse("4.107")]
         except Exception as error:
             reply = refusal(error, command, self._level)
             if command.has_body:
@@ -398,14 +407,31 @@ class Conversation:
                 raise
             return [reply]
 
+    def _ask(
+        self, command: Command, actor: Actor, words: Words, *, leaves_changes: bool = False
+    ) -> tuple[Actor, Answer]:
+        actor, answer = self._read(
+            lambda session: self._handle(session, command, actor, words, leaves_changes)
+        )
+        self._actor = actor
+        return actor, answer
+
     def _handle(
-        self, session: Session, command: Command, actor: Actor, words: Words
+        self,
+        session: Session,
+        command: Command,
+        actor: Actor,
+        words: Words,
+        leaves_changes: bool,  # noqa: FBT001 - `_ask` names it
     ) -> tuple[Actor, Answer]:
         """Ask a handler, with the rights that ``actor`` has by now; return these, too.
 
         They hardly ever change, so the handler is asked before they have come: where the database
         is far away, its own question goes there together with the one for the rights. What it
         says counts only if they are the same.
+
+        :param leaves_changes: leave it to `_commit`, which asks for the rights anyway, to see
+            whether those of who wants to change something are the same.
         """
         rights = accounts.ask_present_rights(session, actor)
         try:
@@ -414,14 +440,18 @@ class Conversation:
             if (present := rights()) is actor:
                 raise
         else:
-            if (present := rights()) is actor:
+            is_left = leaves_changes and isinstance(answer, Write)
+            if is_left or (present := rights()) is actor:
                 return actor, answer
         if command.level > present.level:
             return present, refuse("4.107")
         return present, command.handler(self._call(session, present, words.copy()))
 
     def _write(self, write: Write, actor: Actor) -> Reply:
-        """Make a change: commit it, bring the files to it, and only then answer."""
+        """Make a change: commit it, bring the files to it, and only then answer.
+
+        :raises _OtherRightsError: nothing was changed.
+        """
         try:
             reply, effects = self._commit(write, actor)
         except errors.Conflict:
@@ -447,11 +477,13 @@ class Conversation:
         effects = Effects()
         with self._service.database.writer() as session:
             if accounts.with_present_rights(session, actor) != actor:
-                # What was asked with other rights has to be asked again.
-                return refuse("4.107"), effects
+                raise _OtherRightsError
             reply = write.job(session, effects)
             effects.touched.revisions |= changes.revisions_of(session)
-            deleted_himself = accounts.with_present_rights(session, actor).is_gone
+            deleted_himself = (
+                effects.touched.may_have_lost(actor.domain, actor.name)
+                and accounts.with_present_rights(session, actor).is_gone
+            )
         if deleted_himself:
             self._actor = replace(actor, deleted_himself=True)
         return reply, effects
@@ -480,6 +512,9 @@ class Conversation:
     def _finish(self, collecting: _Collecting) -> Reply:
         try:
             return self._write(collecting.body.finish(collecting.all_lines()), collecting.actor)
+        except _OtherRightsError:
+            # What was asked with other rights has to be asked again.
+            return refuse("4.107")
         except Exception as error:
             reply = refusal(error, collecting.command, self._level)
             if reply is None:

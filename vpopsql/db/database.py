@@ -19,7 +19,7 @@ from vpopsql.db.engines import SECRET_PARAMETERS, outages, sqlite_engine, sqlite
 from vpopsql.errors import DatabaseUnavailable
 from vpopsql.kept import KeptSessions
 from vpopsql.model import AuditEntry, Revision
-from vpopsql.prepared import Driver, settle
+from vpopsql.prepared import Driver, commit
 from vpopsql.sealed import Keyring
 from vpopsql.turns import Turns
 from vpopsql.watchdog import Watchdog
@@ -250,7 +250,7 @@ class Database:
             driver.attach(session)
             yield session
             if chains:
-                settle(session)
+                commit(session)
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:
