@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from scripts.benchmarks.client import Client
+from scripts.benchmarks.floors import floor_of_domains, floor_of_mailboxes
 from scripts.benchmarks.load import Job, Step
 from scripts.benchmarks.site import PASSWORD
 from scripts.benchmarks.stage import DatabaseStage, Options, Run, Stage
@@ -59,6 +60,14 @@ def _of_users() -> Iterator[Workload]:
                     size=size,
                     c_name=verb,
                 )
+                yield Workload(
+                    f"floor-{verb}{suffix}",
+                    f"what {verb}{suffix} cannot do without, by itself",
+                    Unit.SECONDS,
+                    floor_of_mailboxes(verb, domain).run,
+                    size=size,
+                    c_name=verb,
+                )
 
 
 def _of_domains() -> Iterator[Workload]:
@@ -76,6 +85,14 @@ def _of_domains() -> Iterator[Workload]:
             size=size,
             c_name="add_domain",
         )
+        yield Workload(
+            f"floor-add_domain{suffix}",
+            f"what add_domain{suffix} cannot do without, by itself",
+            Unit.SECONDS,
+            _floor_of_domains(size),
+            size=size,
+            c_name="add_domain",
+        )
 
 
 def _add_domain(size: Callable[[Options], int]) -> Callable[[DatabaseStage], list[Run]]:
@@ -86,6 +103,10 @@ def _add_domain(size: Callable[[Options], int]) -> Callable[[DatabaseStage], lis
         return client.ask(b"del_domain %s" % _NEW_DOMAIN)
 
     return lambda stage: Change(f"domains-{size(stage.options)}", make, undo).run(stage)
+
+
+def _floor_of_domains(size: Callable[[Options], int]) -> Callable[[DatabaseStage], list[Run]]:
+    return lambda stage: floor_of_domains(size(stage.options)).run(stage)
 
 
 def _crowd(stage: Stage, port: int) -> Job:
