@@ -209,6 +209,22 @@ def test_going_back_says_what_it_did_and_that_the_database_differs(
     ]
 
 
+def test_going_back_as_json_says_what_it_did(vpopsql: Command, root: Path) -> None:
+    vpopsql("export", "apply")
+    (root / "var/qmail/control/rcpthosts").write_text("evil.org\n")
+    vpopsql("export", "apply")
+
+    done = vpopsql("export", "rollback", "--format", "json")
+
+    assert json.loads(done.stdout) == {
+        "generation": 1,
+        "changed": ["/var/qmail/control/rcpthosts"],
+        "extra": [],
+        "reloaded": False,
+        "swept": [],
+    }
+
+
 def test_going_back_to_what_is_not_kept_says_what_is(vpopsql: Command) -> None:
     vpopsql("export", "apply")
 

@@ -145,7 +145,10 @@ def rollback(
         return
     number, applied = exporter.roll_back(config, generation, may_strand=force)
     if output == "json":
-        _print_json({"generation": number} | _described(applied))
+        described = _described(applied)
+        # Files may be of several.
+        del described["revision"]
+        _print_json({"generation": number} | described)
     else:
         _print_applied(applied)
         click.echo(

@@ -78,7 +78,7 @@ class Applied:
     """What an apply did."""
 
     revision: int
-    """The newest revision that the files show."""
+    """The newest revision that the files show; 0: it is not known."""
     changed: tuple[str, ...]
     """Site paths written, linked or removed, in that order."""
     extra: tuple[str, ...]
