@@ -1,6 +1,7 @@
 """A small tree of files, and what is in it."""
 
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -21,3 +22,12 @@ def names(directory: Path) -> list[str]:
 
 def mode_of(path: Path) -> int:
     return stat.S_IMODE(path.lstat().st_mode)
+
+
+def open_below(root: Path) -> int:
+    """Return how many descriptors this process has of what is, or was, below a directory."""
+    found = 0
+    for each in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # that of this listing
+            found += each.readlink().is_relative_to(root)
+    return found

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.rooted import make_root, names
+from tests.rooted import make_root, names, open_below
 from vpopsql.tree import LinkInPath, Tree, Write
 
 
@@ -16,10 +16,6 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def tree(root: Path) -> Tree:
     return Tree(root)
-
-
-def open_files() -> int:
-    return len([*Path("/proc/self/fd").iterdir()])
 
 
 def write_everywhere(tree: Tree) -> None:
@@ -40,29 +36,29 @@ def test_what_is_done_is_the_same(tree: Tree, root: Path) -> None:
     assert (names(root / "a"), names(root / "a" / "b" / "c")) == (["b"], ["x"])
 
 
-def test_nothing_stays_open(tree: Tree) -> None:
-    before = open_files()
+def test_nothing_stays_open(tree: Tree, root: Path) -> None:
+    before = open_below(root)
 
     with tree.staying():
         write_everywhere(tree)
-        meanwhile = open_files() - before
+        meanwhile = open_below(root) - before
     with pytest.raises(FileNotFoundError), tree.staying():
         tree.read("/dir/31/file")
 
     assert 0 < meanwhile < 12
-    assert open_files() == before
+    assert open_below(root) == before
 
 
-def test_a_block_within_a_block_is_one_with_it(tree: Tree) -> None:
-    before = open_files()
+def test_a_block_within_a_block_is_one_with_it(tree: Tree, root: Path) -> None:
+    before = open_below(root)
 
     with tree.staying():
         with tree.staying():
             tree.write("/dir/new", b"1")
-        assert open_files() > before
+        assert open_below(root) > before
         assert tree.read("/dir/new") == b"1"
 
-    assert open_files() == before
+    assert open_below(root) == before
 
 
 def test_what_is_renamed_is_found_where_it_is_now(tree: Tree, root: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.rooted import make_root, mode_of, names
+from tests.rooted import make_root, mode_of, names, open_below
 from vpopsql.pieces import Content
 from vpopsql.tree import TEMP_PREFIX, LinkInPath, Replaced, Tree, Write, writing
 
@@ -391,10 +391,6 @@ def test_a_file_that_is_as_wanted_is_not_begun_with(tree: Tree, root: Path) -> N
 # --- what files had that are replaced -----------------------------------------------------------
 
 
-def open_files() -> int:
-    return len([*Path("/proc/self/fd").iterdir()])
-
-
 def inode_is_open(number: int) -> bool:
     for each in Path("/proc/self/fd").iterdir():
         with suppress(FileNotFoundError):
@@ -416,22 +412,22 @@ def test_a_replaced_file_stays_open_until_it_is_let_go(tree: Tree, root: Path) -
 
 def test_only_what_this_thread_replaces_in_the_block_is_kept(tree: Tree, root: Path) -> None:
     replaced = Replaced()
-    before = open_files()
+    before = open_below(root)
     with replaced.kept(), ThreadPoolExecutor(1) as other:
         other.submit(tree.write, "/file", b"1").result()
     tree.write("/dir/inner", b"2")
-    assert open_files() == before
+    assert open_below(root) == before
 
 
 def test_no_more_than_some_are_kept(tree: Tree, root: Path) -> None:
     replaced = Replaced()
-    before = open_files()
+    before = open_below(root)
     with replaced.kept():
         for number in range(100):
             tree.write("/file", b"%d" % number, durable=False)
-    assert before < open_files() < before + 100
+    assert before < open_below(root) < before + 100
     replaced.let_go()
-    assert open_files() == before
+    assert open_below(root) == before
 
 
 # --- contents that are written where they are ---------------------------------------------------
