@@ -148,7 +148,9 @@ _TERMINATE = (
 @functools.cache
 def _administrator(url: str) -> psycopg.Connection:
     """Return this process's own connection, kept open: each test makes and drops databases."""
-    return psycopg.connect(url, autocommit=True)
+    connection = psycopg.connect(url, autocommit=True)
+    atexit.register(connection.close)
+    return connection
 
 
 @functools.cache
