@@ -123,17 +123,18 @@ def make_of(keys: Sequence[bytes], wholes: Sequence[bytes]) -> bytes:
     parts = [b""] * (2 * number + 1)  # the first is the header's place
     parts[1::2] = map(_PAIR.pack, key_sizes, map(sub, sizes, key_sizes))
     parts[2::2] = wholes
-    tables: list[list[int]] = [[] for _ in range(_TABLES)]
-    adders = [table.append for table in tables]
+    tables: defaultdict[int, list[int]] = defaultdict(list)
     for hashed, record in zip(_hashes(keys), positions, strict=True):
-        adders[hashed & 0xFF](record << 32 | hashed)
-    header = []
-    for entries in tables:
-        header.append(_PAIR.pack(position, 2 * len(entries)))
-        if entries:  # of a small file most tables are empty
-            parts.append(_hash_table(entries))
-            position += len(parts[-1])
-    parts[0] = b"".join(header)
+        tables[hashed & 0xFF].append(record << 32 | hashed)
+    header: list[int] = []
+    # Of a small file most tables are empty, and begin where the next one does.
+    for table in sorted(tables):
+        header += [position, 0] * (table - len(header) // 2)
+        header += [position, 2 * len(tables[table])]
+        parts.append(_hash_table(tables[table]))
+        position += len(parts[-1])
+    header += [position, 0] * (_TABLES - len(header) // 2)
+    parts[0] = _HEADER.pack(*header)
     return b"".join(parts)
 
 
