@@ -430,6 +430,15 @@ def test_no_more_than_some_are_kept(tree: Tree, root: Path) -> None:
     assert open_below(root) == before
 
 
+def test_what_is_kept_goes_with_whoever_keeps_it(tree: Tree, root: Path) -> None:
+    replaced = Replaced()
+    with replaced.kept():
+        tree.write("/file", b"1")
+    assert open_below(root) == 1
+    del replaced
+    assert open_below(root) == 0
+
+
 # --- contents that are written where they are ---------------------------------------------------
 
 

@@ -41,6 +41,10 @@ class Replaced:
         while self._open:
             os.close(self._open.pop())
 
+    def __del__(self) -> None:
+        """Let go of what nobody can let go of any more."""
+        self.let_go()
+
 
 def keep(name: bytes, parent: int) -> None:
     """Keep a file that is about to be replaced, if anybody wants it kept."""
