@@ -1,5 +1,6 @@
 """A PostgreSQL server of a run's own, which can be killed with all its processes."""
 
+import atexit
 import contextlib
 import os
 import signal
@@ -48,6 +49,8 @@ class Server:
 
         tempfile.tempdir = before
         made = get_server(directory / "data", cleanup_mode=None)
+        # It would do nothing but make the directory of the lock anew when we exit.
+        atexit.unregister(made._cleanup)  # noqa: SLF001
         self.url = made.get_uri()
         self._user = made.system_user
         socket = str(make_url(self.url).query["host"])
