@@ -14,7 +14,7 @@ import sqlite3
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,7 +100,7 @@ class Floor:
         _write(files)
 
 
-def _make(directories: Iterable[Path]) -> None:
+def _make(directories: Sequence[Path]) -> None:
     """Make directories, and wait for each that has one of them."""
     for each in directories:
         each.mkdir()
