@@ -16,6 +16,12 @@ _MIDDLE = 1_000
 _CROWD = 64
 _NEW_DOMAIN = b"bench-new.example"
 
+_WAYS = (
+    ("", "", ""),
+    ("database-", "database", ", its accounts in the database alone, as the C daemon on MySQL"),
+)
+"""How a site is served: prefix of the names, `VARIANTS`, and what there is to say."""
+
 
 def _add_user(domain: str) -> Callable[[Client, int], object]:
     line = f"add_user bench-new@{domain} {PASSWORD}".encode()
@@ -44,30 +50,39 @@ def _of_users() -> Iterator[Workload]:
     )
     for domain, suffix, size in places:
         of = {"-0": "nobody but a postmaster", "-1000": "1,000 users", "": "many users"}[suffix]
-        add, delete = _add_user(domain), _del_user(domain)
-        changes = {
-            "add_user": Change("changes", add, delete),
-            "mod_user": Change("changes", _mod_user(domain), _nothing),
-            "del_user": Change("changes", delete, add, is_undone_first=True),
-        }
-        for verb, change in changes.items():
-            if verb == "add_user" or not suffix:
+        for verb in ("add_user", "mod_user", "del_user"):
+            if verb != "add_user" and suffix:
+                continue
+            for prefix, variant, how in _WAYS:
                 yield Workload(
-                    f"{verb}{suffix}",
-                    f"{verb} in a domain of {of}",
+                    f"{prefix}{verb}{suffix}",
+                    f"{verb} in a domain of {of}{how}",
                     Unit.SECONDS,
-                    change.run,
+                    _change(verb, domain, variant).run,
                     size=size,
                     c_name=verb,
                 )
+                if variant and suffix:
+                    continue  # without files, no size makes a difference
                 yield Workload(
-                    f"floor-{verb}{suffix}",
-                    f"what {verb}{suffix} cannot do without, by itself",
+                    f"floor-{prefix}{verb}{suffix}",
+                    f"what {prefix}{verb}{suffix} cannot do without, by itself",
                     Unit.SECONDS,
-                    floor_of_mailboxes(verb, domain).run,
+                    floor_of_mailboxes(verb, domain, has_files=not variant).run,
                     size=size,
                     c_name=verb,
                 )
+
+
+def _change(verb: str, domain: str, variant: str) -> Change:
+    site = f"changes-{variant}" if variant else "changes"
+    add, delete = _add_user(domain), _del_user(domain)
+    make, undo = {
+        "add_user": (add, delete),
+        "mod_user": (_mod_user(domain), _nothing),
+        "del_user": (delete, add),
+    }[verb]
+    return Change(site, make, undo, is_undone_first=verb == "del_user", variant=variant)
 
 
 def _of_domains() -> Iterator[Workload]:
@@ -77,14 +92,15 @@ def _of_domains() -> Iterator[Workload]:
         ("", lambda options: options.domains),
     )
     for suffix, size in sizes:
-        yield Workload(
-            f"add_domain{suffix}",
-            f"add_domain on a site of {suffix.lstrip('-') or 'many'} domains",
-            Unit.SECONDS,
-            _add_domain(size),
-            size=size,
-            c_name="add_domain",
-        )
+        for prefix, variant, how in _WAYS:
+            yield Workload(
+                f"{prefix}add_domain{suffix}",
+                f"add_domain on a site of {suffix.lstrip('-') or 'many'} domains{how}",
+                Unit.SECONDS,
+                _add_domain(size, variant),
+                size=size,
+                c_name="add_domain",
+            )
         yield Workload(
             f"floor-add_domain{suffix}",
             f"what add_domain{suffix} cannot do without, by itself",
@@ -95,14 +111,19 @@ def _of_domains() -> Iterator[Workload]:
         )
 
 
-def _add_domain(size: Callable[[Options], int]) -> Callable[[DatabaseStage], list[Run]]:
+def _add_domain(
+    size: Callable[[Options], int], variant: str
+) -> Callable[[DatabaseStage], list[Run]]:
     def make(client: Client, _number: int) -> object:
         return client.ask(b"add_domain %s %s" % (_NEW_DOMAIN, PASSWORD.encode()))
 
     def undo(client: Client, _number: int) -> object:
         return client.ask(b"del_domain %s" % _NEW_DOMAIN)
 
-    return lambda stage: Change(f"domains-{size(stage.options)}", make, undo).run(stage)
+    def run(stage: DatabaseStage) -> list[Run]:
+        return Change(f"domains-{size(stage.options)}", make, undo, variant=variant).run(stage)
+
+    return run
 
 
 def _floor_of_domains(size: Callable[[Options], int]) -> Callable[[DatabaseStage], list[Run]]:

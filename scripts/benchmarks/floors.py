@@ -8,8 +8,8 @@ question to the database, no check and no audit log.
 
 import contextlib
 import ctypes
+import itertools
 import os
-import shutil
 import sqlite3
 import statistics
 import threading
@@ -72,19 +72,19 @@ class Floor:
         for path, content in files.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-        new = place / "new"
-        new.mkdir()
+        # Nothing is removed: a disk may take its time with inodes that were just given back.
+        numbers = itertools.count()
         with _committing(stage) as commit:
 
             def take() -> Measured:
                 latencies: list[float] = []
                 deadline = time.perf_counter() + stage.options.seconds
                 while not latencies or time.perf_counter() < deadline:
+                    new = place / f"new-{next(numbers)}"
+                    new.mkdir()
                     begin = time.perf_counter()
                     self._change(new, files, commit)
                     latencies.append(time.perf_counter() - begin)
-                    for each in new.iterdir():
-                        shutil.rmtree(each)
                 return Measured(statistics.median(latencies), latencies)
 
             return repeat(stage.options, take)
@@ -152,10 +152,15 @@ def _committing(stage: DatabaseStage) -> Iterator[Callable[[], object]]:
 # --- which ones there are -----------------------------------------------------------------------
 
 
-def floor_of_mailboxes(verb: str, domain: str) -> Floor:
-    """Return that of a command that changes a mailbox of a domain of the site ``changes``."""
+def floor_of_mailboxes(verb: str, domain: str, *, has_files: bool) -> Floor:
+    """Return that of a command that changes a mailbox of a domain of the site ``changes``.
+
+    :param has_files: whether it is in vpasswd, too.
+    """
     makes = tuple(f"new/{each}".rstrip("/") for each in _MAILBOX) if verb == "add_user" else ()
     names = _OF_ACCOUNTS if verb == "mod_user" else _OF_MAILBOXES
+    if not has_files:
+        names = ()
     return Floor("changes", makes, lambda root: (_domains(root) / domain / name for name in names))
 
 

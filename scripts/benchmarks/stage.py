@@ -89,6 +89,8 @@ VARIANTS = {
     # As if each login were the first of its user.
     "new": {"PASSWORDS_REMEMBER_S": "0"},
     "crowd": {"DAEMON_MAX_CONNECTIONS": "2100"},
+    # As the C daemon built for MySQL, which writes no vpasswd.
+    "database": {"EXPORT_ACCOUNTS": "database"},
 }
 """Daemons that differ from the usual one, and their settings."""
 

@@ -120,11 +120,12 @@ class Change:
     prepare: Callable[[DatabaseStage, str], object] = with_files
     """Makes the site."""
     log_in: Callable[[Client, Stage, str], object] = login
+    variant: str = ""
 
     def run(self, stage: DatabaseStage) -> list[Run]:
         """Measure a daemon, alone on one connection."""
         self.prepare(stage, self.site)
-        server = stage.server(self.site)
+        server = stage.server(self.site, self.variant)
         numbers = iter(range(1_000_000))
 
         def take() -> Measured:

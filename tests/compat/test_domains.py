@@ -226,3 +226,17 @@ def test_password_files_are_written_anew(site: Site) -> None:
     assert (one.status, every.status) == (0, 0)
     assert after_one == [was[0], b"spoilt\n"]
     assert second.read_bytes() == was[1]
+
+
+def test_none_are_written_where_there_are_to_be_none(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = site.path(f"{DOMAINS}/example.com/vpasswd")
+    path.write_text("left as it is\n")
+    monkeypatch.setenv("VPOPSQL_EXPORT_ACCOUNTS", "database")
+
+    done = site.run("vmkpasswd", "example.com")
+
+    assert done.status != 0
+    assert 'no vpasswd is written where export.accounts is "database"' in done.err
+    assert path.read_text() == "left as it is\n"

@@ -116,6 +116,21 @@ def test_the_line_and_its_record_are_compared(site: Sample) -> None:
     ]
 
 
+def test_of_accounts_in_the_database_alone_vdelivermail_knows_nothing(site: Sample) -> None:
+    stale = site.root / "home/vpopmail/domains/example.com/vpasswd"
+    stale.parent.mkdir(parents=True, exist_ok=True)
+    stale.write_text("alice:$1$stale:1:0:Alice:/home:NOQUOTA\n")
+    build = Build(has_accounts=False)
+
+    found = site.explain("alice@example.com", read_files=True, build=build)
+
+    assert found.account is not None
+    assert [(each.path, each.state.value) for each in found.account.evidence] == [
+        ("/home/vpopmail/domains/example.com/vpasswd", "unexpected")
+    ]
+    assert "no-vpasswd" in {each.code.value for each in found.defects}
+
+
 def test_mail_ends_in_the_same_maildir(site: Sample) -> None:
     usual, exact = (site.explain("alice@example.org", build=build) for build in (Build(), EXACT))
 

@@ -114,11 +114,14 @@ def test_what_concerns_one_domain_does_not_touch_qmails_files(
     assert not untouched.exists()
 
 
+@pytest.mark.parametrize("accounts", ["vpasswd", "database"])
 @pytest.mark.parametrize("delivery", ["vdelivermail", "exact"])
 def test_many_changes_while_it_was_away_leave_the_files_that_an_export_would_write(
-    site: Site, talk: Talk, root: Path, tmp_path: Path, delivery: str
+    site: Site, talk: Talk, root: Path, tmp_path: Path, delivery: str, accounts: str
 ) -> None:
-    export = replace(site.config.export, delivery=delivery, exact_despite_quota=True)
+    export = replace(
+        site.config.export, delivery=delivery, exact_despite_quota=True, accounts=accounts
+    )
     config = at(root, replace(site.config, export=export))
     here = Follower(site.database, config, "mx1.example", HostRole.MAIL)
     here.catch_up()

@@ -68,6 +68,7 @@ def explain(
                 qmail_ext=qmail_ext,
                 exact=config.export.delivery == "exact",
                 exact_despite_quota=config.export.exact_despite_quota,
+                has_accounts=config.export.has_accounts,
                 assign_cdb=config.export.assign_cdb,
             )
             site = rows.read_site(session, paths.vpopmail, paths.qmail, build)

@@ -14,9 +14,12 @@ _ONE_BY_ONE = "add such accounts with `vadduser -e HASH`, which takes crypt(3) h
 def _rebuild(site: "Site", names: tuple[str, ...]) -> None:
     """Write vpasswd and its cdb of some domains, or of all. :raises NoSuchDomain: for one."""
     from vpopsql.compat.site import domain_name
+    from vpopsql.errors import ExportFailed
     from vpopsql.services import domains
     from vpopsql.touched import Touched
 
+    if not site.config.export.has_accounts:
+        raise ExportFailed('no vpasswd is written where export.accounts is "database"')
     with site.reader() as session:
         if names:
             found = {domains.get_domain(session, domain_name(name)).name for name in names}

@@ -295,6 +295,12 @@ class Export:
         "`exact`: qmail delivers into a mailbox's Maildir itself, by a line of users/assign,"
         " wherever that comes to the same.",
     )
+    accounts: str = _key(
+        "vpasswd",
+        kinds.one_of("vpasswd", "database"),
+        "`database`: they are there alone. No `vpasswd` with its cdb and no directory counter is"
+        " written, and an apply removes them: nothing may look up accounts in files.",
+    )
     exact_despite_quota: bool = _key(
         default=False,
         kind=kinds.boolean(),
@@ -316,6 +322,11 @@ class Export:
         kinds.integer(1, 1000),
         "How many applies can be taken back. What they replaced lies in qmail's users directory.",
     )
+
+    @property
+    def has_accounts(self) -> bool:
+        """Whether the accounts are in files, too."""
+        return self.accounts == "vpasswd"
 
 
 @dataclass(frozen=True, slots=True)

@@ -179,6 +179,12 @@ def _run_vdelivermail(node: Node, name: Name, arguments: list[str], path: str) -
     if mailbox is None and node.site.build.qmail_ext:
         mailbox = node.facts.mailboxes.get((name.id, base))
     if mailbox is not None:
+        if not node.site.build.has_accounts:
+            node.defect(
+                DefectCode.NO_VPASSWD,
+                f"vdelivermail finds no mailbox of {name.real}: its accounts are in no vpasswd",
+                "set export.accounts to vpasswd, or let something deliver that asks the database",
+            )
         _to_mailbox(node, name, mailbox)
         return
     result = f"{name.real} has none"

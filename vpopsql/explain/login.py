@@ -53,7 +53,7 @@ def account_of(session: Session, node: Node, name: Name) -> Account | None:
         last_logins=tuple(rows.list_last_logins(session, mailbox.id)),
         quota_bytes=mailbox.quota_bytes,
         quota_messages=mailbox.quota_messages,
-        claims=_account_claims(mailbox, name),
+        claims=_account_claims(mailbox, name, has_accounts=node.site.build.has_accounts),
     )
 
 
@@ -149,7 +149,10 @@ def _logins(mailbox: Mailbox, limits: rows.Limits, scheme: str) -> tuple[Login, 
     return tuple(found)
 
 
-def _account_claims(mailbox: Mailbox, name: Name) -> tuple[Claim, ...]:
+def _account_claims(mailbox: Mailbox, name: Name, *, has_accounts: bool) -> tuple[Claim, ...]:
+    path = f"{name.directory.rstrip('/')}/{render.VPASSWD}"
+    if not has_accounts:
+        return (Contains(path, None), Contains(f"{path}.cdb", None))
     account = snapshot.Account(
         name=mailbox.name,
         password_hash=mailbox.password_hash,
@@ -162,7 +165,6 @@ def _account_claims(mailbox: Mailbox, name: Name) -> tuple[Claim, ...]:
         quota_text=mailbox.quota_text,
         clear_text=mailbox.clear_text,
     )
-    path = f"{name.directory.rstrip('/')}/vpasswd"
     try:
         files = render.domain_files(_state(name, account), Paths().vpopmail)
     except render.Unrenderable:
@@ -190,5 +192,5 @@ def _state(
     )
 
 
-def _bytes(content: bytes | render.Link) -> bytes:
+def _bytes(content: bytes | render.Link | None) -> bytes:
     return content if isinstance(content, bytes) else b""

@@ -70,6 +70,8 @@ class DefectCode(StrEnum):
     DANGLING_LINK = "dangling-link"
     NO_VDELIVERMAIL = "no-vdelivermail"
     """There is a mailbox, and nothing delivers to it."""
+    NO_VPASSWD = "no-vpasswd"
+    """There is a mailbox, and vdelivermail cannot know of it."""
     BAD_LINE = "bad-line"
     """A line that makes qmail or vdelivermail defer."""
     UNWRITABLE = "unwritable"

@@ -131,6 +131,8 @@ class Build:
     exact: bool = False
     """Whether users/assign has exact lines for mailboxes; see the configuration's ``[export]``."""
     exact_despite_quota: bool = False
+    has_accounts: bool = True
+    """Whether the accounts are in files, too."""
     assign_cdb: str = "cdb"
     """The name of users/assign's cdb."""
 

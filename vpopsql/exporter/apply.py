@@ -145,6 +145,16 @@ def apply(
     return applied
 
 
+def shown(touched: Touched, config: Config) -> Touched:
+    """Return what of a change is seen in files: of accounts, nothing if they are in none.
+
+    With exact delivery, users/assign has the mailboxes.
+    """
+    if config.export.has_accounts or config.export.delivery == "exact":
+        return touched
+    return replace(touched, accounts=set(), mailboxes=set())
+
+
 @collecting_seldom()
 def follow(
     database: Database,

@@ -1,7 +1,7 @@
-"""Delivery without vdelivermail: whose mail still goes through it, and why.
+"""What to know before the files are exported: whose mail goes through vdelivermail, and why.
 
 `direct` says who gets an exact line in users/assign; here is what administrators are told of the
-others.
+others, and of vdelivermail where the accounts are in no file.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from vpopsql.model import Flag
 
 
 class Warned(NamedTuple):
-    """What exact delivery does otherwise than one may think."""
+    """What delivery does otherwise than one may think."""
 
     address: str
     """An address, ``@domain``, or empty for the whole site."""
@@ -25,9 +25,24 @@ class Warned(NamedTuple):
 
 
 def delivery_warnings(snapshot: Snapshot) -> list[Warned]:
-    """Return what exact delivery cannot do, whose mail still goes through vdelivermail and why.
+    """Return what the configured way of delivery cannot do, and why.
 
     Of a snapshot of the whole site, taken with the settings that it will be exported with.
+    """
+    warned = [] if snapshot.export.has_accounts else list(_without_accounts(snapshot))
+    return warned + (_exact(snapshot) if snapshot.export.delivery == "exact" else [])
+
+
+def _without_accounts(snapshot: Snapshot) -> Iterator[Warned]:
+    for domain in snapshot.domains:
+        if domain.accounts and domain.catchall in BY_VDELIVERMAIL:
+            text = "its .qmail-default runs vdelivermail, which finds no mailbox without vpasswd"
+            yield Warned(f"@{domain.name}", "no-vpasswd", text)
+
+
+def _exact(snapshot: Snapshot) -> list[Warned]:
+    """Return what exact delivery cannot do, whose mail still goes through vdelivermail and why.
+
     Mailboxes that are forwarded, bounced or have a ``.qmail`` are none to warn of: what happens
     to their mail is what the administrator said, and stays so.
     """

@@ -35,7 +35,7 @@ from vpopsql.errors import (
     VpopsqlError,
 )
 from vpopsql.exporter import directories, hosts, moving, position
-from vpopsql.exporter.apply import Applied, apply, follow, relay
+from vpopsql.exporter.apply import Applied, apply, follow, relay, shown
 from vpopsql.exporter.hooks import Courier, hooks_in_background
 from vpopsql.exporter.locking import explained
 from vpopsql.exporter.position import Position
@@ -244,7 +244,7 @@ class Follower:
             applied = apply(self._database, self._config, is_known=may_drop, is_recorded=False)
             self._remove_left_behind()
         elif due.touched:
-            applied = follow(self._database, self._config, due.touched)
+            applied = follow(self._database, self._config, shown(due.touched, self._config))
         else:
             return None
         with explained(self._config.paths):
@@ -280,7 +280,7 @@ class Follower:
         """
         if due.touched and self._displace(due):
             self._make_homes(due.touched)
-            follow(self._database, self._config, due.touched)
+            follow(self._database, self._config, shown(due.touched, self._config))
 
     def _remove_left_behind(self) -> None:
         """Remove files whose rows were deleted while nobody knew where this host stands."""

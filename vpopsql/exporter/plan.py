@@ -86,8 +86,6 @@ class Comparison:
 
     def warnings(self) -> list[Warned]:
         """Return what the configured way of delivery cannot do."""
-        if self.snapshot.export.delivery != "exact":
-            return []
         return delivery_warnings(self.snapshot)
 
     @property

@@ -22,7 +22,7 @@ from vpopsql.config import Config
 from vpopsql.db import Database
 from vpopsql.errors import ExportFailed, VpopsqlError
 from vpopsql.exporter import position
-from vpopsql.exporter.apply import follow
+from vpopsql.exporter.apply import follow, shown
 from vpopsql.exporter.locking import explained
 from vpopsql.exporter.reading import newest_export
 from vpopsql.exporter.writing import Sweeping
@@ -63,7 +63,7 @@ class Projector:
         :raises ExportFailed: they do not, or not all of them; the text names the one that could
             not be written.
         """
-        if not touched:
+        if not shown(touched, self._config):
             return
         with self._changed:
             run = self._next

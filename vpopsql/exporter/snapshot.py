@@ -161,6 +161,8 @@ class DomainState:
     """Of some of the accounts, their names; those that ``accounts`` has not are gone."""
     mark: Mark | None = None
     """The newest revision of the domain's; None: it is not known."""
+    has_accounts: bool = True
+    """Whether the accounts are to be in files, or in the database alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,16 +332,16 @@ def take(
         new = {name.real for name in names if name.name not in known}
         ids = dict[int, str](map(tuple, _IDS.of(session, _domains_of(touched, new))))
         if expects:
-            guessed = _scope(ids, touched, new, lambda name: name not in written)
+            guessed = _scope(ids, touched, new, export, lambda name: name not in written)
             _expect_rows(session, touched, ids, guessed)
         history = History(session, revision, touched, written)
-        scope = _scope(ids, touched, new, history.has_others)
+        scope = _scope(ids, touched, new, export, history.has_others)
     return Snapshot(
         revision=revision,
         paths=replace(paths, vpopmail=home) if home else paths,
         names=names,
         foreign=foreign,
-        domains=_domains(session, scope, touched, history),
+        domains=_domains(session, scope, touched, history, export),
         ip_mappings=_ip_mappings(session) if settings else [],
         default_limits=_default_limits(session) if settings else None,
         counter=_site_counter(session) if settings else None,
@@ -398,6 +400,7 @@ def _scope(
     ids: Mapping[int, str],
     touched: Touched,
     new: Collection[str],
+    export: Export,
     has_others: Callable[[str], bool],
 ) -> _Scope:
     parts: defaultdict[str, Part] = defaultdict(lambda: Part(0))
@@ -409,7 +412,10 @@ def _scope(
         for name in named:
             parts[name] |= part
     for name in {domain for domain, _ in touched.mailboxes} - touched.accounts:
-        parts[name] |= Part.ACCOUNTS if has_others(name) else Part.MAILBOXES
+        if not export.has_accounts:
+            parts[name] |= Part(0)  # its exact lines may change
+        else:
+            parts[name] |= Part.ACCOUNTS if has_others(name) else Part.MAILBOXES
     parts |= dict.fromkeys(new, WHOLE)
     return {id_: parts[name] for id_, name in ids.items() if name in parts}
 
@@ -432,7 +438,11 @@ def _looked_up(session: Session, touched: Touched | None, scope: _Scope | None) 
 
 
 def _domains(
-    session: Session, scope: _Scope | None, touched: Touched | None, history: History
+    session: Session,
+    scope: _Scope | None,
+    touched: Touched | None,
+    history: History,
+    export: Export,
 ) -> list[DomainState]:
     if scope is not None and not scope:
         # Not even asked for: relays may do without the right to see password hashes.
@@ -468,6 +478,7 @@ def _domains(
                 parts=parts,
                 changed=frozenset(changed.get(name, ())),
                 mark=history.newest_of(name),
+                has_accounts=export.has_accounts,
             )
         )
     return domains
