@@ -33,7 +33,7 @@ def main() -> int:
     workloads = _chosen(arguments.only, guard, with_large=arguments.large)
     if arguments.list:
         for workload in workloads:
-            print(f"{workload.name:24}{workload.what}")
+            print(f"{workload.name:30}{workload.what}")
         return 0
     if not workloads:
         print(f"bench: no workload is called {' or '.join(arguments.only)}; see --list")

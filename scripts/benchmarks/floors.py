@@ -68,6 +68,7 @@ class Floor:
         root = stage.root(self.site)
         # Daemons may yet change the real ones.
         place = stage.directory(f"floor-{time.monotonic_ns()}")
+        place.mkdir()
         files = {place / each.relative_to(root): each.read_bytes() for each in self.changes(root)}
         for path, content in files.items():
             path.parent.mkdir(parents=True, exist_ok=True)

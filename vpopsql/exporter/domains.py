@@ -70,7 +70,7 @@ class DomainWriter:
             directories = {domain.directory, *(path.rpartition("/")[0] for path in files)}
             for directory in directories:
                 self._writer.make_dir(directory, DOMAIN_DIR_MODE, owner, durable=durable)
-            links = {path for path in files if self._writer.is_link(path)} - unwanted
+            links = {path for path in files.keys() - unwanted if self._writer.is_link(path)}
             self._writer.sweep(*sorted(directories))
             for path, content in files.items():
                 if content is None:
