@@ -168,8 +168,9 @@ class LibpqDriver(Driver):
     def expect(self, sql: str, arguments: object) -> None:
         """Ask together with the next question what will be asked for later."""
         asked = self._question(sql, arguments)
-        self._ahead.append(asked)
-        self._expected[asked.key] = asked
+        if asked.key not in self._expected:
+            self._ahead.append(asked)
+            self._expected[asked.key] = asked
 
     def unexpect(self) -> None:
         """Forget the answers to what was expected: something changes."""

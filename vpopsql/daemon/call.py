@@ -100,6 +100,8 @@ class Write:
     """A change to be made."""
 
     job: Job
+    expect: Callable[[Session], None] = lambda _session: None
+    """Says what the job asks first: that goes to the database together with the rights."""
 
 
 @dataclass(frozen=True, slots=True)

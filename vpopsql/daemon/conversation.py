@@ -40,6 +40,7 @@ from vpopsql.daemon.metrics import Metrics, Result
 from vpopsql.daemon.reading import login_reply
 from vpopsql.db import Database
 from vpopsql.names import lower
+from vpopsql.prepared import commit
 from vpopsql.protocol import (
     COMMAND_LINE_MAX,
     END,
@@ -476,14 +477,18 @@ class Conversation:
     def _commit(self, write: Write, actor: Actor) -> tuple[Reply | None, Effects]:
         effects = Effects()
         with self._service.database.writer() as session:
-            if accounts.with_present_rights(session, actor) != actor:
+            rights = accounts.ask_present_rights(session, actor)
+            write.expect(session)
+            if rights() != actor:
                 raise _OtherRightsError
             reply = write.job(session, effects)
+            himself = None
+            if effects.touched.may_have_lost(actor.domain, actor.name):
+                himself = accounts.ask_present_rights(session, actor)
+            # With all that was asked last: its answers come together.
+            commit(session)
             effects.touched.revisions |= changes.revisions_of(session)
-            deleted_himself = (
-                effects.touched.may_have_lost(actor.domain, actor.name)
-                and accounts.with_present_rights(session, actor).is_gone
-            )
+            deleted_himself = himself is not None and himself().is_gone
         if deleted_himself:
             self._actor = replace(actor, deleted_himself=True)
         return reply, effects

@@ -48,7 +48,9 @@ def add_user(call: Call) -> Write:
     if not domain:
         raise errors.InvalidDomainName(name)
     secret = _new_secret(call)
-    return Write(partial(_add_user, call, name, domain, secret))
+    return Write(
+        partial(_add_user, call, name, domain, secret), partial(domains.expect_lock, name=domain)
+    )
 
 
 def _add_user(
@@ -63,7 +65,7 @@ def del_user(call: Call) -> Write:
     """Delete a mailbox; its directory goes to the trash."""
     name, domain = call.address()
     rights.require_domain(call.actor, domain)
-    return Write(partial(_del_user, call, name, domain))
+    return Write(partial(_del_user, call, name, domain), partial(domains.expect_lock, name=domain))
 
 
 def _del_user(call: Call, name: str, domain: str, session: Session, effects: Effects) -> None:
@@ -87,7 +89,9 @@ def _finish_mod_user(call: Call, name: str, domain: str, lines: Sequence[bytes])
         account_changes.check_password(wishes.password)
         weakness = strength.weakness(call.config, wishes.password)
         wishes = replace(wishes, hashed=_secret(call, wishes.password, weakness))
-    return Write(partial(_mod_user, call, name, domain, wishes))
+    return Write(
+        partial(_mod_user, call, name, domain, wishes), partial(domains.expect_lock, name=domain)
+    )
 
 
 def _mod_user(
@@ -106,7 +110,9 @@ def add_domain(call: Call) -> Write:
     """Add a domain with its postmaster."""
     name = call.domain()
     secret = _new_secret(call)
-    return Write(partial(_add_domain, call, name, secret))
+    return Write(
+        partial(_add_domain, call, name, secret), partial(domain_changes.expect_new, name=name)
+    )
 
 
 def _add_domain(call: Call, name: str, secret: Secret, session: Session, effects: Effects) -> None:
@@ -172,7 +178,7 @@ def _finish_set_limits(call: Call, name: str, lines: Sequence[bytes]) -> Write:
         effects.touched.limits.add(name)
         return Reply(OK, warnings=tuple(warnings))
 
-    return Write(job)
+    return Write(job, partial(domains.expect_lock, name=name))
 
 
 def del_limits(call: Call) -> Write:
@@ -184,7 +190,7 @@ def del_limits(call: Call) -> Write:
         effects.touched.limits.add(domain.name)
         effects.touched.removed.add(f"{domain.directory}/.qmailadmin-limits")
 
-    return Write(job)
+    return Write(job, partial(domains.expect_lock, name=name))
 
 
 # --- IP map -------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """The handlers of the commands that change aliases and mailing lists."""
 
+from functools import partial
+
 from sqlalchemy.orm import Session
 
 from vpopsql import errors, trash
@@ -7,7 +9,7 @@ from vpopsql.daemon import delivery
 from vpopsql.daemon.call import Call, Effects, Write, parse_address
 from vpopsql.daemon.ezmlm import EzmlmMake, switches
 from vpopsql.names import lower
-from vpopsql.services import dotqmail_changes, list_changes, rights
+from vpopsql.services import domains, dotqmail_changes, list_changes, rights
 from vpopsql.services.dotqmail_changes import Place
 from vpopsql.services.list_changes import MailingList
 from vpopsql.services.rights import Permission
@@ -35,7 +37,7 @@ def add_alias(call: Call) -> Write:
         place = dotqmail_changes.add_alias(session, call.actor, rules, name, domain, line)
         _touch(effects, place)
 
-    return Write(job)
+    return Write(job, partial(domains.expect_lock, name=domain))
 
 
 def remove_alias(call: Call) -> Write:
@@ -47,7 +49,7 @@ def remove_alias(call: Call) -> Write:
         place, is_left = remove(session, call.actor, rules, name, domain, line)
         _touch(effects, place, is_removed=not is_left)
 
-    return Write(job)
+    return Write(job, partial(domains.expect_lock, name=domain))
 
 
 def delete_alias(call: Call) -> Write:
@@ -58,7 +60,7 @@ def delete_alias(call: Call) -> Write:
         place = dotqmail_changes.delete_alias(session, call.actor, rules, name, domain)
         _touch(effects, place, is_removed=True)
 
-    return Write(job)
+    return Write(job, partial(domains.expect_lock, name=domain))
 
 
 def _touch(effects: Effects, place: Place, *, is_removed: bool = False) -> None:

@@ -284,6 +284,8 @@ def delete_account(session: Session, actor: Actor, name: str, domain: str) -> Ho
     """
     rights.require_domain(actor, domain)
     found = lock_domain(session, domain)
+    _LOCK.expect(session, domain_id=found.id, name=name)
+    _CATCHALL.expect(session, domain_id=found.id)
     held = limits.get_limits(session, found.id)
     mailbox = _get_mailbox(session, found, name)
     rights.require_secrets(actor, mailbox.flags)

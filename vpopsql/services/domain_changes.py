@@ -21,7 +21,7 @@ from vpopsql.quota import Quota
 from vpopsql.services import buckets
 from vpopsql.services.account_changes import Home, Secret, home_in, insert_account, leave
 from vpopsql.services.changes import MASKED, record
-from vpopsql.services.domains import FoundDomain, find_domain, lock_domain
+from vpopsql.services.domains import FoundDomain, expect_find, find_domain, lock_domain
 from vpopsql.services.rights import Actor, require_system
 
 RCPTHOSTS_MAX = 50
@@ -57,6 +57,14 @@ class Deleted:
     """All names that are gone."""
 
 
+def expect_new(session: Session, name: str) -> None:
+    """Say that `add_domain` will be called, see `Prepared.expect`."""
+    # Locked before it is looked for names, as by `lock_names`.
+    buckets.expect(session, None)
+    _RCPTHOSTS_LINES.expect(session)
+    expect_find(session, name)
+
+
 def add_domain(
     session: Session,
     actor: Actor,
@@ -72,9 +80,7 @@ def add_domain(
     :raises DomainNameTooLong, InvalidDomainName: no domain may be called so.
     """
     require_system(actor)
-    # Locked before it is looked for names, as by `lock_names`.
-    buckets.expect(session, None)
-    _RCPTHOSTS_LINES.expect(session)
+    expect_new(session, name)
     name = new_name(session, name)
     in_morercpthosts = _is_rcpthosts_full(session)
     parent = f"{actor.site_directory}/domains"

@@ -99,6 +99,16 @@ def lock_domain(session: Session, name: str) -> FoundDomain:
     return FoundDomain(*found)
 
 
+def expect_find(session: Session, name: str) -> None:
+    """Say that `find_domain` will be called, see `Prepared.expect`."""
+    _FIND.expect(session, name=name)
+
+
+def expect_lock(session: Session, name: str) -> None:
+    """Say that `lock_domain` will be called, see `Prepared.expect`."""
+    _LOCK.expect(session, name=name)
+
+
 def is_name_of(session: Session, name: str, domain_id: int) -> bool:
     """Tell whether ``name`` is the domain's own name or an alias of it."""
     return bool(_ID.value(session, name=name) == domain_id)

@@ -65,6 +65,8 @@ def write_down(
 
 def rows_below(session: Session, of: type[Base], row_id: int) -> Rows:
     """Return a row with all that would be deleted with it, whatever tables there are."""
+    for _, _, query in _hanging_from(of):
+        query.expect(session, row_id=row_id)
     return {
         name: [
             {column: _plain(value) for column, value in zip(columns, row, strict=True)}
