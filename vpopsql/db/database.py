@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from sqlalchemy import Engine, create_engine, event, func, make_url, select, text
-from sqlalchemy.engine import URL, Dialect
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import NullPool, QueuePool
@@ -391,18 +391,11 @@ class Database:
 class _ChainingDriver(Driver):
     """A connection of SQLite's, which knows no SHA-256."""
 
-    __slots__ = ("_changes",)
-
-    def __init__(self, dialect: Dialect, connection: Any) -> None:  # noqa: ANN401 - DBAPI
-        super().__init__(dialect, connection)
-        self._changes = -1
-        """The rows that the connection had changed when the log was chained last."""
+    __slots__ = ()
 
     def settle(self) -> None:
         """Chain the new rows of the audit log."""
-        if self.connection.total_changes != self._changes:
-            audit_chain.chain_new(self.connection)
-            self._changes = self.connection.total_changes
+        audit_chain.chain_new(self.connection)
 
 
 def _for_all_rows(session: Session) -> Session:
