@@ -8,7 +8,7 @@ class Touched:
     """Files that are older than the database, by the real domains they belong to."""
 
     accounts: set[str] = field(default_factory=set)
-    """vpasswd, its cdb, and the directory counter."""
+    """vpasswd, its cdb, and the directory counter; with exact delivery, lines of users/assign."""
     dotqmail: set[str] = field(default_factory=set)
     """The ``.qmail*`` files of the domain and of its mailboxes, ``.qmail-default`` included."""
     limits: set[str] = field(default_factory=set)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,8 @@ from tests.daemon.test_faults import HOME, SYSTEM, make_site
 from tests.prepared import counting_ways, require_server
 from vpopsql.client import Client, connect
 from vpopsql.db import Database
+from vpopsql.flags import Flag
+from vpopsql.libpq import LibpqDriver
 
 Do = Callable[[Client, int], object]
 
@@ -43,3 +46,32 @@ def test_a_change_goes_to_the_server_no_more_often_than_it_has_to(daemon: Runnin
 
     assert ways.keys() == COMMANDS.keys()
     assert {verb: found for verb, found in ways.items() if found > COMMANDS[verb][1]} == {}
+
+
+def test_nothing_is_asked_between_commit_and_the_files(
+    daemon: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever deletes himself hears of it, and so do the files, whatever becomes of the server."""
+    himself = f"himself@{HOME}"
+    with connect(*daemon.address) as client:
+        client.login(*SYSTEM)
+        client.add_user(himself, "correct horse")
+        client.mod_user(himself, set_flags=Flag.SA_ADMIN)
+    asked: list[str] = []
+    send, ask = LibpqDriver._send, LibpqDriver._ask
+
+    def noted(driver: LibpqDriver, questions: Any) -> Any:
+        asked.extend(each.statement.sql for each in questions)
+        return send(driver, questions)
+
+    def noted_one(driver: LibpqDriver, question: Any) -> Any:
+        asked.append(question.statement.sql)
+        return ask(driver, question)
+
+    with connect(*daemon.address) as client:
+        client.login(himself, "correct horse")
+        monkeypatch.setattr(LibpqDriver, "_send", noted)
+        monkeypatch.setattr(LibpqDriver, "_ask", noted_one)
+        client.del_user(himself)
+
+    assert asked[asked.index("COMMIT") + 1].startswith("BEGIN ISOLATION LEVEL REPEATABLE READ")

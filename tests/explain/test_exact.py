@@ -129,6 +129,7 @@ def test_of_accounts_in_the_database_alone_vdelivermail_knows_nothing(site: Samp
         ("/home/vpopmail/domains/example.com/vpasswd", "unexpected")
     ]
     assert "no-vpasswd" in {each.code.value for each in found.defects}
+    assert [each.kind.value for each in found.deliveries] == ["bounce"]
 
 
 def test_mail_ends_in_the_same_maildir(site: Sample) -> None:

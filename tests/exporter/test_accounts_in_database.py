@@ -12,6 +12,7 @@ from tests.exporter import verifying as v
 from tests.exporter.conftest import files_below
 from vpopsql.config import Config
 from vpopsql.db import Database
+from vpopsql.errors import ExportFailed
 from vpopsql.exporter import projector as projector_module
 from vpopsql.exporter.apply import apply, follow, plan
 from vpopsql.exporter.drift import survey
@@ -20,6 +21,7 @@ from vpopsql.exporter.drift.repair import repair
 from vpopsql.exporter.drift.survey import verify
 from vpopsql.exporter.projector import Projector
 from vpopsql.exporter.rollback import roll_back
+from vpopsql.exporter.site import SiteWriter
 from vpopsql.model import DirCounter, Domain, DomainName, Revision
 from vpopsql.services import buckets
 from vpopsql.touched import Touched
@@ -171,12 +173,12 @@ def test_with_exact_delivery_a_mailbox_comes_into_users_assign_only(
 @pytest.mark.parametrize(
     "name, code",
     [
-        (f"{v.EXAMPLE}/vpasswd", Code.TEXT_DIFFERS),
-        (f"{v.EXAMPLE}/vpasswd.cdb", Code.CDB_DIFFERS),
+        (f"{v.EXAMPLE}/vpasswd", Code.ACCOUNTS_EXTRA),
+        (f"{v.EXAMPLE}/vpasswd.cdb", Code.ACCOUNTS_EXTRA),
         (f"{v.EXAMPLE}/.dir-control", Code.SETTINGS_EXTRA),
     ],
 )
-def test_what_is_left_of_them_is_found_and_removed(
+def test_what_is_left_of_them_is_found_and_goes_to_the_trash(
     site: Database, root: Path, config: Config, name: str, code: Code
 ) -> None:
     apply(site, config)
@@ -190,6 +192,8 @@ def test_what_is_left_of_them_is_found_and_removed(
     ]
     assert repaired.report.findings == []
     assert not list(root.glob(name))
+    (kept,) = (root / "home/vpopmail/trash").glob(f"*/{name.rpartition('/')[2]}")
+    assert kept.read_bytes().startswith(b"postmaster:$1$stale")
 
 
 def test_a_plan_says_that_vdelivermail_finds_nobody(
@@ -200,6 +204,60 @@ def test_a_plan_says_that_vdelivermail_finds_nobody(
     assert {each.code for each in warned} == {"no-vpasswd"}
     assert "@example.com" in {each.address for each in warned}
     assert plan(site, v.config_of(root)).warnings() == []
+
+
+def test_nothing_but_an_apply_removes_them(site: Database, root: Path, config: Config) -> None:
+    usual = v.config_of(root)
+    Projector(site, usual).follow(add(site, "carol"))
+    before = files_below(root)
+
+    # What a daemon does at its start, and with a change of the site's own settings.
+    Projector(site, config).catch_up()
+    Projector(site, config).follow(Touched(settings=True))
+    follow(site, config, Touched({"example.com"}, {"example.com"}, {"example.com"}))
+
+    assert files_below(root) == before
+    apply(site, config)
+    assert accounts_in(files_below(root)) == set()
+    roll_back(config)
+    assert files_below(root) == before
+
+
+@pytest.mark.parametrize("newu", [(), ("/bin/false",)])
+def test_they_go_last_when_exact_lines_do_without_them(
+    site: Database,
+    root: Path,
+    config: Config,
+    monkeypatch: pytest.MonkeyPatch,
+    newu: tuple[str, ...],
+) -> None:
+    both = replace(config, export=replace(config.export, delivery="exact", newu_command=newu))
+    there: list[bool] = []
+    real = SiteWriter.publish
+
+    def publish(writer: SiteWriter) -> None:
+        there.append(accounts_in(files_below(root)) != set())
+        real(writer)
+
+    monkeypatch.setattr(SiteWriter, "publish", publish)
+
+    if newu:
+        with pytest.raises(ExportFailed):
+            apply(site, both)
+    else:
+        apply(site, both)
+
+    assert there == ([] if newu else [True])
+    assert (accounts_in(files_below(root)) != set()) == bool(newu)
+
+
+def test_a_directory_of_such_a_name_is_somebodys(
+    site: Database, root: Path, config: Config
+) -> None:
+    apply(site, config)
+    (root / v.EXAMPLE / "vpasswd").mkdir()
+
+    assert apply(site, config).changed == ()
 
 
 def test_files_of_a_site_that_goes_back_are_not_taken_for_new(

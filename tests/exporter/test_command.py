@@ -184,6 +184,23 @@ def test_a_plan_warns_of_what_exact_delivery_cannot_do(
     ]
 
 
+def test_a_plan_says_why_files_of_accounts_go_and_who_will_miss_them(
+    vpopsql: Command, database: Database
+) -> None:
+    with database.writer() as session:
+        factories.mailbox(session, factories.domain(session, "full.org"), "alice")
+    vpopsql("export", "apply")
+
+    done = vpopsql("export", "plan", "--summary", VPOPSQL_EXPORT_ACCOUNTS="database")
+
+    assert "vpasswd" in done.stdout
+    assert "with export.accounts = database there is none" in done.stdout
+    assert (
+        "warning: no-vpasswd: its .qmail-default runs vdelivermail, which finds no mailbox without"
+        " vpasswd\n  @full.org\n"
+    ) in done.stdout
+
+
 def test_going_back_says_what_it_did_and_that_the_database_differs(
     vpopsql: Command, root: Path
 ) -> None:

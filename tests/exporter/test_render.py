@@ -92,7 +92,7 @@ def site(**fields: Any) -> dict[str, bytes | None]:
     return {path.rpartition("/")[2]: data for path, data in files.items()}
 
 
-def files_of(**fields: Any) -> dict[str, bytes | Link | None]:
+def files_of(**fields: Any) -> dict[str, bytes | Link]:
     """Return the files of a domain, by what stands behind its directory."""
     files = domain_files(domain(**fields), "/home/vpopmail")
     return {path.removeprefix(f"{DIRECTORY}/"): data for path, data in files.items()}

@@ -484,8 +484,9 @@ class Conversation:
             reply = write.job(session, effects)
             himself = None
             if effects.touched.may_have_lost(actor.domain, actor.name):
-                himself = accounts.ask_present_rights(session, actor)
-            # With all that was asked last: its answers come together.
+                himself = accounts.ask_present_rights(session, actor, may_be_gone=True)
+            # Together with what was asked last. From here on nothing may be asked: if that failed,
+            # nobody would hear of a change that is made.
             commit(session)
             effects.touched.revisions |= changes.revisions_of(session)
             deleted_himself = himself is not None and himself().is_gone

@@ -241,7 +241,7 @@ class Database:
         :param chains: whether new rows of the audit log are chained, as `audit_chain` tells;
             False for a database of an older schema, which has no chains yet.
         :raises DatabaseUnavailable: the connection failed or broke; nothing was changed, unless
-            it broke during the commit itself.
+            it broke during the commit itself, or after `prepared.commit` in the block.
         :raises Conflict: another session was quicker.
         """
         with self._turn(), outages(self.url), self._writers.begin() as session:

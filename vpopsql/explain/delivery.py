@@ -185,6 +185,8 @@ def _run_vdelivermail(node: Node, name: Name, arguments: list[str], path: str) -
                 f"vdelivermail finds no mailbox of {name.real}: its accounts are in no vpasswd",
                 "set export.accounts to vpasswd, or let something deliver that asks the database",
             )
+            _catch(node, name, arguments[1])
+            return
         _to_mailbox(node, name, mailbox)
         return
     result = f"{name.real} has none"

@@ -19,6 +19,8 @@ completed by the next one:
    marker in the control directory sees to it that a killed apply does not lose the reload.
 6. New names enter morercpthosts.cdb and rcpthosts, whichever is theirs. A name that moves between
    the two is in both for a moment, never in neither.
+7. Files of accounts go, if these are in the database alone: exact lines that do without them are
+   in force by now.
 
 What writers that were killed left behind goes from each directory that is written to: it may be
 half a vpasswd.
@@ -26,8 +28,9 @@ half a vpasswd.
 Step 2 is taken by `domains`, the others by `site`. Before them a comparison finds what differs,
 and `generations` keeps it as it was; only the domains in which something differs are written to.
 
-Files are removed only where their absence means something: morercpthosts and its cdb, and the IP
-map. A dot-qmail file without rows, or limits without a row, are left and reported as extra.
+Files are removed only where their absence means something: morercpthosts and its cdb, the IP map,
+and those of accounts, by an apply alone, which keeps what they were. A dot-qmail file without
+rows, or limits without a row, are left and reported as extra.
 
 `follow` does the same for what a change touched and no more: the files of the domains named, and
 the site's only if they are touched; with exact delivery, the domains' lines of users/assign as
@@ -327,6 +330,9 @@ class _Apply:
             self._site.assign(self._forget_lines)
             reloaded = self._site.reroute()
             self._site.publish()
+        if self._comparison:
+            # Only now does nothing of ours lead to who reads them.
+            self._writer.remove_many(self._comparison.unwanted)
         if are_worth_it(self._number_of_names) and not self._has_compilers():
             self._stamps.set_site()
         if self._comparison:

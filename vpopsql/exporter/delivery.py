@@ -93,18 +93,21 @@ def _of_domain(
 
 def _obstacle(account: Account, limits: Limits | None, export: Export) -> tuple[str, str] | None:
     """Return code and text of what vdelivermail has to see to at each delivery."""
+    by = "vdelivermail delivers"
+    if not export.has_accounts:
+        by = "vdelivermail, which finds no mailbox, would have to deliver"
     directory = account.directory.rstrip("/")
     if ":" in directory or "\n" in directory or "\0" in directory:
-        return "colon", "users/assign cannot have its directory: vdelivermail delivers"
+        return "colon", f"users/assign cannot have its directory: {by}"
     if not directory.startswith("/"):
-        return "directory", "its directory is no absolute path: vdelivermail delivers"
+        return "directory", f"its directory is no absolute path: {by}"
     if account.name != names.lower(account.name):
         return "capitals", "qmail knows no capital letters in addresses"
     has_quota = account.quota_bytes is not None or account.quota_messages is not None
     if has_quota and not export.exact_despite_quota:
-        return "quota", "it has a quota, which vdelivermail enforces: vdelivermail delivers"
+        return "quota", f"it has a quota, which vdelivermail enforces: {by}"
     if _deletes_spam(account, limits):
-        return "spam", "its spam is deleted by vdelivermail: vdelivermail delivers"
+        return "spam", f"its spam is deleted by vdelivermail: {by}"
     return None
 
 

@@ -64,17 +64,13 @@ class DomainWriter:
         for domain in domains:
             owner = (domain.uid, domain.gid)
             files = self._files(domain)
-            unwanted = {path for path, content in files.items() if content is None}
             self._gone.difference_update(files)
-            self._gone |= unwanted
             directories = {domain.directory, *(path.rpartition("/")[0] for path in files)}
             for directory in directories:
                 self._writer.make_dir(directory, DOMAIN_DIR_MODE, owner, durable=durable)
-            links = {path for path in files.keys() - unwanted if self._writer.is_link(path)}
+            links = {path for path in files if self._writer.is_link(path)}
             self._writer.sweep(*sorted(directories))
             for path, content in files.items():
-                if content is None:
-                    continue
                 if isinstance(content, Link):
                     self._writer.link(path, content.target)
                 elif path in links:
@@ -85,8 +81,8 @@ class DomainWriter:
         for domain in domains:
             self._stamp(domain)
 
-    def _files(self, domain: DomainState) -> dict[str, Content | Link | None]:
-        files: dict[str, Content | Link | None] = {**render.domain_files(domain, self._vpopmail)}
+    def _files(self, domain: DomainState) -> dict[str, Content | Link]:
+        files: dict[str, Content | Link] = {**render.domain_files(domain, self._vpopmail)}
         if Part.MAILBOXES in domain.parts:
             vpasswd = f"{domain.directory}/{render.VPASSWD}"
             files |= {path: self._accounts[path] for path in (vpasswd, f"{vpasswd}.cdb")}
@@ -94,5 +90,5 @@ class DomainWriter:
 
     def _stamp(self, domain: DomainState) -> None:
         is_large = Part.ACCOUNTS in domain.parts and are_worth_it(len(domain.accounts))
-        if domain.mark and domain.has_accounts and (is_large or Part.MAILBOXES in domain.parts):
+        if domain.mark and (is_large or Part.MAILBOXES in domain.parts):
             self._stamps.set(domain.name, Stamp(domain.mark, domain.directory))

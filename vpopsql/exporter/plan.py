@@ -59,7 +59,8 @@ class Change:
 class Comparison:
     """A snapshot beside the files on disk.
 
-    ``dirty``, ``extra`` and the digest are complete once `changes` has come to its end.
+    ``dirty``, ``extra``, ``unwanted`` and the digest are complete once `changes` has come to its
+    end.
     """
 
     tree: Tree
@@ -72,13 +73,17 @@ class Comparison:
     """The directories of domains in which anything is to be done."""
     extra: list[str] = field(default_factory=list)
     """Site paths that look like files of ours and have no rows."""
+    unwanted: list[str] = field(default_factory=list)
+    """Site paths of files of accounts that are to go, because these are in the database alone."""
     _digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
 
     def changes(self) -> Iterator[Change]:
         """Return the files that differ: the domains' first, then the site's."""
         for domain in self.snapshot.domains:
             yield from self._noted(self._of_domain(domain))
+            yield from self._noted(self._unwanted(domain.directory, domain.name))
         yield from self._noted(self._of_site())
+        yield from self._noted(self._unwanted(f"{self.snapshot.paths.vpopmail}/domains", None))
 
     def anew(self) -> "Comparison":
         """Return the same one before its `changes`."""
@@ -131,11 +136,14 @@ class Comparison:
         directory = domain.directory
         homes = {path.rpartition("/")[0] for path in files} - {directory}
         there = {directory: self._listed(directory)} | {each: self._listed(each) for each in homes}
+        unwanted = render.files_of_accounts(directory)
         if None in there.values() or any(map(_has_leftovers, there.values())):
             self.dirty.add(directory)
         for name, type_ in sorted((there[directory] or {}).items()):
             path = f"{directory}/{name}"
-            if path not in files and type_ is not EntryType.DIR and render.is_ours(name):
+            if path in files or type_ is EntryType.DIR or not render.is_ours(name):
+                continue
+            if self.snapshot.export.has_accounts or path not in unwanted:
                 self.extra.append(path)
         for path, content in files.items():
             home, _, name = path.rpartition("/")
@@ -143,6 +151,17 @@ class Comparison:
             for change in self._compared(path, content, owner, domain.name, found):
                 self.dirty.add(directory)
                 yield change
+
+    def _unwanted(self, directory: str, domain: str | None) -> Iterator[Change]:
+        """Return that files of accounts are to go, if there are to be none."""
+        if self.snapshot.export.has_accounts:
+            return
+        there = self._listed(directory) or {}
+        for path in render.files_of_accounts(directory):
+            type_ = there.get(path.rpartition("/")[2])
+            if type_ not in {None, EntryType.DIR}:
+                self.unwanted.append(path)
+                yield from self._compared(path, None, None, domain, type_)
 
     def _listed(self, directory: str) -> dict[str, EntryType] | None:
         """Return what is in a directory; None: it is missing."""

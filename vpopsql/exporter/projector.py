@@ -63,7 +63,8 @@ class Projector:
         :raises ExportFailed: they do not, or not all of them; the text names the one that could
             not be written.
         """
-        if not shown(touched, self._config):
+        touched = shown(touched, self._config)
+        if not touched:
             return
         with self._changed:
             run = self._next

@@ -70,6 +70,8 @@ class Reasons:
 
     def of(self, change: Change) -> Why:
         """Return why a file is to change."""
+        if change.after is None and change.path.rpartition("/")[2] in _OF_FILES:
+            return Why((), "with export.accounts = database there is none")
         found = self._of_the_site
         if change.domain is not None:
             directory, _, name = change.path.rpartition("/")

@@ -83,8 +83,8 @@ SiteFiles = dict[str, bytes | None]
 SiteContents = Mapping[str, Content | None]
 """The same, perhaps not put together yet."""
 
-DomainFiles = dict[str, bytes | Link | None]
-"""Contents by site path; None: there is to be no such file."""
+DomainFiles = dict[str, bytes | Link]
+"""Contents by site path."""
 
 
 def assign_cdb(export: Export) -> str:
@@ -149,9 +149,7 @@ def settings_files(snapshot: Snapshot) -> SiteFiles:
     if snapshot.default_limits:
         with naming(path := f"{vpopmail}/etc/vlimits.default"):
             files[path] = _limits(snapshot.default_limits)
-    if not snapshot.export.has_accounts:
-        files |= dict.fromkeys(_counters_of(f"{vpopmail}/domains"))
-    elif snapshot.counter:
+    if snapshot.counter and snapshot.export.has_accounts:
         files |= _counter_files(f"{vpopmail}/domains", snapshot.counter)
     return files
 
@@ -178,18 +176,22 @@ def domain_files(domain: DomainState, vpopmail_dir: str) -> DomainFiles:
     if Part.LIMITS in domain.parts and domain.limits:
         with naming(path := f"{directory}/{LIMITS}"):
             files[path] = _limits(domain.limits)
-    path = f"{directory}/{VPASSWD}"
     if not domain.has_accounts:
-        if Part.ACCOUNTS in domain.parts:
-            files |= dict.fromkeys((path, f"{path}.cdb", *_counters_of(directory)))
         return files
     if domain.parts & (Part.ACCOUNTS | Part.MAILBOXES) and domain.counter:
         files |= _counter_files(directory, domain.counter)
     if Part.ACCOUNTS in domain.parts:
+        path = f"{directory}/{VPASSWD}"
         lines = [vpasswd_line(path, account) for account in domain.accounts]
         files[path] = vpasswd.render(lines)
         files[f"{path}.cdb"] = vpasswd.compile_cdb(lines)
     return files
+
+
+def files_of_accounts(directory: str) -> tuple[str, ...]:
+    """Return the files of a directory that are there only if accounts are in files."""
+    names = (VPASSWD, f"{VPASSWD}.cdb", DIR_CONTROL, FREE_BUCKETS)
+    return tuple(f"{directory}/{name}" for name in names)
 
 
 def is_comment(line: str) -> bool:
@@ -297,16 +299,11 @@ def _limits(settings: Limits) -> bytes:
     return limits.render(settings.values)
 
 
-def _counters_of(directory: str) -> tuple[str, str]:
-    return f"{directory}/{DIR_CONTROL}", f"{directory}/{FREE_BUCKETS}"
-
-
 def _counter_files(directory: str, counter: Counter) -> dict[str, bytes]:
-    path, path_of_free = _counters_of(directory)
-    with naming(path):
+    with naming(path := f"{directory}/{DIR_CONTROL}"):
         files = {path: dircontrol.render(counter.control)}
     if counter.free_buckets is not None:
-        files[path_of_free] = encode(counter.free_buckets)
+        files[f"{directory}/{FREE_BUCKETS}"] = encode(counter.free_buckets)
     return files
 
 

@@ -103,6 +103,16 @@ class Writer:
             self.tree.remove(path)
             self.note([path])
 
+    def remove_many(self, paths: Iterable[str]) -> None:
+        """Remove files, those that are there; there is one wait for the disk for a directory."""
+        directories: dict[str, None] = {}
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):
+                self.tree.remove(path, durable=False)
+                self.note([path])
+                directories[path.rpartition("/")[0]] = None
+        self.tree.sync(*directories)
+
     def link(self, path: str, target: str) -> None:
         """Put a symbolic link at ``path``, whatever else is there."""
         with contextlib.suppress(OSError):

@@ -203,13 +203,19 @@ def with_present_rights(session: Session, actor: Actor) -> Actor:
     return ask_present_rights(session, actor)()
 
 
-def ask_present_rights(session: Session, actor: Actor) -> Callable[[], Actor]:
+def ask_present_rights(
+    session: Session, actor: Actor, *, may_be_gone: bool = False
+) -> Callable[[], Actor]:
     """Return what `with_present_rights` does once it is called, asked ahead where that is quicker.
 
     It returns ``actor`` himself if his rights are the same.
+
+    :param may_be_gone: ask ahead for all that there is to know then, too.
     """
     if actor.deleted_himself:
         return lambda: actor
+    if may_be_gone:
+        _DOMAIN_ID.expect(session, domain=actor.domain)
     him = {"id": actor.mailbox_id, "name": actor.name, "created_at": actor.created_at}
     if is_far(session):
         ask = _RIGHTS.ahead(session, **him)

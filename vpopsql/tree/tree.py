@@ -252,12 +252,16 @@ class Tree:
                 os.chown(name, user, group, dir_fd=parent, follow_symlinks=False)
             sync_directory(parent)
 
-    def remove(self, path: str) -> None:
-        """Remove anything but a directory; a symbolic link itself, not what it points to."""
+    def remove(self, path: str, *, durable: bool = True) -> None:
+        """Remove anything but a directory; a symbolic link itself, not what it points to.
+
+        :param durable: wait for the disk; False for whoever does so for many.
+        """
         self._change([path])
         with self._ways.parent(path) as (parent, name):
             os.unlink(name, dir_fd=parent)
-            sync_directory(parent)
+            if durable:
+                sync_directory(parent)
 
     def remove_dir(self, path: str) -> None:
         """Remove an empty directory."""

@@ -173,6 +173,14 @@ class Code(enum.Enum):
         "a file with limits, directory counters or IP addresses has no rows",
     )
 
+    ACCOUNTS_EXTRA = (
+        "accounts-extra",
+        Severity.WARNING,
+        Mend.TRASH,
+        "a `vpasswd` or its cdb is there, although `export.accounts` is `database`",
+        "`vpopsql export apply` removes all of them, and keeps what they were",
+    )
+
     # Files of any kind
 
     RESPELLED = (

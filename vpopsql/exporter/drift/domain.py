@@ -69,7 +69,7 @@ class _Domain:
         self._look = look
         self._domain = domain
         self._directory = domain.directory
-        self._wanted: defaultdict[str, dict[str, bytes | Link | None]] = defaultdict(dict)
+        self._wanted: defaultdict[str, dict[str, bytes | Link]] = defaultdict(dict)
         for path, data in files.items():
             place, _, name = path.rpartition("/")
             self._wanted[place][name] = data
@@ -96,13 +96,9 @@ class _Domain:
                     if opened:
                         self._look_at_home(opened, home)
 
-    def _check(
-        self, directory: Directory, path: str, name: str, data: bytes | Link | None
-    ) -> None:
+    def _check(self, directory: Directory, path: str, name: str, data: bytes | Link) -> None:
         kind = of_domain_file(name)
-        if kind and data is None:
-            self._look.check_absence(directory, path, name, kind)
-        elif kind and data is not None:
+        if kind:
             self._look.check_file(directory, path, name, data, kind)
 
     def _look_at_home(self, opened: Directory, home: str) -> None:

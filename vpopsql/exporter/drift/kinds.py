@@ -1,6 +1,6 @@
 """Which files there are, how each is compared, and what it means when one is not right."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vpopsql.exporter import render
 from vpopsql.exporter.drift import content
@@ -41,6 +41,10 @@ def _cdb(compare: content.Compare, part: Part = Part(0)) -> Kind:  # noqa: B008 
     return Kind(compare, Code.CDB_MISSING, Code.CDB_DIFFERS, Code.CDB_DIFFERS, part)
 
 
+def _of_accounts(kind: Kind) -> Kind:
+    return replace(kind, extra=Code.ACCOUNTS_EXTRA)
+
+
 def _settings(compare: content.Compare, part: Part = Part(0)) -> Kind:  # noqa: B008 - no bit
     return Kind(compare, Code.SETTINGS_MISSING, Code.SETTINGS_DIFFER, Code.SETTINGS_EXTRA, part)
 
@@ -64,8 +68,8 @@ VPOPMAIL = {
 """The files below vpopmail's home that belong to no domain, by name."""
 
 _DOMAIN = {
-    "vpasswd": _text(content.accounts, Part.ACCOUNTS),
-    "vpasswd.cdb": _cdb(content.accounts_cdb, Part.ACCOUNTS),
+    "vpasswd": _of_accounts(_text(content.accounts, Part.ACCOUNTS)),
+    "vpasswd.cdb": _of_accounts(_cdb(content.accounts_cdb, Part.ACCOUNTS)),
     render.DIR_CONTROL: _settings(content.counter, Part.ACCOUNTS),
     render.FREE_BUCKETS: _settings(content.free_buckets, Part.ACCOUNTS),
     render.LIMITS: _settings(content.limit_settings, Part.LIMITS),
