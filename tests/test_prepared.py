@@ -238,6 +238,29 @@ def test_a_list_finds_what_it_has(site: Database, wanted: list[str]) -> None:
     assert both(site, SOME, names=wanted, comment="") == expected
 
 
+@pytest.mark.parametrize("filling", [0, 20])
+def test_a_list_may_have_whatever_a_text_may(site: Database, filling: int) -> None:
+    odd = ['"', "{a,b}", "NULL", "back\\slash", "Zo\xeb", "J\udcf6e\0", "", "new\nline", "' or 1"]
+    with site.writer() as session:
+        domain = factories.domain(session, "odd.example")
+        for number, comment in enumerate(odd):
+            factories.mailbox(session, domain, f"odd{number}", comment=comment)
+    query = Prepared(
+        select(Mailbox.name)
+        .where(
+            Mailbox.comment.in_(bindparam("comments", expanding=True)),
+            Mailbox.name.startswith("odd"),
+        )
+        .order_by(Mailbox.name),
+        ["comments"],
+    )
+    wanted = [odd[number] for number in (0, 2, 3, 5, 6, 8)]
+    others = [f"other {number}" for number in range(filling)]
+
+    expected = [(f"odd{number}",) for number in (0, 2, 3, 5, 6, 8)]
+    assert both(site, query, comments=[*wanted, *others]) == expected
+
+
 def test_all_statements_of_a_moment_see_one_state(site: Database) -> None:
     def work(session: Session) -> tuple[object, ...]:
         before = COUNT.value(session)

@@ -22,7 +22,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import PoolProxiedConnection
 
-from vpopsql.prepared import Driver
+from vpopsql.prepared import ARRAY, Driver, padded
 
 Row = tuple[Any, ...]
 
@@ -40,6 +40,9 @@ class _Statement:
     parameters: tuple[str, ...]
     """What ``$1``, ``$2`` and so on stand for."""
 
+
+_FEW = 8
+"""Values of a list up to which each is a parameter: such a statement is planned once for all."""
 
 _DRIVER = "vpopsql.driver"
 _NO_NAME = b""
@@ -113,6 +116,14 @@ class LibpqDriver(Driver):
             driver = connection.info[_DRIVER] = super().of(dialect, connection)
         driver.forget()
         return driver
+
+    def shape(self, length: int) -> int:
+        """Return of how many parameters a list is made: of many values, one array.
+
+        Its plan depends on how many they are, so it is made anew each time; one with as many
+        parameters takes longer still.
+        """
+        return padded(length) if length <= _FEW else ARRAY
 
     def begin(self, sql: str) -> None:
         """Begin a transaction together with the first question in it."""

@@ -10,7 +10,8 @@ where a session for each command took 312. Of a statement in a transaction that 
 it is about 100 µs.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Self, TypeVarTuple, cast
 
@@ -38,7 +39,10 @@ Ts = TypeVarTuple("Ts")
 _KEY = "vpopsql.prepared"
 
 _LONGEST = 64
-"""Values of a list (``IN``) up to which it goes to the driver."""
+"""Values of a list (``IN``) up to which it goes to the driver, unless that takes any number."""
+
+ARRAY = 0
+"""The shape of a list that is one parameter."""
 
 _Shape = tuple[object, ...]
 
@@ -65,9 +69,9 @@ class _Forms:
             # Of an insert or update, the values that are named are part of the statement.
             shape = tuple(values)
         if self._lists:
-            if any(len(values[name]) > _LONGEST for name in self._lists):
+            shape = tuple(driver.shape(len(values[name])) for name in self._lists)
+            if None in shape:
                 return None
-            shape = tuple(_padded(len(values[name])) for name in self._lists)
         # What objects of the session have become by now, it writes before it asks; so do we.
         session.flush()
         if session.in_nested_transaction():
@@ -76,7 +80,7 @@ class _Forms:
         form = self._forms.get(kind)
         if form is None:
             # Two threads may both make it: they make the same.
-            lists = {name: _padded(len(values[name])) for name in self._lists}
+            lists = dict(zip(self._lists, cast("tuple[int, ...]", shape), strict=False))
             form = self._forms[kind] = _compile(self._statement, driver.dialect, values, lists)
         return driver, form
 
@@ -256,6 +260,10 @@ class Driver:
         """Return that of a connection; nothing waits in it."""
         return cls(dialect, connection.driver_connection)
 
+    def shape(self, length: int) -> int | None:
+        """Return of how many parameters a list of so many values is made; None: of none."""
+        return padded(length) if length <= _LONGEST else None
+
     def attach(self, session: Session) -> None:
         """Let prepared statements of ``session`` go straight to the driver."""
         session.info[_KEY] = self
@@ -352,6 +360,8 @@ class _Form:
     """Values that stand in the statement itself, fit for the driver."""
     lists: Mapping[str, Sequence[str]]
     """The parameters that each list has become."""
+    arrays: Collection[str]
+    """The lists that are one parameter."""
     after: tuple[tuple[int, _Process], ...]
     """What makes the driver's values ours, by column."""
 
@@ -362,6 +372,9 @@ class _Form:
             process = self.before.get(name)
             if name in self.lists:
                 fit |= _spread(cast("Sequence[object]", value), self.lists[name], process)
+            elif name in self.arrays:
+                each = cast("Sequence[object]", value)
+                fit[name] = [*map(process, each)] if process else [*each]
             else:
                 fit[name] = value if process is None else process(value)
         if self.is_positional:
@@ -398,7 +411,7 @@ def _is_plain(texts: Sequence[str | None]) -> bool:
     return "".join(filter(None, texts)).isascii()
 
 
-def _padded(length: int) -> int:
+def padded(length: int) -> int:
     """Return for how many values a list of so many is compiled, lest each length be compiled."""
     return 1 << max(0, length - 1).bit_length()
 
@@ -424,7 +437,7 @@ def _compile(
     """Return a statement in the words of a kind of database.
 
     :param named: the values that it is given.
-    :param lists: how long each list is.
+    :param lists: the shape of each list.
     """
     compiled = statement.compile(dialect=dialect, column_keys=[*named])
     bound = {compiled.bind_names[parameter]: parameter for parameter in compiled.bind_names}
@@ -439,11 +452,14 @@ def _compile(
         if column.default.is_scalar:
             constants[column.key] = column.default.arg
     sql, names, expanded = str(compiled), compiled.positiontup or bound, {}
+    arrays = frozenset(name for name, shape in lists.items() if shape == ARRAY)
     if lists:
         state = compiled.construct_expanded_state(
-            {name: [None] * lists[name] if name in lists else None for name in named}
+            {name: [None] * max(1, lists[name]) if name in lists else None for name in named}
         )
         sql, names, expanded = state.statement, state.positiontup or (), state.parameter_expansion
+    for name in arrays:
+        sql = re.sub(rf"IN \(%\({name}_1\)s[^)]*\)", f"= ANY (%({name})s)", sql)
     after = (
         column.type.dialect_impl(dialect).result_processor(dialect, None)
         for column in statement.exported_columns
@@ -457,6 +473,7 @@ def _compile(
             name: before[name](value) if name in before else value
             for name, value in constants.items()
         },
-        lists=expanded,
+        lists={name: each for name, each in expanded.items() if name not in arrays},
+        arrays=arrays,
         after=tuple((number, process) for number, process in enumerate(after) if process),
     )
