@@ -121,6 +121,7 @@ class Change:
     """Makes the site."""
     log_in: Callable[[Client, Stage, str], object] = login
     variant: str = ""
+    """Which of `stage.VARIANTS` is measured."""
 
     def run(self, stage: DatabaseStage) -> list[Run]:
         """Measure a daemon, alone on one connection."""

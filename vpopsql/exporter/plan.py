@@ -7,7 +7,7 @@ finds as the previous generation and then writes just that.
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -80,10 +80,12 @@ class Comparison:
     def changes(self) -> Iterator[Change]:
         """Return the files that differ: the domains' first, then the site's."""
         for domain in self.snapshot.domains:
-            yield from self._noted(self._of_domain(domain))
-            yield from self._noted(self._unwanted(domain.directory, domain.name))
+            unwanted = self._files_of_accounts(domain.directory)
+            yield from self._noted(self._of_domain(domain, unwanted))
+            yield from self._noted(self._gone(unwanted, domain.name))
         yield from self._noted(self._of_site())
-        yield from self._noted(self._unwanted(f"{self.snapshot.paths.vpopmail}/domains", None))
+        unwanted = self._files_of_accounts(f"{self.snapshot.paths.vpopmail}/domains")
+        yield from self._noted(self._gone(unwanted, None))
 
     def anew(self) -> "Comparison":
         """Return the same one before its `changes`."""
@@ -130,20 +132,22 @@ class Comparison:
             after = assign.compile_text(self.files[text] or b"")
             yield from self._compared(path, after, None, None)
 
-    def _of_domain(self, domain: DomainState) -> Iterator[Change]:
+    def _of_domain(self, domain: DomainState, unwanted: Collection[str]) -> Iterator[Change]:
         files = render.domain_files(domain, self.snapshot.paths.vpopmail)
         owner = (domain.uid, domain.gid)
         directory = domain.directory
         homes = {path.rpartition("/")[0] for path in files} - {directory}
         there = {directory: self._listed(directory)} | {each: self._listed(each) for each in homes}
-        unwanted = render.files_of_accounts(directory)
         if None in there.values() or any(map(_has_leftovers, there.values())):
             self.dirty.add(directory)
         for name, type_ in sorted((there[directory] or {}).items()):
             path = f"{directory}/{name}"
-            if path in files or type_ is EntryType.DIR or not render.is_ours(name):
-                continue
-            if self.snapshot.export.has_accounts or path not in unwanted:
+            if (
+                path not in files
+                and path not in unwanted
+                and type_ is not EntryType.DIR
+                and render.is_ours(name)
+            ):
                 self.extra.append(path)
         for path, content in files.items():
             home, _, name = path.rpartition("/")
@@ -152,16 +156,19 @@ class Comparison:
                 self.dirty.add(directory)
                 yield change
 
-    def _unwanted(self, directory: str, domain: str | None) -> Iterator[Change]:
-        """Return that files of accounts are to go, if there are to be none."""
+    def _files_of_accounts(self, directory: str) -> dict[str, EntryType]:
+        """Return those of a directory, if there are to be none. A directory is no file of ours."""
         if self.snapshot.export.has_accounts:
-            return
+            return {}
         there = self._listed(directory) or {}
-        for path in render.files_of_accounts(directory):
-            type_ = there.get(path.rpartition("/")[2])
-            if type_ not in {None, EntryType.DIR}:
-                self.unwanted.append(path)
-                yield from self._compared(path, None, None, domain, type_)
+        paths = {path: path.rpartition("/")[2] for path in render.files_of_accounts(directory)}
+        found = {path: there[name] for path, name in paths.items() if name in there}
+        return {path: type_ for path, type_ in found.items() if type_ is not EntryType.DIR}
+
+    def _gone(self, unwanted: Mapping[str, EntryType], domain: str | None) -> Iterator[Change]:
+        for path, type_ in unwanted.items():
+            self.unwanted.append(path)
+            yield from self._compared(path, None, None, domain, type_)
 
     def _listed(self, directory: str) -> dict[str, EntryType] | None:
         """Return what is in a directory; None: it is missing."""
