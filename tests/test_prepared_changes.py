@@ -25,6 +25,7 @@ from tests.prepared import (
     LOCK,
     SOME,
     WAITS,
+    counting_ways,
     cut,
     fill,
     require_server,
@@ -32,11 +33,21 @@ from tests.prepared import (
 from vpopsql import bulk
 from vpopsql.db import Database
 from vpopsql.errors import Conflict, DatabaseUnavailable
-from vpopsql.model import AuditEntry, CatchAll, Domain, DomainName, Mailbox, table_of
+from vpopsql.model import (
+    AuditEntry,
+    CatchAll,
+    Domain,
+    DomainName,
+    Mailbox,
+    TrashEntry,
+    TrashKind,
+    table_of,
+)
 from vpopsql.prepared import Change, Prepared, settle, start
 
 DOMAIN = Prepared(insert(table_of(Domain)).returning(Domain.id, Domain.catchall))
 NEW = Prepared(insert(table_of(Mailbox)).returning(Mailbox.id))
+APART = Prepared(insert(table_of(TrashEntry)).returning(TrashEntry.id), is_apart=True)
 UPDATE = Change(update(table_of(Mailbox)).where(Mailbox.id == bindparam("mailbox_id")))
 DELETE = Change(delete(table_of(Mailbox)).where(Mailbox.id == bindparam("mailbox_id")))
 ENTRY = Change(insert(table_of(AuditEntry)))
@@ -187,6 +198,27 @@ def test_what_was_expected_before_a_change_is_asked_again(
         else:
             session.execute(delete(Mailbox).where(Mailbox.name == "ann"))
         assert COUNT.value(session) == (5 if is_prepared else 3)
+
+
+def test_what_is_apart_changes_nothing_of_what_was_expected(server: Database) -> None:
+    with server.writer() as session:
+        COUNT.expect(session)
+        ALL.first(session)
+        taken = APART.ahead(
+            session,
+            at=CREATED_AT,
+            actor="",
+            kind=TrashKind.USER,
+            name="",
+            original_path="",
+            trash_path="",
+            payload={},
+        )
+        with counting_ways() as ways:
+            found = COUNT.value(session)
+
+        assert (found, ways) == (4, [])
+        assert taken() is not None
 
 
 def same(session: Session) -> None:

@@ -19,10 +19,11 @@ from vpopsql.db import Database
 from vpopsql.errors import ConfigError, PasswordSealed
 from vpopsql.exporter.projector import Projector
 from vpopsql.importer.backend import Choices
-from vpopsql.model import AuditEntry, Mailbox, TrashEntry
+from vpopsql.model import AuditEntry, Mailbox, TrashEntry, TrashKind
 from vpopsql.sealed import Keyring, is_sealed, new_key
 from vpopsql.services import account_changes
 from vpopsql.services.account_changes import Secret, Wishes
+from vpopsql.services.kept_rows import rows_below, write_down
 from vpopsql.services.rights import operator
 from vpopsql.touched import Touched
 from vpopsql.tree import Tree
@@ -182,8 +183,7 @@ def test_apop_and_the_files_have_the_password(
 def test_the_trash_has_it_sealed_too(sealing: Database, tmp_path: Path) -> None:
     tree = Tree(tmp_path)
     with sealing.writer() as session:
-        kept = trash.prepare_user(session, tree, ACTOR, "alice", "example.com")
-        account_changes.delete_account(session, ACTOR, "alice", "example.com")
+        _, kept = trash.delete_user(session, tree, ACTOR, "alice", "example.com")
 
     with sealing.reader() as session:
         payload = session.scalars(select(TrashEntry.payload)).one() or {}
@@ -244,7 +244,9 @@ def test_a_new_key_takes_over_everything(
     sealing: Database, database_url: str, key_file: str, tmp_path: Path
 ) -> None:
     with sealing.writer() as session:
-        trash.prepare_user(session, Tree(tmp_path), ACTOR, "alice", "example.com")
+        alice = session.scalar(select(Mailbox.id).where(Mailbox.name == "alice")) or 0
+        rows = rows_below(session, Mailbox, alice)
+        write_down(session, ACTOR, TrashKind.USER, "alice@example.com", "/home/alice", rows)
         session.execute(text("UPDATE mailboxes SET clear_text = 'plain' WHERE name = 'carol'"))
     old, new = Path(key_file).read_text().split("\n")[1], new_key()
     keys = write_keys(tmp_path / "keys", new, old)

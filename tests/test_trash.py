@@ -37,7 +37,7 @@ from vpopsql.model import (
     TrashEntry,
 )
 from vpopsql.quota import Quota
-from vpopsql.services import account_changes, buckets, domain_changes
+from vpopsql.services import buckets, domain_changes
 from vpopsql.services.account_changes import Home
 from vpopsql.services.rights import Actor
 from vpopsql.touched import Touched
@@ -85,8 +85,7 @@ def delete_user(
     database: Database, tree: Tree, name: str = "alice", domain: str = "example.com"
 ) -> Kept:
     with database.writer() as session:
-        kept = trash.prepare_user(session, tree, ADMIN, name, domain)
-        account_changes.delete_account(session, ADMIN, name, domain)
+        _, kept = trash.delete_user(session, tree, ADMIN, name, domain)
     return kept
 
 
@@ -396,7 +395,7 @@ def test_what_is_not_in_the_trash_is_refused(site: Database, tree: Tree, missing
 
 def test_who_is_not_there_cannot_be_deleted(site: Database, tree: Tree) -> None:
     with pytest.raises(NoSuchUser), site.writer() as session:
-        trash.prepare_user(session, tree, ADMIN, "nobody", "example.com")
+        trash.delete_user(session, tree, ADMIN, "nobody", "example.com")
 
 
 def test_an_alias_domain_has_nothing_to_keep(site: Database, tree: Tree) -> None:

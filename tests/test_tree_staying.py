@@ -63,12 +63,18 @@ def test_a_block_within_a_block_is_one_with_it(tree: Tree, root: Path) -> None:
 
 def test_what_is_renamed_is_found_where_it_is_now(tree: Tree, root: Path) -> None:
     with tree.staying():
-        tree.write("/dir/new", b"1")
+        tree.make_dir("/dir/below")
+        tree.write("/dir/below/new", b"1")
+        tree.make_dir("/moved")
+        assert not tree.exists("/moved/new")
         tree.rename("/dir", "/moved")
-        tree.make_dir("/dir")
-        tree.write("/dir/other", b"2")
+        tree.make_dir("/dir/below", parents=True)
+        tree.write("/dir/below/other", b"2")
+        tree.write("/moved/beside", b"3")
 
-    assert (names(root / "dir"), names(root / "moved")) == (["other"], ["inner", "new"])
+    assert names(root / "dir" / "below") == ["other"]
+    assert names(root / "moved") == ["below", "beside", "inner"]
+    assert names(root / "moved" / "below") == ["new"]
 
 
 @pytest.mark.parametrize("is_whole", [True, False])

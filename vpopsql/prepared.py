@@ -50,11 +50,18 @@ _Shape = tuple[object, ...]
 class _Forms:
     """A statement in the words of each kind of database that it met."""
 
-    __slots__ = ("_forms", "_is_select", "_lists", "_statement")
+    __slots__ = ("_forms", "_is_apart", "_is_select", "_lists", "_statement")
 
-    def __init__(self, statement: Any, lists: Sequence[str] = ()) -> None:  # noqa: ANN401 - any
+    def __init__(
+        self,
+        statement: Any,  # noqa: ANN401 - any
+        lists: Sequence[str] = (),
+        *,
+        is_apart: bool = False,
+    ) -> None:
         self._statement = statement
         self._is_select = bool(statement.is_select)
+        self._is_apart = is_apart
         self._lists = lists
         self._forms: dict[tuple[str, Keyring | None, _Shape], _Form] = {}
 
@@ -65,7 +72,8 @@ class _Forms:
             return None
         shape: _Shape = ()
         if not self._is_select:
-            driver.unexpect()
+            if not self._is_apart:
+                driver.unexpect()
             # Of an insert or update, the values that are named are part of the statement.
             shape = tuple(values)
         if self._lists:
@@ -92,6 +100,7 @@ class Prepared(Generic[*Ts]):
 
     :param lists: the parameters that are lists, for ``IN`` and nothing else. Long ones are the
         session's matter.
+    :param is_apart: of an insert, that nothing that may be expected hangs on it.
     """
 
     __slots__ = ("_forms", "statement")
@@ -100,9 +109,11 @@ class Prepared(Generic[*Ts]):
         self,
         statement: Select[*Ts] | ReturningInsert[*Ts],
         lists: Sequence[str] = (),
+        *,
+        is_apart: bool = False,
     ) -> None:
         self.statement = cast("Select[*Ts]", statement)
-        self._forms = _Forms(statement, lists)
+        self._forms = _Forms(statement, lists, is_apart=is_apart)
 
     def first(self, session: Session, **values: object) -> tuple[*Ts] | None:
         """Return the first row, or None when there is none."""

@@ -18,11 +18,11 @@ Do = Callable[[Client, int], object]
 
 COMMANDS: dict[str, tuple[Do, int]] = {
     "add_user": (lambda client, n: client.add_user(f"new{n}@{HOME}", "correct horse"), 7),
-    "mod_user": (lambda client, n: client.mod_user(f"new{n}@{HOME}", comment="Another"), 7),
+    "mod_user": (lambda client, n: client.mod_user(f"new{n}@{HOME}", comment="Another"), 6),
     "add_alias": (lambda client, n: client.add_alias(f"info{n}@{HOME}", f"&new{n}@{HOME}"), 7),
-    "del_user": (lambda client, n: client.del_user(f"new{n}@{HOME}"), 11),
+    "del_user": (lambda client, n: client.del_user(f"new{n}@{HOME}"), 6),
     "add_domain": (lambda client, n: client.add_domain(f"new{n}.org", "correct horse"), 8),
-    "del_domain": (lambda client, n: client.del_domain(f"new{n}.org"), 11),
+    "del_domain": (lambda client, n: client.del_domain(f"new{n}.org"), 10),
 }
 """In this order, and how many ways each takes at most, its files included."""
 

@@ -240,8 +240,7 @@ def test_a_mailbox_that_comes_back_from_the_trash_has_its_snapshots(
     scan(site, settings, Wanted(domain="full.example"))
     tree = Tree(root)
     with site.writer() as session:
-        kept = trash.prepare_user(session, tree, ADMIN, "alice", "full.example")
-        session.execute(delete(Mailbox).where(Mailbox.name == "alice"))
+        _, kept = trash.delete_user(session, tree, ADMIN, "alice", "full.example")
     kept.move(tree)
 
     with site.writer() as session:

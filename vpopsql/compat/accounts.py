@@ -104,10 +104,8 @@ def delete_user(change: "Change", name: str, domain: str) -> None:
     :raises NoSuchDomain, NoSuchUser, PostmasterNeeded, CatchAllNeeded: it cannot be deleted.
     """
     from vpopsql import trash
-    from vpopsql.services import account_changes
 
-    kept = trash.prepare_user(change.session, change.tree, change.actor, name, domain)
-    home = account_changes.delete_account(change.session, change.actor, name, domain)
+    home, kept = trash.delete_user(change.session, change.tree, change.actor, name, domain)
     change.touched.accounts.add(home.domain)
     change.afterwards(lambda: kept.move(change.tree))
 

@@ -17,6 +17,7 @@ from vpopsql.protocol import Reply, Words
 from vpopsql.services import domains, paths
 from vpopsql.services.rights import Actor
 from vpopsql.touched import Touched
+from vpopsql.trash import Kept
 from vpopsql.tree import Tree
 
 
@@ -79,6 +80,10 @@ class Afterwards:
     make: Callable[[], Reply]
 
 
+Unsynced = tuple[Tree, Sequence[str]]
+"""Directories that are to be on disk soon."""
+
+
 @dataclass(slots=True)
 class Effects:
     """What has to happen to files once a change is committed."""
@@ -86,6 +91,16 @@ class Effects:
     touched: Touched = field(default_factory=Touched)
     actions: list[Callable[[], object]] = field(default_factory=list)
     """Other steps, in their order, once the touched files are written."""
+    unsynced: list[Unsynced] = field(default_factory=list)
+    """What those have left for after the answer."""
+
+    def trash(self, kept: Kept, tree: Tree) -> None:
+        """Let a tree go to the trash.
+
+        That is waited for after the answer, for what a crash may leave where it was is found
+        there, and moved, as if the crash had come before the move.
+        """
+        self.actions.append(lambda: self.unsynced.append((tree, kept.rename(tree))))
 
 
 Job = Callable[[Session, Effects], Reply | None]

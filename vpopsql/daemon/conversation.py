@@ -21,7 +21,16 @@ from structlog.typing import FilteringBoundLogger
 
 from vpopsql import errors, passwords
 from vpopsql.config import Config
-from vpopsql.daemon.call import Afterwards, Answer, Body, Call, Effects, Write, parse_address
+from vpopsql.daemon.call import (
+    Afterwards,
+    Answer,
+    Body,
+    Call,
+    Effects,
+    Unsynced,
+    Write,
+    parse_address,
+)
 from vpopsql.daemon.commands import (
     COMMANDS,
     FILES_BEHIND,
@@ -57,7 +66,7 @@ from vpopsql.services import accounts, changes, logins
 from vpopsql.services.accounts import Login
 from vpopsql.services.rights import Actor, Level
 from vpopsql.touched import Touched
-from vpopsql.tree import Replaced
+from vpopsql.tree import LinkInPath, Replaced
 
 # Under tcpserver each connection has a process of its own, so numbers alone would be all alike.
 _PROCESS = secrets.token_hex(4)
@@ -175,6 +184,7 @@ class Conversation:
         """What is carried out at the moment; of lines that follow a command, its verb."""
         self._unlogged: list[_Answered] = []
         self._replaced = Replaced()
+        self._unsynced: list[Unsynced] = []
         self._about_connection = service.log.bind(connection=self._id, peer=peer.remote_ip or None)
         self._about_connection.debug("connected")
 
@@ -285,9 +295,11 @@ class Conversation:
     def after_answers(self) -> None:
         """Do what nobody has to wait for; to be called when all has been answered.
 
-        The lines of the log, which take a sixth of the time of a short command; and what files had
-        that were replaced, a tenth of that of an `add_user`.
+        The lines of the log, which take a sixth of the time of a short command; what files had
+        that were replaced, a tenth of that of an `add_user`; and the disk for what went to the
+        trash, a fifth of that of a `del_user`.
         """
+        self._sync()
         self._replaced.let_go()
         for each in self._unlogged:
             self._about_connection.info(
@@ -300,6 +312,17 @@ class Conversation:
                 ms=round(each.seconds * 1000, 1),
             )
         self._unlogged.clear()
+
+    def _sync(self) -> None:
+        unsynced, self._unsynced = self._unsynced, []
+        for tree, directories in unsynced:
+            try:
+                tree.sync(*directories)
+            except FileNotFoundError:
+                pass  # purged by now
+            except (OSError, LinkInPath) as error:
+                # After a crash it may be found where it was.
+                self._about_connection.error("trash not on disk", error=str(error))
 
     def _carry_out(self, verb: str, words: Words, line: str) -> list[Reply]:
         if verb in QUIT_VERBS:
@@ -462,6 +485,7 @@ class Conversation:
             self._follow(effects.touched)
         for action in effects.actions:
             action()
+        self._unsynced += effects.unsynced
         return reply or ok()
 
     def _follow(self, touched: Touched) -> None:

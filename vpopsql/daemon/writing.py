@@ -65,15 +65,17 @@ def del_user(call: Call) -> Write:
     """Delete a mailbox; its directory goes to the trash."""
     name, domain = call.address()
     rights.require_domain(call.actor, domain)
-    return Write(partial(_del_user, call, name, domain), partial(domains.expect_lock, name=domain))
+    return Write(
+        partial(_del_user, call, name, domain),
+        partial(account_changes.expect_lock, name=name, domain=domain),
+    )
 
 
 def _del_user(call: Call, name: str, domain: str, session: Session, effects: Effects) -> None:
     tree = call.tree()
-    kept = trash.prepare_user(session, tree, call.actor, name, domain)
-    home = account_changes.delete_account(session, call.actor, name, domain)
+    home, kept = trash.delete_user(session, tree, call.actor, name, domain)
     effects.touched.mailboxes.add((home.domain, name))
-    effects.actions.append(lambda: kept.move(tree))
+    effects.trash(kept, tree)
 
 
 def mod_user(call: Call) -> Body:
@@ -90,7 +92,8 @@ def _finish_mod_user(call: Call, name: str, domain: str, lines: Sequence[bytes])
         weakness = strength.weakness(call.config, wishes.password)
         wishes = replace(wishes, hashed=_secret(call, wishes.password, weakness))
     return Write(
-        partial(_mod_user, call, name, domain, wishes), partial(domains.expect_lock, name=domain)
+        partial(_mod_user, call, name, domain, wishes),
+        partial(account_changes.expect_lock, name=name, domain=domain),
     )
 
 
@@ -158,7 +161,7 @@ def _del_domain(call: Call, name: str, session: Session, effects: Effects) -> No
     deleted = domain_changes.delete_domain(session, call.actor, name)
     effects.touched.names |= deleted.names
     if kept:
-        effects.actions.append(lambda: kept.move(tree))
+        effects.trash(kept, tree)
 
 
 # --- limits -------------------------------------------------------------------------------------

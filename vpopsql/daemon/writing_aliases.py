@@ -119,7 +119,7 @@ def del_list(call: Call) -> Write:
         _touch_list(effects, found, set())
         place = found.directory
         kept = trash.prepare_directory(session, tree, call.actor, place, is_followed=True)
-        effects.actions.append(lambda: kept.move(tree))
+        effects.trash(kept, tree)
 
     return Write(job)
 

@@ -132,7 +132,7 @@ class _Path:
             raise _os_error(errno.ENOTDIR)
         path = self._owned.site_path
         kept = trash.prepare_directory(session, self._site, self._actor, path)
-        effects.actions.append(lambda: kept.move(self._site))
+        effects.trash(kept, self._site)
 
     def remove(self, session: Session, effects: Effects) -> None:
         """Remove a file, or the rows that are one."""

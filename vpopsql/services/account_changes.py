@@ -41,10 +41,9 @@ from vpopsql.model import CatchAll, Domain, Flag, LastAuth, Mailbox, table_of
 from vpopsql.names import USER_MAX, new_user_name_problem, split_address
 from vpopsql.prepared import Change, Prepared, settle, start
 from vpopsql.quota import Quota
-from vpopsql.services import buckets, limits, rights
-from vpopsql.services.accounts import get_account
+from vpopsql.services import accounts, buckets, domains, kept_rows, limits, rights
 from vpopsql.services.changes import MASKED, record
-from vpopsql.services.domains import FoundDomain, is_name_of, lock_domain
+from vpopsql.services.domains import FoundDomain
 from vpopsql.services.rights import Actor, Permission
 
 COMMENT_MAX = 64
@@ -97,8 +96,11 @@ class _Locked(NamedTuple):
     password_changed_at: datetime | None
 
 
+# By the domain's name, so that it goes to the server together with the lock of the domain.
 _LOCK = Prepared(
-    select(*(getattr(Mailbox, name) for name in _Locked._fields)).where(_OF_NAME).with_for_update()
+    select(*(getattr(Mailbox, name) for name in _Locked._fields))
+    .where(accounts.OF_NAME)
+    .with_for_update(of=Mailbox)
 )
 
 
@@ -180,7 +182,7 @@ def add_account(
     :raises LimitReached: the domain's limits allow no more, or no more bytes.
     """
     rights.require_domain(actor, domain)
-    found = lock_domain(session, domain)
+    found = domains.lock_domain(session, domain)
     if len(name) <= USER_MAX and not new_user_name_problem(name):
         _IS_THERE.expect(session, domain_id=found.id, name=name)
         buckets.expect(session, found.id)
@@ -275,28 +277,47 @@ def _require_pool(
         raise LimitReached(f"{domain.name} has {megabytes} MB for all its accounts")
 
 
-def delete_account(session: Session, actor: Actor, name: str, domain: str) -> Home:
-    """Delete a mailbox; return its directory, which is to go when this is committed.
+@dataclass(frozen=True, slots=True)
+class Doomed:
+    """A mailbox that may be deleted, and that nobody else changes meanwhile."""
+
+    domain: FoundDomain
+    mailbox: _Locked
+
+    @property
+    def address(self) -> str:
+        """Return its address, by the real domain."""
+        return f"{self.mailbox.name}@{self.domain.name}"
+
+
+def require_deletion(session: Session, actor: Actor, name: str, domain: str) -> Doomed:
+    """Lock a mailbox that is to be deleted.
 
     :raises NotAuthorized: ``actor`` may not.
     :raises NoSuchDomain, NoSuchUser: there is none.
     :raises PostmasterNeeded, CatchAllNeeded: the domain needs it.
     """
     rights.require_domain(actor, domain)
-    found = lock_domain(session, domain)
-    _LOCK.expect(session, domain_id=found.id, name=name)
+    found, mailbox = _lock(session, name, domain)
+    kept_rows.expect_below(session, Mailbox, mailbox.id)
+    buckets.expect(session, found.id)
     _CATCHALL.expect(session, domain_id=found.id)
     held = limits.get_limits(session, found.id)
-    mailbox = _get_mailbox(session, found, name)
     rights.require_secrets(actor, mailbox.flags)
     rights.require_permission(actor, held["perm_account"], Permission.DELETE)
     if name == "postmaster":
         raise PostmasterNeeded(domain)
     if _is_catchall(session, found, mailbox):
         raise CatchAllNeeded(name)
-    _DELETE.run(session, mailbox_id=mailbox.id)
+    return Doomed(found, mailbox)
+
+
+def delete_doomed(session: Session, actor: Actor, doomed: Doomed) -> Home:
+    """Delete a mailbox; return its directory, which is to go when this is committed."""
+    found, mailbox = doomed.domain, doomed.mailbox
     bucket = buckets.bucket_of(mailbox.directory, found.directory)
     buckets.free_bucket(session, found.id, bucket)
+    _DELETE.run(session, mailbox_id=mailbox.id)
     changes: dict[str, tuple[object, object]] = {
         "directory": (mailbox.directory, None),
         "quota": (mailbox.quota_text, None),
@@ -304,17 +325,27 @@ def delete_account(session: Session, actor: Actor, name: str, domain: str) -> Ho
         "flags": (mailbox.flags, None),
         "password": (MASKED, None),
     }
-    record(
-        session, actor, "del_user", ("user", f"{name}@{found.name}"), changes, domain=found.name
-    )
+    record(session, actor, "del_user", ("user", doomed.address), changes, domain=found.name)
     return Home(found.name, mailbox.directory, found.uid, found.gid, Quota())
 
 
-def _get_mailbox(session: Session, domain: FoundDomain, name: str) -> _Locked:
-    found = _LOCK.first(session, domain_id=domain.id, name=name)
-    if found is None:
-        raise NoSuchUser(f"{name}@{domain.name}")
-    return _Locked(*found)
+def delete_account(session: Session, actor: Actor, name: str, domain: str) -> Home:
+    """Delete a mailbox for good, see `delete_doomed`; errors as `require_deletion`."""
+    return delete_doomed(session, actor, require_deletion(session, actor, name, domain))
+
+
+def expect_lock(session: Session, name: str, domain: str) -> None:
+    """Say that a mailbox will be changed or deleted, see `Prepared.expect`."""
+    domains.expect_lock(session, domain)
+    _LOCK.expect(session, domain=domain, name=name)
+
+
+def _lock(session: Session, name: str, domain: str) -> tuple[FoundDomain, _Locked]:
+    found = domains.lock_domain(session, domain)
+    row = _LOCK.first(session, domain=domain, name=name)
+    if row is None:
+        raise NoSuchUser(f"{name}@{found.name}")
+    return found, _Locked(*row)
 
 
 def _is_catchall(session: Session, domain: FoundDomain, mailbox: _Locked) -> bool:
@@ -323,7 +354,7 @@ def _is_catchall(session: Session, domain: FoundDomain, mailbox: _Locked) -> boo
         return bool(target == mailbox.directory)
     if kind is CatchAll.ADDRESS:
         name, of = split_address(target or "")
-        return name == mailbox.name and (not of or is_name_of(session, of, domain.id))
+        return name == mailbox.name and (not of or domains.is_name_of(session, of, domain.id))
     return False
 
 
@@ -337,7 +368,7 @@ def require_modification(session: Session, actor: Actor, name: str, domain: str)
     :raises NoSuchUser: there is none.
     """
     rights.require_account(actor, name, domain)
-    account = get_account(session, name, domain)
+    account = accounts.get_account(session, name, domain)
     _require_change(session, actor, account.id, account.flags)
 
 
@@ -362,8 +393,7 @@ def modify_account(
     :raises LimitReached: the domain has no such quota left.
     """
     rights.require_account(actor, name, domain)
-    found = lock_domain(session, domain)
-    mailbox = _get_mailbox(session, found, name)
+    found, mailbox = _lock(session, name, domain)
     _require_change(session, actor, mailbox.id, mailbox.flags)
     denied: list[str] = []
     columns = _changed_password(session, actor, found, mailbox, wishes, denied)

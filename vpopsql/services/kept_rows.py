@@ -4,7 +4,7 @@ The files are `vpopsql.trash`'s, which shows, restores and purges what is writte
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any, cast
@@ -37,20 +37,22 @@ from vpopsql.services.rights import Actor
 Rows = dict[str, list[dict[str, Any]]]
 """Rows by table, as JSON has them."""
 
-_ENTRY = Prepared(insert(table_of(TrashEntry)).returning(TrashEntry.id))
+_ENTRY = Prepared(insert(table_of(TrashEntry)).returning(TrashEntry.id), is_apart=True)
 
 
 def write_down(
     session: Session, actor: Actor, kind: TrashKind, name: str, path: str, rows: Rows
-) -> tuple[int, str]:
-    """Write down what is about to be deleted; return the entry's number, and its place for files.
+) -> tuple[Callable[[], int], str]:
+    """Write down what is about to be deleted.
 
     :param path: where the files are, without a slash at the end.
+    :returns: what gives the entry's number, which the server may not have told yet, and the
+        entry's place for files.
     """
     now = utc_now()
     place = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
     target = f"{actor.site_directory}/trash/{place}/{path.rpartition('/')[2]}"
-    entry_id: int = _ENTRY.value(
+    take = _ENTRY.ahead(
         session,
         at=now,
         actor=actor.address,
@@ -60,13 +62,18 @@ def write_down(
         trash_path=target,
         payload=rows,
     )
-    return entry_id, target
+    return lambda: cast("tuple[int]", take())[0], target
+
+
+def expect_below(session: Session, of: type[Base], row_id: int) -> None:
+    """Say that `rows_below` will be called, see `Prepared.expect`."""
+    for _, _, query in _hanging_from(of):
+        query.expect(session, row_id=row_id)
 
 
 def rows_below(session: Session, of: type[Base], row_id: int) -> Rows:
     """Return a row with all that would be deleted with it, whatever tables there are."""
-    for _, _, query in _hanging_from(of):
-        query.expect(session, row_id=row_id)
+    expect_below(session, of, row_id)
     return {
         name: [
             {column: _plain(value) for column, value in zip(columns, row, strict=True)}

@@ -2,11 +2,11 @@
 
 A deletion takes two steps of its caller, around the commit::
 
-    kept = trash.prepare_user(session, tree, actor, name, domain)
+    kept = trash.prepare_domain(session, tree, actor, name)
     ...                      # delete the rows, commit, let the files follow
     kept.move(tree)
 
-`prepare_user`, `prepare_domain` and `prepare_directory` write down, in the same transaction, what
+`delete_user`, `prepare_domain` and `prepare_directory` write down, in the same transaction, what
 will be gone: the rows with all that hangs from them, and where the files are and will be. The
 dot-qmail files of a domain are rows alone; whoever deletes one writes it down by
 `services.kept_rows`. `Kept.move` moves the tree as it is, by one rename: nothing is copied, no
@@ -25,7 +25,7 @@ restores half a tree, and forgotten when its files are gone.
 Nothing here begins or ends a transaction.
 """
 
-from vpopsql.trash.deleting import Kept, prepare_directory, prepare_domain, prepare_user
+from vpopsql.trash.deleting import Kept, delete_user, prepare_directory, prepare_domain
 from vpopsql.trash.following import bring_back, displace, finish, unmoved
 from vpopsql.trash.listing import Listed, State, list_entries
 from vpopsql.trash.purging import Due, claim, find_due, forget, remove
@@ -40,6 +40,7 @@ __all__ = [
     "State",
     "bring_back",
     "claim",
+    "delete_user",
     "displace",
     "find_deleted",
     "find_due",
@@ -49,7 +50,6 @@ __all__ = [
     "list_entries",
     "prepare_directory",
     "prepare_domain",
-    "prepare_user",
     "remove",
     "restore",
     "unmoved",

@@ -1,13 +1,13 @@
 """What is about to be deleted is written down, then moved to the trash."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
-from vpopsql.errors import NoSuchUser
 from vpopsql.model import Domain, Mailbox, TrashKind
-from vpopsql.prepared import Prepared
+from vpopsql.services import account_changes
+from vpopsql.services.account_changes import Home
 from vpopsql.services.changes import note
 from vpopsql.services.domains import find_domain, lock_domain
 from vpopsql.services.kept_rows import Rows, rows_below, write_down
@@ -16,47 +16,57 @@ from vpopsql.trash import entries
 from vpopsql.trash.entries import Seen
 from vpopsql.tree import Tree
 
-_MAILBOX = Prepared(
-    select(Mailbox.id, Mailbox.directory).where(
-        Mailbox.domain_id == bindparam("domain_id"), Mailbox.name == bindparam("name")
-    )
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Kept:
     """A tree that is to be moved when the deletion is committed and the files have followed."""
 
-    id: int
     source: str
     target: str
     seen: Seen | None
     """None: there was nothing."""
+    number: Callable[[], int]
+    """Gives the entry's number."""
+
+    @property
+    def id(self) -> int:
+        """Return the entry's number."""
+        return self.number()
 
     def move(self, tree: Tree) -> bool:
-        """Move the tree to the trash; return whether it was there and still the same.
+        """Move the tree to the trash, and wait until that is on disk; errors as `rename`.
 
+        :returns: whether it was there and still the same.
+        """
+        places = self.rename(tree)
+        tree.sync(*places)
+        return bool(places)
+
+    def rename(self, tree: Tree) -> Sequence[str]:
+        """Move the tree to the trash, as `move` does, but leave it to the caller to wait.
+
+        :returns: the directories to be waited for; none if the tree was not there any more.
         :raises OSError: it cannot be moved; `finish` can try again.
         """
-        status = entries.status_of(tree, self.source)
-        if not (status and self.seen and self.seen.is_still(status)):
-            return False
-        return entries.move(tree, self.source, self.target)
+        with tree.staying():
+            status = entries.status_of(tree, self.source)
+            if not (status and self.seen and self.seen.is_still(status)):
+                return ()
+            return entries.rename(tree, self.source, self.target)
 
 
-def prepare_user(session: Session, tree: Tree, actor: Actor, name: str, domain: str) -> Kept:
-    """Write down a mailbox that is about to be deleted.
+def delete_user(
+    session: Session, tree: Tree, actor: Actor, name: str, domain: str
+) -> tuple[Home, Kept]:
+    """Delete a mailbox that has been written down; errors as `account_changes.require_deletion`.
 
-    :raises NoSuchDomain, NoSuchUser: there is none.
+    :returns: its directory, and what moves that.
     """
-    found = lock_domain(session, domain)
-    mailbox = _MAILBOX.first(session, domain_id=found.id, name=name)
-    if mailbox is None:
-        raise NoSuchUser(f"{name}@{domain}")
-    mailbox_id, directory = mailbox
-    rows = rows_below(session, Mailbox, mailbox_id)
-    entry = (TrashKind.USER, f"{name}@{found.name}", directory)
-    return _prepare(session, tree, actor, entry, rows)
+    doomed = account_changes.require_deletion(session, actor, name, domain)
+    rows = rows_below(session, Mailbox, doomed.mailbox.id)
+    entry = (TrashKind.USER, doomed.address, doomed.mailbox.directory)
+    kept = _prepare(session, tree, actor, entry, rows)
+    return account_changes.delete_doomed(session, actor, doomed), kept
 
 
 def prepare_domain(session: Session, tree: Tree, actor: Actor, name: str) -> Kept | None:
@@ -95,5 +105,5 @@ def _prepare(
 ) -> Kept:
     kind, name, path = entry
     source = path.rstrip("/")
-    entry_id, target = write_down(session, actor, kind, name, source, rows)
-    return Kept(entry_id, source, target, entries.see(tree, source, kind))
+    number, target = write_down(session, actor, kind, name, source, rows)
+    return Kept(source, target, entries.see(tree, source, kind), number)

@@ -8,6 +8,7 @@ share their files, the same path is another directory on each.
 import errno
 import os
 import stat
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 
@@ -89,29 +90,38 @@ def status_of(tree: Tree, path: str) -> os.stat_result | None:
 
 
 def move(tree: Tree, source: str, target: str) -> bool:
+    """Move a tree and wait until that is on disk; arguments and errors as `rename`.
+
+    :returns: whether it was there.
+    """
+    places = rename(tree, source, target)
+    tree.sync(*places)
+    return bool(places)
+
+
+def rename(tree: Tree, source: str, target: str) -> Sequence[str]:
     """Move a tree to ``target``; where that is another file system, to the trash beside it.
 
-    :returns: False if it is not there any more: a daemon and a follower of one host may both be
-        about to move it.
+    :returns: the directories that are to be waited for, in this order, lest a crash leave the
+        tree nowhere. None if it is not there any more: a daemon and a follower of one host may
+        both be about to move it.
     :raises OSError: it cannot be moved; it is where it was.
     """
     place = _parent(target)
-    tree.make_dir(place, parents=True)
+    tree.make_dir(_parent(place), parents=True)
+    tree.make_dir(place, parents=True, durable=False)
     try:
-        tree.rename(source, target)
+        tree.rename(source, target, durable=False)
     except OSError as error:
         with suppress(OSError):
             tree.remove_dir(place)
         if error.errno == errno.ENOENT and not tree.exists(source):
-            return False
-        if error.errno != errno.EXDEV:
+            return ()
+        beside = _beside(source, target)
+        if error.errno != errno.EXDEV or target == beside:
             raise
-    else:
-        return True
-    target = _beside(source, target)
-    tree.make_dir(_parent(target), parents=True)
-    tree.rename(source, target)
-    return True
+        return rename(tree, source, beside)
+    return _parent(place), place, _parent(source)
 
 
 def move_back(tree: Tree, place: str, path: str) -> None:

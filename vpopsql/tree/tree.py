@@ -265,14 +265,14 @@ class Tree:
 
     def remove_dir(self, path: str) -> None:
         """Remove an empty directory."""
-        self._ways.leave()
+        self._ways.leave(path)
         with self._ways.parent(path) as (parent, name):
             os.rmdir(name, dir_fd=parent)
             sync_directory(parent)
 
     def remove_tree(self, path: str) -> None:
         """Remove a directory with all that is in it; links in it are removed, not followed."""
-        self._ways.leave()
+        self._ways.leave(path)
         with self._ways.parent(path) as (parent, name):
             refuse_link(name, parent)
             shutil.rmtree(name, dir_fd=parent)
@@ -287,15 +287,21 @@ class Tree:
         """
         return writing.sweep(self._ways, path, older_than_s)
 
-    def rename(self, source: str, target: str) -> None:
-        """Rename anything; a file at ``target`` is replaced, as is an empty directory by one."""
+    def rename(self, source: str, target: str, *, durable: bool = True) -> None:
+        """Rename anything; a file at ``target`` is replaced, as is an empty directory by one.
+
+        :param durable: wait for the disk; False for whoever does so for more than this.
+        """
         self._change([source, target])
-        self._ways.leave()
+        self._ways.leave(source)
+        self._ways.leave(target)
         with (
             self._ways.parent(source) as (old_parent, old),
             self._ways.parent(target) as (parent, new),
         ):
             os.rename(old, new, src_dir_fd=old_parent, dst_dir_fd=parent)
+            if not durable:
+                return
             sync_directory(parent)
             if not os.path.samestat(os.fstat(old_parent), os.fstat(parent)):
                 sync_directory(old_parent)

@@ -74,10 +74,11 @@ class Ways:
             self.leave()
             self._open = None
 
-    def leave(self) -> None:
-        """Close what is kept open: something else may be in its place from now on."""
-        while self._open:
-            os.close(self._open.popitem()[1])
+    def leave(self, path: str = "/") -> None:
+        """Close what is kept open at ``path`` and below, where something else may be by now."""
+        kept, top = self._open or OrderedDict(), names_of(path)
+        for names in [names for names in kept if names[: len(top)] == top]:
+            os.close(kept.pop(names))
 
     def open(self, names: Names) -> tuple[int, bool]:
         """Return the descriptor of a directory, and whether it stays open."""

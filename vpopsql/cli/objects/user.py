@@ -470,12 +470,10 @@ def delete(
 
 def _delete(session: "Session", effects: "Effects", site: "Site", address: Names) -> None:
     from vpopsql import trash
-    from vpopsql.services.account_changes import delete_account
     from vpopsql.services.domains import get_domain
 
     # Said by an alias domain's name, the user is meant all the same.
     domain = get_domain(session, address[1]).name
-    kept = trash.prepare_user(session, site.tree, site.actor, address[0], domain)
-    home = delete_account(session, site.actor, address[0], domain)
+    home, kept = trash.delete_user(session, site.tree, site.actor, address[0], domain)
     effects.touched.accounts.add(home.domain)
     effects.trashed.append(kept)
