@@ -183,13 +183,14 @@ def test_apop_and_the_files_have_the_password(
 def test_the_trash_has_it_sealed_too(sealing: Database, tmp_path: Path) -> None:
     tree = Tree(tmp_path)
     with sealing.writer() as session:
-        _, kept = trash.delete_user(session, tree, ACTOR, "alice", "example.com")
+        trash.delete_user(session, tree, ACTOR, "alice", "example.com")
 
     with sealing.reader() as session:
-        payload = session.scalars(select(TrashEntry.payload)).one() or {}
+        entry = session.scalars(select(TrashEntry)).one()
+    payload = entry.payload or {}
     assert is_sealed(payload["mailboxes"][0]["clear_text"])
     with sealing.writer() as session:
-        trash.restore(session, tree, kept.id, ACTOR)
+        trash.restore(session, tree, entry.id, ACTOR)
     assert opened(sealing)["alice"] == PASSWORD
     assert is_sealed(stored(sealing)["alice"] or "")
 

@@ -89,6 +89,12 @@ def delete_user(
     return kept
 
 
+def number_of(database: Database, kept: Kept) -> int:
+    with database.reader() as session:
+        entry = select(TrashEntry.id).where(TrashEntry.trash_path == kept.target)
+        return session.scalars(entry).one()
+
+
 def delete_domain(database: Database, tree: Tree) -> Kept:
     with database.writer() as session:
         kept = trash.prepare_domain(session, tree, ADMIN, "example.com")
@@ -157,7 +163,7 @@ def test_on_another_file_system_it_stays_beside_the_original(
     assert list((tmp_path / "home/vpopmail/trash").iterdir()) == []
     assert states(site, tree) == [State.KEPT]
     monkeypatch.undo()
-    restore(site, tree, kept.id)
+    restore(site, tree, number_of(site, kept))
     assert (tmp_path / ALICE[1:] / "Maildir/new/1.host").exists()
 
 
@@ -254,7 +260,7 @@ def test_a_restored_mailbox_is_what_it_was(site: Database, tree: Tree, tmp_path:
     kept.move(tree)
     assert contents(site) != before
 
-    restored = restore(site, tree, kept.id)
+    restored = restore(site, tree, number_of(site, kept))
 
     assert contents(site) == before
     assert restored.touched == Touched(accounts={"example.com"}, dotqmail={"example.com"})
@@ -269,7 +275,7 @@ def test_a_restored_domain_is_what_it_was(site: Database, tree: Tree, tmp_path: 
     kept.move(tree)
     assert not (tmp_path / DOMAIN[1:]).exists()
 
-    restored = restore(site, tree, kept.id)
+    restored = restore(site, tree, number_of(site, kept))
 
     of_it = {"example.com"}
     assert contents(site) == before
@@ -283,7 +289,7 @@ def test_what_was_not_moved_yet_is_restored_where_it_is(
     before = contents(site)
     kept = delete_user(site, tree)
 
-    restored = restore(site, tree, kept.id)
+    restored = restore(site, tree, number_of(site, kept))
 
     assert contents(site) == before
     assert restored.has_files
@@ -293,7 +299,7 @@ def test_what_was_not_moved_yet_is_restored_where_it_is(
 def test_rows_without_files_are_restored_and_said_to_have_none(site: Database, tree: Tree) -> None:
     kept = delete_user(site, tree, "bob")
 
-    assert not restore(site, tree, kept.id).has_files
+    assert not restore(site, tree, number_of(site, kept)).has_files
 
 
 def test_a_directory_comes_back(site: Database, tree: Tree, tmp_path: Path) -> None:
@@ -303,7 +309,7 @@ def test_a_directory_comes_back(site: Database, tree: Tree, tmp_path: Path) -> N
     kept.move(tree)
     assert not (tmp_path / path[1:]).exists()
 
-    restored = restore(site, tree, kept.id)
+    restored = restore(site, tree, number_of(site, kept))
 
     assert not restored.touched
     assert (tmp_path / path[1:] / "1.host").read_text() == "mail"
@@ -320,7 +326,7 @@ def test_a_mailbox_whose_name_is_taken_again_is_refused(
         factories.mailbox(session, owner, "alice", directory=f"{DOMAIN}/3/alice")
 
     with pytest.raises(UserExists, match=r"alice@example\.com"):
-        restore(site, tree, kept.id)
+        restore(site, tree, number_of(site, kept))
 
     assert states(site, tree) == [State.KEPT]
     assert not (tmp_path / ALICE[1:]).exists()
@@ -332,7 +338,7 @@ def test_a_mailbox_whose_domain_is_gone_is_refused(site: Database, tree: Tree) -
     delete_domain(site, tree)
 
     with pytest.raises(NoSuchDomain):
-        restore(site, tree, kept.id)
+        restore(site, tree, number_of(site, kept))
 
 
 def test_a_mailbox_comes_back_into_its_restored_domain(
@@ -344,8 +350,8 @@ def test_a_mailbox_comes_back_into_its_restored_domain(
     domain = delete_domain(site, tree)
     domain.move(tree)
 
-    restore(site, tree, domain.id)
-    restore(site, tree, user.id)
+    restore(site, tree, number_of(site, domain))
+    restore(site, tree, number_of(site, user))
 
     assert contents(site) == before
     assert (tmp_path / ALICE[1:] / "Maildir/new/1.host").exists()
@@ -357,7 +363,7 @@ def test_a_domain_one_of_whose_names_is_taken_again_is_refused(site: Database, t
         factories.domain(session, "alias.org")
 
     with pytest.raises(DomainExists, match=r"^alias\.org$"):
-        restore(site, tree, kept.id)
+        restore(site, tree, number_of(site, kept))
 
 
 def test_an_ip_address_that_is_mapped_elsewhere_stays_so(site: Database, tree: Tree) -> None:
@@ -365,7 +371,7 @@ def test_an_ip_address_that_is_mapped_elsewhere_stays_so(site: Database, tree: T
     with site.writer() as session:
         factories.ip_mapping(session, "192.0.2.7", session.scalars(select(Domain)).one())
 
-    restore(site, tree, kept.id)
+    restore(site, tree, number_of(site, kept))
 
     rows = contents(site)["ip_mappings"]
     assert ["'192.0.2.7'" in rows[0], "test.com" in rows[0]] == [True, True]
@@ -378,7 +384,7 @@ def test_nothing_is_restored_over_files(site: Database, tree: Tree, tmp_path: Pa
     (tmp_path / ALICE[1:]).mkdir()
 
     with pytest.raises(DirectoryExists, match=ALICE):
-        restore(site, tree, kept.id)
+        restore(site, tree, number_of(site, kept))
 
     with site.reader() as session:
         assert session.scalar(select(Mailbox.id).where(Mailbox.name == "alice")) is None
@@ -387,10 +393,10 @@ def test_nothing_is_restored_over_files(site: Database, tree: Tree, tmp_path: Pa
 @pytest.mark.parametrize("missing", [0, 1])
 def test_what_is_not_in_the_trash_is_refused(site: Database, tree: Tree, missing: int) -> None:
     kept = delete_user(site, tree)
-    restore(site, tree, kept.id)
+    restore(site, tree, number_of(site, kept))
 
     with pytest.raises(NotInTrash):
-        restore(site, tree, kept.id + missing)
+        restore(site, tree, number_of(site, kept) + missing)
 
 
 def test_who_is_not_there_cannot_be_deleted(site: Database, tree: Tree) -> None:
@@ -421,7 +427,7 @@ def test_a_large_domain_comes_back(site: Database, tree: Tree) -> None:
         )
     before = contents(site)
 
-    restore(site, tree, delete_domain(site, tree).id)
+    restore(site, tree, number_of(site, delete_domain(site, tree)))
 
     assert contents(site) == before
 
@@ -449,14 +455,22 @@ def kept(site: Database, tree: Tree) -> Kept:
     return done
 
 
-def test_the_list_names_what_was_deleted_by_whom(kept: Kept, vpopsql: Command) -> None:
+@pytest.fixture
+def number(site: Database, kept: Kept) -> int:
+    """Its number."""
+    return number_of(site, kept)
+
+
+def test_the_list_names_what_was_deleted_by_whom(
+    kept: Kept, number: int, vpopsql: Command
+) -> None:
     table, as_json = vpopsql("list"), vpopsql("list", "--format", "json")
 
     assert table.stdout.split()[3:] == ["kept", "user", "alice@example.com", kept.target]
     (entry,) = json.loads(as_json.stdout)
     assert entry.pop("at")
     assert entry == {
-        "id": kept.id,
+        "id": number,
         "actor": "admin@root.example",
         "kind": "user",
         "name": "alice@example.com",
@@ -466,9 +480,9 @@ def test_the_list_names_what_was_deleted_by_whom(kept: Kept, vpopsql: Command) -
 
 
 def test_restoring_brings_rows_and_files_back_and_exports(
-    kept: Kept, vpopsql: Command, tmp_path: Path
+    number: int, vpopsql: Command, tmp_path: Path
 ) -> None:
-    done = vpopsql("restore", str(kept.id))
+    done = vpopsql("restore", str(number))
 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"alice@example.com is back in {ALICE}\n"
@@ -477,13 +491,13 @@ def test_restoring_brings_rows_and_files_back_and_exports(
     assert (tmp_path / ALICE[1:] / "Maildir/new/1.host").exists()
 
 
-def test_a_refusal_says_why(kept: Kept, vpopsql: Command) -> None:
-    vpopsql("restore", str(kept.id))
+def test_a_refusal_says_why(number: int, vpopsql: Command) -> None:
+    vpopsql("restore", str(number))
 
-    done = vpopsql("restore", str(kept.id))
+    done = vpopsql("restore", str(number))
 
     assert done.returncode == 3
-    assert done.stderr == f"vpopsql: there is nothing in the trash with the number {kept.id}\n"
+    assert done.stderr == f"vpopsql: there is nothing in the trash with the number {number}\n"
 
 
 def test_what_a_crash_left_is_moved_by_finish(
@@ -550,11 +564,11 @@ def test_a_purge_finishes_what_was_not_moved_and_what_was_not_purged_to_the_end(
     kept = delete_user(site, tree)
     kept.move(tree)
     with site.writer() as session:
-        trash.claim(session, ADMIN, trash.Due(entry_id=kept.id))
+        trash.claim(session, ADMIN, trash.Due(entry_id=number_of(site, kept)))
     with site.writer() as session:
         trash.prepare_directory(session, tree, ADMIN, DOMAIN)
 
-    done = vpopsql("purge", "--yes", "--id", str(kept.id + 1))
+    done = vpopsql("purge", "--yes", "--id", str(number_of(site, kept) + 1))
 
     assert done.returncode == 0
     assert not (tmp_path / kept.target[1:]).exists()

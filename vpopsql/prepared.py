@@ -100,7 +100,6 @@ class Prepared(Generic[*Ts]):
 
     :param lists: the parameters that are lists, for ``IN`` and nothing else. Long ones are the
         session's matter.
-    :param is_apart: of an insert, that nothing that may be expected hangs on it.
     """
 
     __slots__ = ("_forms", "statement")
@@ -109,11 +108,9 @@ class Prepared(Generic[*Ts]):
         self,
         statement: Select[*Ts] | ReturningInsert[*Ts],
         lists: Sequence[str] = (),
-        *,
-        is_apart: bool = False,
     ) -> None:
         self.statement = cast("Select[*Ts]", statement)
-        self._forms = _Forms(statement, lists, is_apart=is_apart)
+        self._forms = _Forms(statement, lists)
 
     def first(self, session: Session, **values: object) -> tuple[*Ts] | None:
         """Return the first row, or None when there is none."""
@@ -169,13 +166,16 @@ class Prepared(Generic[*Ts]):
 
 
 class Change:
-    """A statement that gives no rows; otherwise like `Prepared`."""
+    """A statement that gives no rows; otherwise like `Prepared`.
+
+    :param is_apart: nothing that may be expected hangs on what it changes.
+    """
 
     __slots__ = ("_forms", "statement")
 
-    def __init__(self, statement: Insert | Update | Delete) -> None:
+    def __init__(self, statement: Insert | Update | Delete, *, is_apart: bool = False) -> None:
         self.statement = statement
-        self._forms = _Forms(statement)
+        self._forms = _Forms(statement, is_apart=is_apart)
 
     def run(self, session: Session, **values: object) -> None:
         """Carry it out."""

@@ -1,4 +1,4 @@
-"""Workloads that change a site, its files included, everything forced to the disk as always."""
+"""Workloads that change a site, its files included, forced to the disk as always."""
 
 import contextlib
 import itertools

@@ -6,12 +6,16 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from scripts.benchmarks.client import Client
 from scripts.benchmarks.load import Job, Step, drive
 from scripts.benchmarks.memory import processor_time_of
 from scripts.benchmarks.site import PASSWORD
 from scripts.benchmarks.stage import DatabaseStage, Measured, Options, Run, Stage, repeat
+
+_MANY = 1_000
+"""Questions whose time is measured at once: the clock of processes has hundredths of seconds."""
 
 
 class Unit(enum.StrEnum):
@@ -129,10 +133,22 @@ class Change:
         server = stage.server(self.site, self.variant)
         numbers = iter(range(1_000_000))
 
+        def settle() -> None:
+            # Once this is answered the daemon has nothing left to do for what came before.
+            client.ask(b"domain_count")
+
+        def make(number: int) -> None:
+            self.make(client, number)
+            settle()
+
         def undo(number: int) -> None:
             self.undo(client, number)
-            # Once this is answered the daemon has nothing left to do for the others.
-            client.ask(b"domain_count")
+            settle()
+
+        def used_by(step: Callable[[], object]) -> float:
+            before = processor_time_of(server.pid)
+            step()
+            return processor_time_of(server.pid) - before
 
         def take() -> Measured:
             latencies: list[float] = []
@@ -142,17 +158,18 @@ class Change:
                 latencies.append(time.perf_counter() - begin)
                 undo(number)
             # By itself: to look at the processor's time takes half of that of a change, and leaves
-            # nothing in its caches.
-            used = []
+            # nothing in its caches. What is done after the answer counts as well.
+            used: list[float] = []
             for number in _for(stage.options.seconds / 2, numbers):
-                before = processor_time_of(server.pid)
-                self.make(client, number)
-                used.append(processor_time_of(server.pid) - before)
+                used.append(used_by(partial(make, number)))
                 undo(number)
-            return Measured(statistics.median(latencies), latencies, statistics.mean(used))
+            return Measured(
+                statistics.median(latencies), latencies, statistics.mean(used) - settling
+            )
 
         with Client(server.port) as client:
             self.log_in(client, stage, self.site)
+            settling = used_by(lambda: [settle() for _ in range(_MANY)]) / _MANY
             if self.is_undone_first:
                 undo(-1)
             return repeat(stage.options, take)

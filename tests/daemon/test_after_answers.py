@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from tests.daemon.conversations import EXAMPLE, SOMEBODY, SYSTEM, Site, make_site
+from tests.daemon.conversations import EXAMPLE, SOMEBODY, SYSTEM, Site, domain_of, make_site
 from vpopsql.daemon.conversation import Conversation, Service
 from vpopsql.daemon.dialogue import Dialogue
 from vpopsql.db import Database
 from vpopsql.exporter.projector import Projector
-from vpopsql.tree import Tree
+from vpopsql.tree import LinkInPath, Tree
 
 TRASH = "/home/vpopmail/trash"
 
@@ -66,8 +66,23 @@ def test_the_trash_is_waited_for_after_the_answer(
     (place,) = site.path(TRASH).iterdir()
     assert (place / Path(source).name / "").is_dir()
     before = len(synced)
+    assert f"{TRASH}/{place.name}" not in synced
     assert list(answers) == []
     assert synced[before:] == [TRASH, f"{TRASH}/{place.name}", beside]
+
+
+def test_a_directory_right_below_the_root_goes_to_the_trash_as_well(
+    site: Site, dialogue: Dialogue, synced: list[str]
+) -> None:
+    with site.database.writer() as session:
+        domain_of(session).directory = "/example.com"
+    site.path(EXAMPLE).rename(site.path("/example.com"))
+
+    answers = b"".join(dialogue.take(b"del_domain example.com\r\nuser_count test.com\r\n"))
+
+    assert answers.startswith(b"+OK \r\n+OK+\r\n")
+    assert synced[-1] == "/."
+    assert not site.path("/example.com").exists()
 
 
 def test_nothing_is_waited_for_twice(dialogue: Dialogue, synced: list[str]) -> None:
@@ -79,12 +94,30 @@ def test_nothing_is_waited_for_twice(dialogue: Dialogue, synced: list[str]) -> N
     assert synced[before:] == []
 
 
+def test_the_next_command_waits_for_the_trash_of_the_last(
+    site: Site, dialogue: Dialogue, synced: list[str]
+) -> None:
+    """Lest it have the disk forget where a home was before it knows where that is."""
+    lines = b"del_user alice@example.com\r\nadd_user new@example.com correct horse\r\n"
+
+    assert b"".join(dialogue.take(lines)) == b"+OK \r\n+OK \r\n"
+
+    (place,) = site.path(TRASH).iterdir()
+    moved = synced.index(f"{TRASH}/{place.name}")
+    assert moved < synced.index(f"{EXAMPLE}/new/Maildir") < len(synced)
+    assert synced[moved - 1 : moved + 2] == [TRASH, f"{TRASH}/{place.name}", EXAMPLE]
+
+
 @pytest.mark.parametrize(
     "error, logged",
-    [(OSError(errno.EIO, "Input/output error"), 1), (FileNotFoundError("purged"), 0)],
+    [
+        (OSError(errno.EIO, "Input/output error"), 3),
+        (LinkInPath("a link"), 3),
+        (FileNotFoundError("purged"), 0),
+    ],
 )
 def test_a_disk_that_fails_then_is_told_the_log(
-    dialogue: Dialogue, monkeypatch: pytest.MonkeyPatch, error: OSError, logged: int
+    dialogue: Dialogue, monkeypatch: pytest.MonkeyPatch, error: Exception, logged: int
 ) -> None:
     def fail(*_: object) -> None:
         raise error
@@ -95,4 +128,5 @@ def test_a_disk_that_fails_then_is_told_the_log(
 
     assert answers == [b"+OK \r\n"]
     assert len([each for each in logs if each["event"] == "trash not on disk"]) == logged
+    assert len([each for each in logs if each["event"] == "command"]) == 1
     assert b"".join(dialogue.take(b"user_count example.com\r\n")).startswith(b"+OK+")

@@ -1,22 +1,27 @@
 """Two who do something to one account at the same moment."""
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text, update
 
 from tests import factories
 from tests.daemon.conftest import Running
 from tests.daemon.test_faults import HOME, PLACE, SYSTEM, harm, make_site
+from tests.prepared import require_server
 from vpopsql.client import Refused, connect
 from vpopsql.db import Database
-from vpopsql.model import Mailbox
+from vpopsql.model import AuditEntry, DomainName, Mailbox
+from vpopsql.services.domains import lock_domain
 
 TIMES = 15
 ALICE = f"alice@{HOME}"
+OTHER, ALIAS = "other.example", "alias.example"
+PATIENCE_S = 20
 
 
 @pytest.fixture
@@ -106,3 +111,44 @@ def test_an_account_that_is_deleted_changes_nothing_any_more(daemon: Running) ->
     with daemon.database.reader() as session:
         query = select(Mailbox.comment).where(Mailbox.name == "alice")
         assert session.scalars(query).one() == "alice"
+
+
+def test_a_name_that_another_domain_gets_meanwhile_leads_to_its_mailbox(daemon: Running) -> None:
+    """Who waits for a domain's lock has looked its name up before."""
+    database = require_server(daemon.database)
+    with connect(*daemon.address) as client, ThreadPoolExecutor(1) as thread:
+        client.login(*SYSTEM)
+        client.add_domain(OTHER, "correct horse")
+        client.add_user(f"alice@{OTHER}", "second")
+        client.add_alias_domain(ALIAS, HOME)
+        with database.writer() as holder:
+            lock_domain(holder, HOME)
+            changed = thread.submit(client.mod_user, f"alice@{ALIAS}", comment="Hers")
+            wait_until_somebody_waits(database)
+            with database.writer() as session:
+                of_other = select(DomainName.domain_id).where(DomainName.name == OTHER)
+                session.execute(
+                    update(DomainName)
+                    .where(DomainName.name == ALIAS)
+                    .values(domain_id=of_other.scalar_subquery())
+                )
+        changed.result()
+
+        comments = [client.user_info(f"alice@{domain}").comment for domain in (HOME, OTHER)]
+    with database.reader() as session:
+        newest = select(AuditEntry.object).order_by(AuditEntry.id.desc()).limit(1)
+        assert session.scalar(newest) == f"alice@{OTHER}"
+    assert comments == ["alice", "Hers"]
+    vpasswd = Path(daemon.config.paths.root) / f"home/vpopmail/domains/{OTHER}/vpasswd"
+    assert ":Hers:" in vpasswd.read_text()
+
+
+def wait_until_somebody_waits(database: Database) -> None:
+    query = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    until = time.monotonic() + PATIENCE_S
+    while time.monotonic() < until:
+        with database.reader() as session:
+            if session.scalar(query):
+                return
+        time.sleep(0.01)
+    raise AssertionError("nobody waits for a lock")

@@ -97,8 +97,8 @@ class Effects:
     def trash(self, kept: Kept, tree: Tree) -> None:
         """Let a tree go to the trash.
 
-        That is waited for after the answer, for what a crash may leave where it was is found
-        there, and moved, as if the crash had come before the move.
+        That is waited for after the answer: what power that fails leaves where it was is found
+        there, and moved, as if the move had not been made.
         """
         self.actions.append(lambda: self.unsynced.append((tree, kept.rename(tree))))
 

@@ -66,7 +66,7 @@ from vpopsql.services import accounts, changes, logins
 from vpopsql.services.accounts import Login
 from vpopsql.services.rights import Actor, Level
 from vpopsql.touched import Touched
-from vpopsql.tree import LinkInPath, Replaced
+from vpopsql.tree import Replaced, UnsafePath
 
 # Under tcpserver each connection has a process of its own, so numbers alone would be all alike.
 _PROCESS = secrets.token_hex(4)
@@ -270,6 +270,8 @@ class Conversation:
 
     def _answer(self, verb: str, work: Callable[[], list[Reply]]) -> list[Reply]:
         """Do some work and log it; whatever goes wrong, answer it and live on."""
+        # Before others of the same client wait for what its last command has moved away.
+        self._sync()
         started = time.monotonic()
         verb = self._verb = verb if verb in _KNOWN else "unknown"
         result = None
@@ -316,13 +318,13 @@ class Conversation:
     def _sync(self) -> None:
         unsynced, self._unsynced = self._unsynced, []
         for tree, directories in unsynced:
-            try:
-                tree.sync(*directories)
-            except FileNotFoundError:
-                pass  # purged by now
-            except (OSError, LinkInPath) as error:
-                # After a crash it may be found where it was.
-                self._about_connection.error("trash not on disk", error=str(error))
+            for directory in directories:
+                try:
+                    tree.sync(directory)
+                except FileNotFoundError:
+                    pass  # purged or moved by now
+                except (OSError, UnsafePath) as error:
+                    self._about_connection.error("trash not on disk", error=str(error))
 
     def _carry_out(self, verb: str, words: Words, line: str) -> list[Reply]:
         if verb in QUIT_VERBS:

@@ -4,7 +4,7 @@ The files are `vpopsql.trash`'s, which shows, restores and purges what is writte
 """
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any, cast
@@ -31,28 +31,26 @@ from vpopsql.columns import (
     utc_now,
 )
 from vpopsql.model import DERIVED, Base, TrashEntry, TrashKind, table_of
-from vpopsql.prepared import Prepared
+from vpopsql.prepared import Change, Prepared
 from vpopsql.services.rights import Actor
 
 Rows = dict[str, list[dict[str, Any]]]
 """Rows by table, as JSON has them."""
 
-_ENTRY = Prepared(insert(table_of(TrashEntry)).returning(TrashEntry.id), is_apart=True)
+_ENTRY = Change(insert(table_of(TrashEntry)), is_apart=True)
 
 
 def write_down(
     session: Session, actor: Actor, kind: TrashKind, name: str, path: str, rows: Rows
-) -> tuple[Callable[[], int], str]:
-    """Write down what is about to be deleted.
+) -> str:
+    """Write down what is about to be deleted; return the entry's place for files.
 
     :param path: where the files are, without a slash at the end.
-    :returns: what gives the entry's number, which the server may not have told yet, and the
-        entry's place for files.
     """
     now = utc_now()
     place = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
     target = f"{actor.site_directory}/trash/{place}/{path.rpartition('/')[2]}"
-    take = _ENTRY.ahead(
+    _ENTRY.run(
         session,
         at=now,
         actor=actor.address,
@@ -62,7 +60,7 @@ def write_down(
         trash_path=target,
         payload=rows,
     )
-    return lambda: cast("tuple[int]", take())[0], target
+    return target
 
 
 def expect_below(session: Session, of: type[Base], row_id: int) -> None:

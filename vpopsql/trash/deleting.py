@@ -1,6 +1,6 @@
 """What is about to be deleted is written down, then moved to the trash."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
@@ -25,13 +25,6 @@ class Kept:
     target: str
     seen: Seen | None
     """None: there was nothing."""
-    number: Callable[[], int]
-    """Gives the entry's number."""
-
-    @property
-    def id(self) -> int:
-        """Return the entry's number."""
-        return self.number()
 
     def move(self, tree: Tree) -> bool:
         """Move the tree to the trash, and wait until that is on disk; errors as `rename`.
@@ -105,5 +98,5 @@ def _prepare(
 ) -> Kept:
     kind, name, path = entry
     source = path.rstrip("/")
-    number, target = write_down(session, actor, kind, name, source, rows)
-    return Kept(source, target, entries.see(tree, source, kind), number)
+    target = write_down(session, actor, kind, name, source, rows)
+    return Kept(source, target, entries.see(tree, source, kind))

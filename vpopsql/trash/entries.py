@@ -121,7 +121,7 @@ def rename(tree: Tree, source: str, target: str) -> Sequence[str]:
         if error.errno != errno.EXDEV or target == beside:
             raise
         return rename(tree, source, beside)
-    return _parent(place), place, _parent(source)
+    return _parent(place), place, _parent(source) or "/"
 
 
 def move_back(tree: Tree, place: str, path: str) -> None:
