@@ -131,57 +131,79 @@ class Change:
         """Measure a daemon, alone on one connection."""
         self.prepare(stage, self.site)
         server = stage.server(self.site, self.variant)
-        numbers = iter(range(1_000_000))
-
-        def settle() -> None:
-            # Once this is answered the daemon has nothing left to do for what came before.
-            client.ask(b"domain_count")
-
-        def make(number: int) -> None:
-            self.make(client, number)
-            settle()
-
-        def undo(number: int) -> None:
-            self.undo(client, number)
-            settle()
-
-        def used_by(step: Callable[[], object]) -> float:
-            before = processor_time_of(server.pid)
-            step()
-            return processor_time_of(server.pid) - before
-
-        def take() -> Measured:
-            latencies: list[float] = []
-            for number in _for(stage.options.seconds, numbers):
-                begin = time.perf_counter()
-                self.make(client, number)
-                latencies.append(time.perf_counter() - begin)
-                undo(number)
-            # By itself: to look at the processor's time takes half of that of a change, and leaves
-            # nothing in its caches. What is done after the answer counts as well.
-            used: list[float] = []
-            for number in _for(stage.options.seconds / 2, numbers):
-                used.append(used_by(partial(make, number)))
-                undo(number)
-            return Measured(
-                statistics.median(latencies), latencies, statistics.mean(used) - settling
-            )
-
         with Client(server.port) as client:
             self.log_in(client, stage, self.site)
-            settling = used_by(lambda: [settle() for _ in range(_MANY)]) / _MANY
-            if self.is_undone_first:
-                undo(-1)
+            changing = _Changing(self, client, server.pid)
+
+            def take() -> Measured:
+                latencies = changing.latencies(stage.options.seconds)
+                used = changing.processor_time(stage.options.seconds / 2)
+                return Measured(statistics.median(latencies), latencies, used)
+
             return repeat(stage.options, take)
 
 
-def _for(seconds: float, numbers: Iterator[int]) -> Iterator[int]:
-    """Give numbers for some time, at least one."""
-    deadline = time.perf_counter() + seconds
-    for number in numbers:
-        yield number
-        if time.perf_counter() > deadline:
-            return
+class _Changing:
+    """A change, made and undone on one connection.
+
+    :param pid: of the daemon's first process.
+    """
+
+    def __init__(self, change: Change, client: Client, pid: int) -> None:
+        self._change = change
+        self._client = client
+        self._pid = pid
+        self._numbers = iter(range(1_000_000))
+        self._settling_s = self._used_by(lambda: [self._settle() for _ in range(_MANY)]) / _MANY
+        if change.is_undone_first:
+            self._undo(-1)
+
+    def latencies(self, seconds: float) -> list[float]:
+        """Go on for some time; return the seconds until each answer."""
+        found = []
+        for number in self._for(seconds):
+            begin = time.perf_counter()
+            self._change.make(self._client, number)
+            found.append(time.perf_counter() - begin)
+            self._undo(number)
+        return found
+
+    def processor_time(self, seconds: float) -> float:
+        """Go on for some time; return the seconds that processors work for one change.
+
+        What the daemon does after the answer is part of it. To look at that time takes half as
+        long as a change, and leaves nothing of it in the caches: no latency is measured meanwhile.
+        """
+        found = []
+        for number in self._for(seconds):
+            found.append(self._used_by(partial(self._make, number)))
+            self._undo(number)
+        return statistics.mean(found) - self._settling_s
+
+    def _make(self, number: int) -> None:
+        self._change.make(self._client, number)
+        self._settle()
+
+    def _undo(self, number: int) -> None:
+        self._change.undo(self._client, number)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Wait until nothing is left to do for what came before."""
+        self._client.ask(b"domain_count")
+
+    def _used_by(self, step: Callable[[], object]) -> float:
+        before = processor_time_of(self._pid)
+        step()
+        return processor_time_of(self._pid) - before
+
+    def _for(self, seconds: float) -> Iterator[int]:
+        """Give numbers for some time, at least one."""
+        deadline = time.perf_counter() + seconds
+        for number in self._numbers:
+            yield number
+            if time.perf_counter() > deadline:
+                return
 
 
 def commands(
