@@ -35,11 +35,14 @@ class Call:
     config: Config
     local_ip: str
     """The address that the client connected to; empty when unknown."""
+    _actor: Actor | None = None
 
     @property
     def actor(self) -> Actor:
         """Return who asks, as the audit log names him."""
-        return replace(self.caller, request_id=self.request_id)
+        if self._actor is None:
+            self._actor = replace(self.caller, request_id=self.request_id)
+        return self._actor
 
     def word(self, missing: type[errors.MissingParameter]) -> str:
         """Take the next parameter, or raise ``missing``."""
