@@ -13,12 +13,13 @@ from sqlalchemy.pool import NullPool
 
 from tests import factories
 from tests.commands import run
+from tests.prepared import require_server
 from tests.views import make_viewed
 from vpopsql import audit_chain, backup, db
 from vpopsql.audit_chain import Head, Verified, parse_head
 from vpopsql.db import Database
 from vpopsql.model import AuditEntry
-from vpopsql.services.changes import record, record_many
+from vpopsql.services.changes import note, record, record_many
 from vpopsql.services.rights import operator
 
 ACTOR = operator("tests", "/home/vpopmail")
@@ -355,3 +356,16 @@ def test_the_importer_and_models_rows_are_chained_as_well(database: Database) ->
     with database.reader() as session:
         chained = select(func.count()).where(AuditEntry.hash.is_not(None))
         assert session.scalar(chained) == 1
+
+
+def test_the_end_of_the_chain_is_found_by_its_index_however_short_the_log_was(
+    database: Database,
+) -> None:
+    """A session goes on with a plan from when the log was empty."""
+    with require_server(database).writer() as session:
+        session.execute(text("ANALYZE audit_log"))
+        for number in range(12):
+            note(session, ACTOR, "test", ("user", f"{number}@example.com"))
+        session.flush()
+        read_whole = text("SELECT pg_stat_get_xact_numscans('audit_log'::regclass)")
+        assert session.scalar(read_whole) == 0
