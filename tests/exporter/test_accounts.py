@@ -36,6 +36,7 @@ def test_changed_accounts_are_as_if_rendered_anew(
     changes = {n: f"{n}:{after[n]}" if n in after else None for n in concerned}
 
     assert wholes(changed(*rendered(before), changes)) == rendered(after)
+    assert wholes(changed(rendered(before)[0], None, changes)) == rendered(after)
 
 
 @given(states, names, rests)

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field, replace
 from sqlalchemy.orm import Session
 
 from vpopsql import errors
-from vpopsql.config import Config
+from vpopsql.config import Config, Export
 from vpopsql.names import is_address, lower, split_address
 from vpopsql.protocol import Reply, Words
-from vpopsql.services import domains, paths
+from vpopsql.services import domains, paths, sight
 from vpopsql.services.rights import Actor
+from vpopsql.services.sight import Sight
 from vpopsql.touched import Touched
 from vpopsql.trash import Kept
 from vpopsql.tree import Tree
@@ -96,6 +97,13 @@ class Effects:
     """Other steps, in their order, once the touched files are written."""
     unsynced: list[Unsynced] = field(default_factory=list)
     """What those have left for after the answer."""
+    sight: Sight | None = None
+    """What is seen of a mailbox, if that is all that changes."""
+
+    def watch(self, session: Session, export: Export) -> None:
+        """Have noted what becomes of the one mailbox that is changed, if files are made of it."""
+        if export.has_accounts and export.delivery != "exact":
+            self.sight = sight.watch(session)
 
     def trash(self, kept: Kept, tree: Tree) -> None:
         """Let a tree go to the trash.

@@ -515,6 +515,8 @@ class Conversation:
             # nobody would hear of a change that is made.
             commit(session)
             effects.touched.revisions |= changes.revisions_of(session)
+            if effects.sight:
+                effects.touched.seen = effects.sight.seen()
             deleted_himself = himself is not None and himself().is_gone
         if deleted_himself:
             self._actor = replace(actor, deleted_himself=True)

@@ -56,6 +56,7 @@ def add_user(call: Call) -> Write:
 def _add_user(
     call: Call, name: str, domain: str, secret: Secret, session: Session, effects: Effects
 ) -> None:
+    effects.watch(session, call.config.export)
     make = partial(homes.make_home, call.tree())
     home = account_changes.add_account(session, call.actor, name, domain, secret, make)
     effects.touched.mailboxes.add((home.domain, name))
@@ -72,6 +73,7 @@ def del_user(call: Call) -> Write:
 
 
 def _del_user(call: Call, name: str, domain: str, session: Session, effects: Effects) -> None:
+    effects.watch(session, call.config.export)
     tree = call.tree()
     home, kept = trash.delete_user(session, tree, call.actor, name, domain)
     effects.touched.mailboxes.add((home.domain, name))
@@ -100,6 +102,7 @@ def _finish_mod_user(call: Call, name: str, domain: str, lines: Sequence[bytes])
 def _mod_user(
     call: Call, name: str, domain: str, wishes: Wishes, session: Session, effects: Effects
 ) -> None:
+    effects.watch(session, call.config.export)
     changed = account_changes.modify_account(session, call.actor, name, domain, wishes)
     effects.touched.mailboxes.add((changed.domain, name))
     if home := changed.home:

@@ -14,14 +14,17 @@ from vpopsql.qmail import vpasswd
 from vpopsql.qmail.cdb import Splice
 from vpopsql.qmail.lines import decode, encode, ends_whole
 
+SHORT = 8_192
+"""Bytes of a vpasswd up to which it takes less time to make its cdb anew than to change it."""
+
 
 def changed(
-    text: bytes, compiled: bytes, changes: Mapping[str, str | None]
+    text: bytes, compiled: bytes | None, changes: Mapping[str, str | None]
 ) -> tuple[Pieces, Pieces] | None:
     """Return vpasswd and its cdb with other lines for some mailboxes.
 
     :param text: vpasswd as it is.
-    :param compiled: its cdb as it is.
+    :param compiled: its cdb as it is; None: it is made anew.
     :param changes: each mailbox's line, rendered; None: it has none.
     :returns: None if one of the two is not as it should be.
     """
@@ -36,11 +39,14 @@ def changed(
     for start, stop, new in splices:
         parts += [view[at:start], new]
         at = stop
+    parts.append(view[at:])
+    if compiled is None:
+        new = b"".join(parts)
+        return [new], [vpasswd.compile_text(new)]
     try:
-        new_cdb = vpasswd.edit_cdb(compiled, text, splices)
+        return parts, vpasswd.edit_cdb(compiled, text, splices)
     except ValueError:
         return None
-    return [*parts, view[at:]], new_cdb
 
 
 def _splice(text: bytes, name: str, line: str | None) -> Splice:

@@ -89,6 +89,7 @@ class DomainWriter:
         return files
 
     def _stamp(self, domain: DomainState) -> None:
-        is_large = Part.ACCOUNTS in domain.parts and are_worth_it(len(domain.accounts))
-        if domain.mark and (is_large or Part.MAILBOXES in domain.parts):
+        is_worth_it = bool(domain.changed) or are_worth_it(len(domain.accounts))
+        is_whole = Part.ACCOUNTS in domain.parts
+        if domain.mark and (Part.MAILBOXES in domain.parts or (is_whole and is_worth_it)):
             self._stamps.set(domain.name, Stamp(domain.mark, domain.directory))

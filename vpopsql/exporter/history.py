@@ -1,15 +1,14 @@
-"""Which changes of the domains at hand have been committed lately."""
+"""Which changes of the domains at hand, and of their accounts, have been committed lately."""
 
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import NamedTuple
 
-from sqlalchemy import bindparam, or_, select
+from sqlalchemy import and_, bindparam, or_, select
 from sqlalchemy.orm import Session
 
 from vpopsql.model import Revision
 from vpopsql.prepared import Prepared
-from vpopsql.touched import Touched
+from vpopsql.touched import OF_NO_ACCOUNT, Mark, Touched
 
 _LATELY = 10_000
 """Revisions that are looked at: they have no index for a domain's."""
@@ -17,31 +16,26 @@ _LATELY = 10_000
 _SEVERAL = 100
 """Domains, and changes of theirs, up to which it is worth looking."""
 
+_OF_ACCOUNTS = and_(*(Revision.topic != topic for topic in sorted(OF_NO_ACCOUNT)))
+
 _OF_DOMAINS = Prepared(
     select(Revision.domain, Revision.id, Revision.at).where(
         Revision.id >= bindparam("since"),
+        _OF_ACCOUNTS,
         or_(Revision.domain.is_(None), Revision.domain.in_(bindparam("domains", expanding=True))),
     ),
     ["domains"],
 )
 _NEWEST = Prepared(
     select(Revision.id, Revision.at)
-    .where(Revision.id >= bindparam("since"), Revision.domain == bindparam("domain"))
+    .where(Revision.id >= bindparam("since"), Revision.domain == bindparam("domain"), _OF_ACCOUNTS)
     .order_by(Revision.id.desc())
     .limit(1)
 )
 
 
-class Mark(NamedTuple):
-    """A revision."""
-
-    revision: int
-    at: str
-    """When it was made, in ISO format: another database has another one of that number."""
-
-
 class History:
-    """The newest revisions of the domains whose accounts were touched.
+    """The newest revisions of the domains whose accounts were touched, if of accounts.
 
     One of a lower number may come to light later on PostgreSQL, but not of the same domain: who
     writes files after a change has the domain's lock before the change gets a number.

@@ -13,10 +13,10 @@ from vpopsql.exporter import accounts, partial, render
 from vpopsql.exporter.accepted import content_of, few_on_disk
 from vpopsql.exporter.reading import read_some
 from vpopsql.exporter.reassigned import Reassigned
-from vpopsql.exporter.snapshot import DomainState, Part, Snapshot
+from vpopsql.exporter.snapshot import DomainState, Part, Snapshot, state_of
 from vpopsql.exporter.stamps import Stamp, Stamps
 from vpopsql.pieces import Content
-from vpopsql.touched import Touched
+from vpopsql.touched import Seen, Touched
 from vpopsql.tree import Tree
 
 
@@ -44,8 +44,14 @@ def find_increment(
 
     :param touched: what changed, other than the whole site.
     """
+    stamps = Stamps(tree, config).valid({domain for domain, _ in touched.mailboxes})
+    if seen := touched.seen_alone:
+        if found := _of_what_was_seen(config, tree, seen, stamps):
+            return found
+        # Its files are made anew: there is something that they do not show yet.
+        stamps.pop(seen.domain, None)
     few = few_on_disk(tree, config.paths) if touched.names else frozenset()
-    snapshot, contents = _with_accounts(database, config, tree, touched, few)
+    snapshot, contents = _with_accounts(database, config, tree, touched, few, stamps)
     changed = snapshot.reassigned
     settings = render.settings_files(snapshot) if touched.settings else {}
     if changed is None:
@@ -70,16 +76,41 @@ def find_increment(
     return None if files is None else Increment(snapshot, contents, files, among, is_stamped)
 
 
+def _of_what_was_seen(
+    config: Config, tree: Tree, seen: Seen, stamps: Mapping[str, Stamp]
+) -> Increment | None:
+    """Return what the change of one mailbox makes of files that show what was before it.
+
+    :returns: None if it is not known that they do.
+    """
+    stamp = stamps.get(seen.domain)
+    if stamp is None or stamp.mark != seen.before:
+        return None
+    domain = state_of(seen)
+    contents = _changed_accounts(tree, domain, stamp)
+    if contents is None:
+        return None
+    snapshot = Snapshot(
+        revision=seen.mark.revision, paths=config.paths, domains=[domain], export=config.export
+    )
+    return Increment(snapshot, contents, {}, None, is_stamped=False)
+
+
 def _with_accounts(
-    database: Database, config: Config, tree: Tree, touched: Touched, few: Collection[str]
+    database: Database,
+    config: Config,
+    tree: Tree,
+    touched: Touched,
+    few: Collection[str],
+    stamps: Mapping[str, Stamp],
 ) -> tuple[Snapshot, dict[str, Content]]:
     """Return the rows of a change, and the accounts of which some lines change.
 
     A domain whose files are not as they should be is read whole.
 
     :param few: the names that rcpthosts has, if any came or went.
+    :param stamps: those that are about the files there are.
     """
-    stamps = Stamps(tree, config).valid({domain for domain, _ in touched.mailboxes})
     written = {domain: stamp.mark for domain, stamp in stamps.items()}
     while True:
         snapshot = read_some(database, config, touched, few, written)
@@ -104,7 +135,8 @@ def _changed_accounts(tree: Tree, domain: DomainState, stamp: Stamp) -> dict[str
         return None
     path = f"{domain.directory}/{render.VPASSWD}"
     lines = {each.name: render.vpasswd_line(path, each) for each in domain.accounts}
-    old, compiled = tree.read(path), tree.read(f"{path}.cdb")
+    old = tree.read(path)
+    compiled = tree.read(f"{path}.cdb") if len(old) > accounts.SHORT else None
     new = accounts.changed(old, compiled, dict.fromkeys(domain.changed) | lines)
     return None if new is None else {path: new[0], f"{path}.cdb": new[1]}
 

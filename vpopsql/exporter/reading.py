@@ -10,11 +10,10 @@ from vpopsql.config import Config
 from vpopsql.db import Database
 from vpopsql.errors import ExportFailed
 from vpopsql.exporter import sharing
-from vpopsql.exporter.history import Mark
 from vpopsql.exporter.snapshot import IS_STRANGER, Snapshot, take
 from vpopsql.model import Export
 from vpopsql.prepared import Prepared
-from vpopsql.touched import Touched
+from vpopsql.touched import Mark, Touched
 
 _IS_STRANGER = Prepared(select(IS_STRANGER))
 

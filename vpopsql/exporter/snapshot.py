@@ -19,7 +19,7 @@ from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from vpopsql.config import Export, Paths
 from vpopsql.exporter import direct, reassigned
-from vpopsql.exporter.history import History, Mark
+from vpopsql.exporter.history import History
 from vpopsql.exporter.reassigned import Reassigned
 from vpopsql.exporter.routes import Routes
 from vpopsql.exporter.rows import RCPTHOSTS_LINES as RCPTHOSTS_LINES  # noqa: PLC0414 - others take them from here
@@ -47,7 +47,7 @@ from vpopsql.model import (
 from vpopsql.pieces import Buffer
 from vpopsql.prepared import Prepared, is_far
 from vpopsql.qmail.dircontrol import DirControl, Levels
-from vpopsql.touched import Touched
+from vpopsql.touched import Mark, Seen, Touched
 
 VPOPMAIL_DIR = "vpopmail_dir"
 """The `SiteSetting` with vpopmail's home as the paths in the database have it."""
@@ -148,13 +148,13 @@ class DomainState:
     directory: str
     uid: int
     gid: int
-    catchall: CatchAll
-    catchall_target: str | None
-    accounts: Sequence[Account]
+    catchall: CatchAll = CatchAll.NONE
+    catchall_target: str | None = None
+    accounts: Sequence[Account] = ()
     """By name."""
-    dotqmails: Sequence[DotQmail]
-    limits: Limits | None
-    counter: Counter | None
+    dotqmails: Sequence[DotQmail] = ()
+    limits: Limits | None = None
+    counter: Counter | None = None
     parts: Part = WHOLE
     """What was asked for; what the other fields have says nothing."""
     changed: frozenset[str] = frozenset()
@@ -173,16 +173,16 @@ class Snapshot:
     """The newest `Revision` that is contained; 0: none."""
     paths: Paths
     """vpopmail's home is the one that the database's paths begin with."""
-    names: Sequence[Name]
+    names: Sequence[Name] = ()
     """By sort key."""
-    foreign: dict[str, Sequence[Foreign]]
+    foreign: dict[str, Sequence[Foreign]] = field(default_factory=dict)
     """By file below qmail's directory, each by sort key."""
-    domains: Sequence[DomainState]
+    domains: Sequence[DomainState] = ()
     """In the order they were made."""
-    ip_mappings: Sequence[tuple[str, str]]
+    ip_mappings: Sequence[tuple[str, str]] = ()
     """Address and domain, by address."""
-    default_limits: Limits | None
-    counter: Counter | None
+    default_limits: Limits | None = None
+    counter: Counter | None = None
     looked_up: Mapping[str, Part] = field(default_factory=dict)
     """The parts read of each directory, if files are to be removed: of domains and mailboxes."""
     export: Export = field(default_factory=Export)
@@ -357,6 +357,22 @@ def take(
         ),
         is_stranger=is_stranger,
         is_unfinished=is_unfinished,
+    )
+
+
+def state_of(seen: Seen) -> DomainState:
+    """Return of a domain what a change saw of the one mailbox that it made another."""
+    columns = seen.columns
+    account = None if columns is None else Account(*(columns[each] for each in Account._fields))
+    return DomainState(
+        seen.domain,
+        seen.directory,
+        *seen.owner,
+        accounts=() if account is None else [account],
+        counter=None if seen.counter is None else _counter(seen.counter),
+        parts=Part.MAILBOXES,
+        changed=frozenset({seen.mailbox}),
+        mark=seen.mark,
     )
 
 

@@ -1,7 +1,7 @@
 """What is known of files that were written, so that they can be changed where a change is.
 
-The stamp of a large domain says of its vpasswd and the cdb, as they were written under the site's
-lock, which revision of the domain they show, with all before it. That of the site says that the
+The stamp of a domain says of its vpasswd and the cdb, as they were written under the site's lock,
+which revision of the domain they show, with all before it. That of the site says that the
 cdbs of users/assign and morercpthosts were made of these two. Stamps are kept on the host and read
 by whichever process writes next: what has not changed since need not be asked of the database, or
 compiled, again.
@@ -19,15 +19,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from vpopsql.config import Config
-from vpopsql.exporter.history import Mark
 from vpopsql.exporter.render import ASSIGN, MORE_CDB, MORERCPTHOSTS, VPASSWD, assign_cdb
+from vpopsql.touched import Mark
 from vpopsql.tree import Tree, UnsafePath
 
 DIRECTORY = ".vpopsql-stamps"
 """Below qmail's users directory."""
 
 LARGE = 100
-"""Mailboxes of a domain, or names of a site, from which on their files get a stamp."""
+"""Mailboxes of a domain, or names of a site, from which on their files get a stamp.
+
+Those of a smaller domain get one when single mailboxes change.
+"""
 
 _MODE = 0o700
 _SITE = ".site"  # no domain's name

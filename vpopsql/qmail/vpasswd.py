@@ -97,8 +97,17 @@ def render(lines: Iterable[str]) -> bytes:
 
 def compile_cdb(lines: Iterable[str]) -> bytes:
     """Return the vpasswd.cdb of rendered lines, in their order."""
-    records = (encode(line).partition(b":") for line in lines)
-    return cdb.make((name, rest) for name, _, rest in records)
+    return cdb.make(_record_of(encode(line)) for line in lines)
+
+
+def compile_text(text: bytes) -> bytes:
+    """Return the vpasswd.cdb of a whole vpasswd."""
+    return cdb.make(map(_record_of, text.split(b"\n")[:-1]))
+
+
+def _record_of(line: bytes) -> tuple[bytes, bytes]:
+    name, _, rest = line.partition(b":")
+    return name, rest
 
 
 def edit_cdb(compiled: bytes, text: bytes, splices: Iterable[cdb.Splice]) -> Pieces:
@@ -107,14 +116,10 @@ def edit_cdb(compiled: bytes, text: bytes, splices: Iterable[cdb.Splice]) -> Pie
     :raises ValueError: as `cdb.edit_compiled` does.
     """
 
-    def record_of(line: bytes) -> tuple[bytes, bytes]:
-        name, _, rest = line[:-1].partition(b":")
-        return name, rest
-
     def growth(text: bytes, at: int) -> int:
         return text.count(b"\n", 0, at) * (cdb.RECORD_HEAD_SIZE - len(b":\n"))
 
-    return cdb.edit_compiled(compiled, text, splices, record_of, growth)
+    return cdb.edit_compiled(compiled, text, splices, lambda line: _record_of(line[:-1]), growth)
 
 
 def _parse_line(number: int, text: str) -> VpasswdLine | Malformed:

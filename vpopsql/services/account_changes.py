@@ -42,7 +42,7 @@ from vpopsql.model import CatchAll, Domain, Flag, LastAuth, Mailbox, table_of
 from vpopsql.names import USER_MAX, new_user_name_problem, split_address
 from vpopsql.prepared import Change, Prepared, settle, start
 from vpopsql.quota import Quota
-from vpopsql.services import accounts, buckets, domains, kept_rows, limits, rights
+from vpopsql.services import accounts, buckets, domains, kept_rows, limits, rights, sight
 from vpopsql.services.changes import MASKED, record
 from vpopsql.services.domains import FoundDomain
 from vpopsql.services.rights import Actor, Permission
@@ -89,6 +89,7 @@ class _Locked(NamedTuple):
     name: str
     password_hash: str
     clear_text: str | None
+    apop_uid: int
     flags: int
     comment: str
     directory: str
@@ -210,7 +211,8 @@ def add_account(
         domain=found.name,
     )
     # Last, so that as much as can be is done while the hash is made.
-    insert_account(session, found.id, name, secret, home, make)
+    columns = insert_account(session, found.id, name, secret, home, make)
+    _note(session, found, name, columns)
     return home
 
 
@@ -227,8 +229,11 @@ def insert_account(
     secret: Secret,
     home: Home,
     make: Callable[[Home], None],
-) -> None:
-    """Write the rows of a new mailbox; whether it may be there, the caller has asked."""
+) -> Mapping[str, object]:
+    """Write the rows of a new mailbox, and return its columns.
+
+    Whether it may be there, the caller has asked.
+    """
     start(session)
     make(home)
     settle(session)
@@ -238,6 +243,8 @@ def insert_account(
         "name": name,
         "password_hash": secret.hashed,
         "clear_text": secret.clear_text,
+        "apop_uid": 0,
+        "flags": int(NO_FLAGS),
         "comment": name,
         "directory": home.directory,
         "quota_bytes": home.quota.bytes,
@@ -248,6 +255,15 @@ def insert_account(
     }
     _INSERT.run(session, **mailbox)
     _NEVER_LOGGED_IN.run(session, domain_id=domain_id, name=name)
+    return mailbox
+
+
+def _note(
+    session: Session, domain: FoundDomain, name: str, columns: Mapping[str, object] | None
+) -> None:
+    """Tell whoever wants to know what became of a mailbox; None: it is gone."""
+    if watching := sight.of(session):
+        watching.mailbox = domain, name, columns
 
 
 def _require_room(session: Session, domain: FoundDomain, most: int) -> None:
@@ -328,6 +344,7 @@ def delete_doomed(session: Session, actor: Actor, doomed: Doomed) -> Home:
         "password": (MASKED, None),
     }
     record(session, actor, "del_user", ("user", doomed.address), changes, domain=found.name)
+    _note(session, found, mailbox.name, None)
     return Home(found.name, mailbox.directory, found.uid, found.gid, Quota())
 
 
@@ -418,6 +435,7 @@ def modify_account(
         changes.pop("password_changed_at", None)
         address = f"{name}@{found.name}"
         record(session, actor, "mod_user", ("user", address), changes, domain=found.name)
+        _note(session, found, name, mailbox._asdict() | columns)
     quota = wishes.quota if "quota_text" in changes else None
     home = Home(found.name, mailbox.directory, found.uid, found.gid, quota) if quota else None
     return Modified(found.name, home, tuple(denied))

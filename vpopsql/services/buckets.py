@@ -8,7 +8,7 @@ Source: vpopmail's .dir-control. differs: callers lock the counter, so that it i
 """
 
 import string
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from sqlalchemy import bindparam, insert, select, update
@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from vpopsql.model import DirCounter, table_of
 from vpopsql.prepared import Change, Prepared
+from vpopsql.services import sight
 
 _ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _LAST = len(_ALPHABET) - 1
@@ -27,7 +28,7 @@ _SITE = 0
 
 @dataclass(slots=True)
 class _Counter:
-    """A counter's row, as far as it matters here."""
+    """A counter's row."""
 
     id: int
     cur_users: int
@@ -39,6 +40,9 @@ class _Counter:
     level_end0: int
     level_end1: int
     level_end2: int
+    level_mod0: int
+    level_mod1: int
+    level_mod2: int
     level_index0: int
     level_index1: int
     level_index2: int
@@ -153,6 +157,8 @@ def _find(session: Session, domain_id: int | None) -> _Counter | None:
 
 
 def _save(session: Session, counter: _Counter) -> None:
+    if (watching := sight.of(session)) and counter.id != _SITE:
+        watching.counter = asdict(counter)
     values = {name: getattr(counter, name) for name in _COUNTED}
     _SAVE.run(session, counter_id=counter.id, **values)
 

@@ -5,15 +5,18 @@ part of the transaction of its change.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert
-from sqlalchemy.orm import Session
+from sqlalchemy import bindparam, exists, func, insert, or_, select
+from sqlalchemy.orm import Session, aliased
 
 from vpopsql.columns import to_database_text, utc_now
-from vpopsql.model import AuditEntry, Revision, table_of
+from vpopsql.model import UNFINISHED_IMPORT, AuditEntry, Revision, SiteSetting, table_of
 from vpopsql.prepared import Change, Prepared
+from vpopsql.services import sight
 from vpopsql.services.rights import Actor
+from vpopsql.touched import OF_NO_ACCOUNT, Mark
 
 MASKED = "(masked)"
 """What the audit log shows of a secret."""
@@ -25,6 +28,23 @@ _MADE = "revisions"
 
 _ENTRY = Change(insert(table_of(AuditEntry)))
 _REVISION = Prepared(insert(table_of(Revision)).returning(Revision.id))
+
+_NEAR = 1_000
+"""Revisions back to which the one before is looked for: they have no index for a domain's."""
+
+_newest = select(func.max(aliased(Revision).id)).scalar_subquery()
+_BEFORE = Prepared(
+    select(Revision.id, Revision.at)
+    .where(
+        or_(Revision.domain == bindparam("domain"), Revision.domain.is_(None)),
+        Revision.id > _newest - _NEAR,
+        *(Revision.topic != topic for topic in sorted(OF_NO_ACCOUNT)),
+        # The files of a part of a site are for who reads all of it to refuse.
+        ~exists().where(SiteSetting.key == UNFINISHED_IMPORT),
+    )
+    .order_by(Revision.id.desc())
+    .limit(1)
+)
 
 
 def record(
@@ -57,9 +77,21 @@ def record_many(
 
     :param changed: of each object what `record` takes; none: nothing is written.
     """
-    if _insert(session, actor, action, changed):
-        take = _REVISION.ahead(session, at=utc_now(), domain=domain, topic=action)
-        session.info.setdefault(_MADE, []).append(take)
+    if not _insert(session, actor, action, changed):
+        return
+    now = utc_now()
+    watching = sight.of(session)
+    before = _BEFORE.ahead(session, domain=domain) if watching else None
+    take = _REVISION.ahead(session, at=now, domain=domain, topic=action)
+    session.info.setdefault(_MADE, []).append(take)
+    if watching and before:
+        watching.marks = lambda: _marks(before(), take(), now)
+
+
+def _marks(
+    before: tuple[int, datetime] | None, made: tuple[int] | None, at: datetime
+) -> tuple[Mark, Mark] | None:
+    return (Mark.of(*before), Mark.of(*made, at)) if before and made else None
 
 
 def note(
