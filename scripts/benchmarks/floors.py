@@ -1,26 +1,32 @@
 """What a change cannot be quicker than, in any language: what has to be done, and nothing else.
 
-A SHA512 hash, made while the directories of a new mailbox are; one row committed; and the files
-that change, as long as those of the site, written as ours are: beside the old one, begun with
-together, each waited for, renamed, and their directories waited for. There is no client, no
-question to the database, no check and no audit log.
+A client asks, as of a daemon, and is answered when this is done: a SHA512 hash, made while the
+directories of a new mailbox are; one row committed; and the files that change, as long as those of
+the site, written as ours are: beside the old one, begun with together, each waited for, renamed,
+and their directories waited for. Where an answer comes before the change, one row is looked up for
+it. There is no check, no audit log, and nothing else to be looked up.
 """
 
 import contextlib
 import ctypes
 import itertools
+import multiprocessing
 import os
+import signal
+import socket
 import sqlite3
 import statistics
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psycopg
 from sqlalchemy import make_url
 
+from scripts.benchmarks.client import Client
 from scripts.benchmarks.site import PASSWORD
 from scripts.benchmarks.stage import DatabaseStage, Measured, Run, repeat
 from scripts.benchmarks.workload import with_files
@@ -42,9 +48,13 @@ _OF_SITE = (
 )
 """What a new domain changes, below qmail's home."""
 
-_CREATE = "CREATE TABLE floor (said VARCHAR)"
+_CREATE = "CREATE TABLE floor (id INTEGER PRIMARY KEY, said VARCHAR)"
+_LOOK = "SELECT said FROM floor WHERE id = 0"
 _ROW = "x" * 300
 """About as long as that of a mailbox."""
+
+_FORK = multiprocessing.get_context("fork")
+_OK = b"+OK \r\n"
 
 _Files = Mapping[Path, bytes]
 
@@ -56,11 +66,13 @@ class Floor:
     :ivar site: the name of the site that it is like.
     :ivar makes: the directories that it makes, from the top.
     :ivar changes: given the root of the site, returns the files that it changes.
+    :ivar is_asked_first: whether the client gets an answer before it says what to change.
     """
 
     site: str
     makes: tuple[str, ...]
     changes: Callable[[Path], Iterable[Path]]
+    is_asked_first: bool = False
 
     def run(self, stage: DatabaseStage) -> list[Run]:
         """Measure it, again and again."""
@@ -75,20 +87,35 @@ class Floor:
             path.write_bytes(content)
         # Nothing is removed: a disk may take its time with inodes that were just given back.
         numbers = itertools.count()
-        with _committing(stage) as commit:
+        url = stage.fill("floor", lambda _url: None)
+        with _process(partial(self._serve, url, place, files)) as port, Client(port) as client:
 
             def take() -> Measured:
                 latencies: list[float] = []
                 deadline = time.perf_counter() + stage.options.seconds
                 while not latencies or time.perf_counter() < deadline:
-                    new = place / f"new-{next(numbers)}"
-                    new.mkdir()
+                    number = next(numbers)
+                    (place / str(number)).mkdir()
                     begin = time.perf_counter()
-                    self._change(new, files, commit)
+                    if self.is_asked_first:
+                        client.ask(b"may")
+                    client.ask(b"change %d" % number)
                     latencies.append(time.perf_counter() - begin)
                 return Measured(statistics.median(latencies), latencies)
 
             return repeat(stage.options, take)
+
+    def _serve(self, url: str, place: Path, files: _Files, client: socket.socket) -> None:
+        """Answer one client until it hangs up."""
+        with _database(url) as (look, commit):
+            client.sendall(_OK)
+            while line := client.recv(1024):
+                verb, *number = line.split()
+                if verb == b"may":
+                    look()
+                else:
+                    self._change(place / number[0].decode(), files, commit)
+                client.sendall(_OK)
 
     def _change(self, new: Path, files: _Files, commit: Callable[[], object]) -> None:
         if self.makes:
@@ -133,21 +160,52 @@ def _sync(directory: Path) -> None:
 
 
 @contextlib.contextmanager
-def _committing(stage: DatabaseStage) -> Iterator[Callable[[], object]]:
-    """Give what commits a row, in a database of its own."""
-    url = stage.fill("floor", lambda _url: None)
+def _process(serve: Callable[[socket.socket], object]) -> Iterator[int]:
+    """Give the port of a process that serves one client."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        process = _FORK.Process(target=_serve_one, args=(listener, serve), daemon=True)
+        process.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            process.kill()
+            process.join()
+
+
+def _serve_one(listener: socket.socket, serve: Callable[[socket.socket], object]) -> None:
+    # Only the parent ends us.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    client, _ = listener.accept()
+    with client, contextlib.suppress(ConnectionError):
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        serve(client)
+
+
+_Do = Callable[[], object]
+
+
+@contextlib.contextmanager
+def _database(url: str) -> Iterator[tuple[_Do, _Do]]:
+    """Give what looks a row up, and what commits one, in a database of its own."""
     if make_url(url).get_backend_name() == "sqlite":
         file = str(make_url(url).database)
         with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as connection:
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("DROP TABLE IF EXISTS floor")
             connection.execute(_CREATE)
-            yield lambda: connection.execute("INSERT INTO floor VALUES (?)", (_ROW,))
+            insert = "INSERT INTO floor (said) VALUES (?)"
+            yield (
+                lambda: connection.execute(_LOOK).fetchone(),
+                lambda: connection.execute(insert, (_ROW,)),
+            )
     else:
         with psycopg.connect(url, autocommit=True, prepare_threshold=0) as server:
             server.execute("DROP TABLE IF EXISTS floor")
-            server.execute(_CREATE)
-            yield lambda: server.execute("INSERT INTO floor VALUES (%s)", (_ROW,))
+            server.execute(_CREATE.replace("INTEGER", "SERIAL"))
+            yield (
+                lambda: server.execute(_LOOK).fetchone(),
+                lambda: server.execute("INSERT INTO floor (said) VALUES (%s)", (_ROW,)),
+            )
 
 
 # --- which ones there are -----------------------------------------------------------------------
@@ -162,7 +220,12 @@ def floor_of_mailboxes(verb: str, domain: str, *, has_files: bool) -> Floor:
     names = _OF_ACCOUNTS if verb == "mod_user" else _OF_MAILBOXES
     if not has_files:
         names = ()
-    return Floor("changes", makes, lambda root: (_domains(root) / domain / name for name in names))
+    return Floor(
+        "changes",
+        makes,
+        lambda root: (_domains(root) / domain / name for name in names),
+        is_asked_first=verb == "mod_user",
+    )
 
 
 def floor_of_domains(domains: int) -> Floor:

@@ -246,3 +246,21 @@ def test_a_stamp_that_cannot_be_written_is_none(
 
     assert lines(root)["carol"] == "new"
     assert files_are_right(site, config)
+
+
+@pytest.mark.parametrize("of_names", [True, False])
+def test_a_domain_that_goes_leaves_no_stamp(
+    site: Database, config: Config, root: Path, of_names: bool
+) -> None:
+    stamp = root / "var/qmail/users/.vpopsql-stamps" / DOMAIN
+    assert stamp.exists()
+    with site.writer() as session:
+        factories.domain(session, "another.example")
+        name = session.get_one(DomainName, DOMAIN)
+        session.delete(session.get_one(Domain, name.domain_id))
+
+    # By the daemon that has deleted it, and by a follower on another host.
+    names = {DOMAIN, "alias.org", "another.example"}
+    follow(site, config, Touched(names=names) if of_names else Touched({DOMAIN}, site=True))
+
+    assert not stamp.exists()

@@ -283,6 +283,10 @@ class _Apply:
         self._snapshot = snapshot
         self._increment = increment
         self._comparison = comparison
+        self._gone: set[str] = set()
+        if touched:
+            named = touched.names | touched.accounts
+            self._gone = named - {domain.name for domain in snapshot.domains}
         reassigned = snapshot.reassigned
         self._number_of_names = reassigned.number if reassigned else len(snapshot.names)
         self._generations = Generations(tree, config.paths, config.export.generations)
@@ -337,6 +341,7 @@ class _Apply:
             self._stamps.set_site()
         if self._comparison:
             self._generations.prune()
+        self._stamps.forget(self._gone)
         return self._applied(reloaded=reloaded)
 
     def run_domains(self) -> Applied:

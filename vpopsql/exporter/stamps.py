@@ -69,6 +69,13 @@ class Stamps:
         said = {"mark": stamp.mark, "directory": stamp.directory}
         self._save(domain, said, _accounts_in(stamp.directory))
 
+    def forget(self, domains: Iterable[str]) -> None:
+        """Remove the stamps of domains, those that have one."""
+        for domain in domains:
+            with contextlib.suppress(OSError, UnsafePath):
+                path = f"{self._directory}/{domain}"
+                self._tree.remove(path, durable=False, is_told=False)
+
     def has_site(self) -> bool:
         """Say whether the stamp of the site is about the files there are."""
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):

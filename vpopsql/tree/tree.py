@@ -252,12 +252,14 @@ class Tree:
                 os.chown(name, user, group, dir_fd=parent, follow_symlinks=False)
             sync_directory(parent)
 
-    def remove(self, path: str, *, durable: bool = True) -> None:
+    def remove(self, path: str, *, durable: bool = True, is_told: bool = True) -> None:
         """Remove anything but a directory; a symbolic link itself, not what it points to.
 
         :param durable: wait for the disk; False for whoever does so for many.
+        :param is_told: whether it is of interest to those who are told of changes.
         """
-        self._change([path])
+        if is_told:
+            self._change([path])
         with self._ways.parent(path) as (parent, name):
             os.unlink(name, dir_fd=parent)
             if durable:
