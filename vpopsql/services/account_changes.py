@@ -23,6 +23,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.schema import ScalarElementColumnDefault
 
 from vpopsql import passwords
 from vpopsql.columns import utc_now
@@ -77,6 +78,11 @@ _NEVER_LOGGED_IN = Change(
         ).where(_OF_NAME),
     )
 )
+_AS_BY_DEFAULT = {
+    column.name: column.default.arg
+    for column in table_of(Mailbox).columns
+    if isinstance(column.default, ScalarElementColumnDefault)
+}
 _UPDATE = Change(update(table_of(Mailbox)).where(Mailbox.id == bindparam("mailbox_id")))
 _DELETE = Change(delete(table_of(Mailbox)).where(Mailbox.id == bindparam("mailbox_id")))
 
@@ -243,8 +249,6 @@ def insert_account(
         "name": name,
         "password_hash": secret.hashed,
         "clear_text": secret.clear_text,
-        "apop_uid": 0,
-        "flags": int(NO_FLAGS),
         "comment": name,
         "directory": home.directory,
         "quota_bytes": home.quota.bytes,
@@ -255,7 +259,7 @@ def insert_account(
     }
     _INSERT.run(session, **mailbox)
     _NEVER_LOGGED_IN.run(session, domain_id=domain_id, name=name)
-    return mailbox
+    return _AS_BY_DEFAULT | mailbox
 
 
 def _note(
