@@ -127,8 +127,8 @@ def test_connections_are_spread_evenly(serve: Serve, connect: Connect) -> None:
     clients = [connect(where) for _ in range(10)]
 
     assert [client.line() for client in clients] == [b"+OK \r\n"] * 10
-    after = [sockets_of(pid) for pid in daemon.workers]
-    assert [now - then for now, then in zip(after, before, strict=True)] == [5, 5]
+    # Who passes a connection on has it for a moment longer.
+    until(lambda: [sockets_of(pid) for pid in daemon.workers] == [each + 5 for each in before])
 
 
 def reserves_of(pid: int) -> list[str]:
