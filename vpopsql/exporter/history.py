@@ -54,6 +54,7 @@ class History:
         named: set[str] = set()
         if touched:
             named = touched.accounts | {domain for domain, _ in touched.mailboxes}
+            named -= touched.names  # new ones get no stamp yet
         if not 0 < len(named) <= _SEVERAL:
             return
         stamped = [name for name in named if name in written]

@@ -71,7 +71,12 @@ def _in_rcpthosts(query: Select[*Ts], *, is_imported: bool) -> Select[*Ts]:
 
 # They are counted as they come and go.
 _NUMBER = Prepared(select(cast(func.coalesce(func.sum(DomainNameCount.names), 0), BigInteger)))
-_IMPORTED = Prepared(_in_rcpthosts(select(func.count()).select_from(DomainName), is_imported=True))
+_HOW_MANY_IMPORTED = Prepared(
+    _in_rcpthosts(select(func.count()).select_from(DomainName), is_imported=True)
+)
+_IMPORTED = Prepared(
+    _in_rcpthosts(select(DomainName.name), is_imported=True).limit(RCPTHOSTS_LINES + 1)
+)
 _ELDEST = Prepared(
     _in_rcpthosts(select(DomainName.name), is_imported=False)
     .order_by(DomainName.domain_id, DomainName.is_alias, DomainName.sort_key)
@@ -97,19 +102,24 @@ def take(
     foreign = foreign_lines(session)
     lines_of = set(touched).union(_shorter(touched))
     wanted = set(lines_of)
-    eldest: Collection[str] = ()
-    imported: int = _IMPORTED.value(session)
+    few: set[str] = set()
+    number = 0
     if touched:
-        others = imported + len(foreign.get("control/rcpthosts", ()))
+        few, number = _imported(session)
+        others = number + len(foreign.get("control/rcpthosts", ()))
         eldest = _eldest(session, RCPTHOSTS_LINES - others)
-        wanted.update(eldest, rcpthosts if others <= RCPTHOSTS_LINES else ())
+        few.update(eldest)
+        number += len(eldest)
+        if others <= RCPTHOSTS_LINES:
+            # Nothing becomes of those that it has and is to have.
+            wanted |= few.symmetric_difference(rcpthosts)
     names = some_names(session, domain_ids, wanted)
     placed = None
     if touched:
-        few = {n.name for n in names if n.is_imported and not n.in_morercpthosts}
+        few.update(n.name for n in names if n.is_imported and not n.in_morercpthosts)
         placed = Placed(
-            in_rcpthosts=frozenset(few.union(eldest)),
-            rcpthosts=imported + len(eldest),
+            in_rcpthosts=frozenset(few),
+            rcpthosts=number,
             in_locals=_own_locals(session, foreign.get("control/locals", ())),
         )
     ids = {name.age for name in names}
@@ -129,10 +139,18 @@ def take(
 def expect(session: Session, touched: Collection[str]) -> None:
     """Say that `take` will be asked, see `Prepared.expect`."""
     expect_foreign_lines(session)
-    _IMPORTED.expect(session)
     _NUMBER.expect(session)
     if touched:
+        _IMPORTED.expect(session)
         _ELDEST.expect(session)
+
+
+def _imported(session: Session) -> tuple[set[str], int]:
+    """Return the imported names of rcpthosts, if it has room for all, and how many there are."""
+    found = {name for (name,) in _IMPORTED.all(session)}
+    if len(found) <= RCPTHOSTS_LINES:
+        return found, len(found)
+    return set(), _HOW_MANY_IMPORTED.value(session)
 
 
 def _eldest(session: Session, number: int) -> list[str]:
