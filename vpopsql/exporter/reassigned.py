@@ -82,6 +82,7 @@ _ELDEST = Prepared(
     .order_by(DomainName.domain_id, DomainName.is_alias, DomainName.sort_key)
     .limit(RCPTHOSTS_LINES)
 )
+_LOCALS = "control/locals"
 _OF_NAMES = Selection(select(DomainName.name), DomainName.name)
 
 
@@ -102,8 +103,7 @@ def take(
     foreign = foreign_lines(session)
     lines_of = set(touched).union(_shorter(touched))
     wanted = set(lines_of)
-    few: set[str] = set()
-    number = 0
+    few, number, of_others = set[str](), 0, frozenset[str]()
     if touched:
         few, number = _imported(session)
         others = number + len(foreign.get("control/rcpthosts", ()))
@@ -113,6 +113,8 @@ def take(
         if others <= RCPTHOSTS_LINES:
             # Nothing becomes of those that it has and is to have.
             wanted |= few.symmetric_difference(rcpthosts)
+        of_others = frozenset(lower(each.line.strip()) for each in foreign.get(_LOCALS, ()))
+        _OF_NAMES.expect(session, of_others)
     names = some_names(session, domain_ids, wanted)
     placed = None
     if touched:
@@ -120,7 +122,7 @@ def take(
         placed = Placed(
             in_rcpthosts=frozenset(few),
             rcpthosts=number,
-            in_locals=_own_locals(session, foreign.get("control/locals", ())),
+            in_locals=of_others.intersection(name for (name,) in _OF_NAMES.of(session, of_others)),
         )
     ids = {name.age for name in names}
     routes = Routes(_alike(session, names) if is_exact else (), foreign)
@@ -171,8 +173,3 @@ def _alike(session: Session, names: Iterable[Name]) -> list[str]:
         beginning = (DomainName.name >= f"{name}-", DomainName.name < f"{name}.")
         alike.update(session.scalars(select(DomainName.name).where(*beginning)))
     return sorted(alike)
-
-
-def _own_locals(session: Session, lines: Iterable[Foreign]) -> frozenset[str]:
-    lowered = {lower(line.line.strip()) for line in lines}
-    return frozenset(name for (name,) in _OF_NAMES.of(session, lowered)) & lowered
