@@ -34,10 +34,11 @@ from vpopsql.model import (
     Flag,
     LineKind,
     Mailbox,
+    Revision,
     TrashEntry,
 )
 from vpopsql.quota import Quota
-from vpopsql.services import buckets, domain_changes
+from vpopsql.services import buckets, domain_changes, renames
 from vpopsql.services.account_changes import Home
 from vpopsql.services.rights import Actor
 from vpopsql.touched import Touched
@@ -355,6 +356,24 @@ def test_a_mailbox_comes_back_into_its_restored_domain(
 
     assert contents(site) == before
     assert (tmp_path / ALICE[1:] / "Maildir/new/1.host").exists()
+
+
+def test_what_comes_back_into_a_domain_with_another_name_is_of_that_one(
+    site: Database, tree: Tree
+) -> None:
+    """Files are brought to the revisions of the name that their domain has."""
+    user = delete_user(site, tree)
+    user.move(tree)
+    with site.writer() as session:
+        how = renames.How(leaves_forward=True)
+        renames.rename_domain(session, ADMIN, "example.com", "new.example", how)
+
+    restored = restore(site, tree, number_of(site, user))
+
+    with site.reader() as session:
+        newest = select(Revision.domain, Revision.topic).order_by(Revision.id.desc()).limit(1)
+        assert tuple(session.execute(newest).one()) == ("new.example", "restore")
+    assert restored.touched.accounts == {"new.example"}
 
 
 def test_a_domain_one_of_whose_names_is_taken_again_is_refused(site: Database, tree: Tree) -> None:

@@ -9,7 +9,9 @@ OF_NO_ACCOUNT = frozenset(
     {
         *("add_alias", "remove_alias", "delete_alias"),
         *("write_file", "rm_file", "rename_file"),
-        *("set_limits", "del_limits"),
+        *("set_limits", "del_limits", "set_default_limits"),
+        *("add_ip_map", "del_ip_map"),
+        *("add_alias_domain", "del_alias_domain", "rename_alias_domain"),
     }
 )
 """The topics of revisions that change no line of vpasswd."""

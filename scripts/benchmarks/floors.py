@@ -49,7 +49,7 @@ _OF_SITE = (
 """What a new domain changes, below qmail's home."""
 
 _CREATE = "CREATE TABLE floor (id INTEGER PRIMARY KEY, said VARCHAR)"
-_LOOK = "SELECT said FROM floor WHERE id = 0"
+_LOOK = "SELECT said FROM floor WHERE id = 1"
 _ROW = "x" * 300
 """About as long as that of a mailbox."""
 
@@ -194,6 +194,7 @@ def _database(url: str) -> Iterator[tuple[_Do, _Do]]:
             connection.execute("DROP TABLE IF EXISTS floor")
             connection.execute(_CREATE)
             insert = "INSERT INTO floor (said) VALUES (?)"
+            connection.execute(insert, (_ROW,))
             yield (
                 lambda: connection.execute(_LOOK).fetchone(),
                 lambda: connection.execute(insert, (_ROW,)),
@@ -202,9 +203,11 @@ def _database(url: str) -> Iterator[tuple[_Do, _Do]]:
         with psycopg.connect(url, autocommit=True, prepare_threshold=0) as server:
             server.execute("DROP TABLE IF EXISTS floor")
             server.execute(_CREATE.replace("INTEGER", "SERIAL"))
+            insert = "INSERT INTO floor (said) VALUES (%s)"
+            server.execute(insert, (_ROW,))
             yield (
                 lambda: server.execute(_LOOK).fetchone(),
-                lambda: server.execute("INSERT INTO floor (said) VALUES (%s)", (_ROW,)),
+                lambda: server.execute(insert, (_ROW,)),
             )
 
 

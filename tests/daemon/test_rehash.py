@@ -21,11 +21,15 @@ from vpopsql.daemon.conversation import Conversation, Service
 from vpopsql.daemon.rehash import Rehasher, rehashing
 from vpopsql.db import Database
 from vpopsql.exporter.projector import Projector
-from vpopsql.model import AuditEntry, Mailbox
+from vpopsql.model import AuditEntry, Flag, Mailbox, Revision
+from vpopsql.services import renames
+from vpopsql.services.rights import Actor
 from vpopsql.touched import Touched
 
 MD5, PASSWORD = factories.PASSWORD_HASH, factories.PASSWORD
 WHEN = datetime(2020, 2, 2, tzinfo=UTC)
+
+ADMIN = Actor(1, "admin", 1, "root.example", "/d", "/d/admin", Flag.SA_ADMIN, "/home/vpopmail")
 
 
 @pytest.fixture
@@ -142,6 +146,20 @@ def test_a_password_that_is_changed_meanwhile_stays_changed(site: Site) -> None:
 
     assert mailbox(site).password_hash == newer
     assert audited(site) == []
+
+
+def test_a_domain_that_is_renamed_meanwhile_has_the_hash_in_its_files(site: Site) -> None:
+    rehasher = make(site)
+    log_in(site, rehasher)
+    with site.database.writer() as session:
+        how = renames.How(leaves_forward=True)
+        renames.rename_domain(session, ADMIN, "example.com", "new.example", how)
+
+    rehasher.finish()
+
+    with site.database.reader() as session:
+        newest = select(Revision.domain, Revision.topic).order_by(Revision.id.desc()).limit(1)
+        assert tuple(session.execute(newest).one()) == ("new.example", "rehash")
 
 
 def test_an_account_that_is_gone_meanwhile_is_left_alone(site: Site) -> None:

@@ -15,13 +15,16 @@ from tests.daemon.test_faults import HOME, PLACE, SYSTEM, harm, make_site
 from tests.prepared import require_server
 from vpopsql.client import Refused, connect
 from vpopsql.db import Database
-from vpopsql.model import AuditEntry, DomainName, Mailbox
+from vpopsql.model import AuditEntry, DomainName, Flag, Mailbox, Revision
+from vpopsql.services import renames
 from vpopsql.services.domains import lock_domain
+from vpopsql.services.rights import Actor
 
 TIMES = 15
 ALICE = f"alice@{HOME}"
 OTHER, ALIAS = "other.example", "alias.example"
 PATIENCE_S = 20
+ADMIN = Actor(1, "admin", 1, HOME, "/d", "/d/admin", Flag.SA_ADMIN, "/home/vpopmail")
 
 
 @pytest.fixture
@@ -141,6 +144,34 @@ def test_a_name_that_another_domain_gets_meanwhile_leads_to_its_mailbox(daemon: 
     assert comments == ["alice", "Hers"]
     vpasswd = Path(daemon.config.paths.root) / f"home/vpopmail/domains/{OTHER}/vpasswd"
     assert ":Hers:" in vpasswd.read_text()
+
+
+@pytest.mark.parametrize("has_alias", [True, False])
+def test_who_waits_while_a_domain_is_renamed_changes_it_under_its_new_name(
+    daemon: Running, has_alias: bool
+) -> None:
+    """Files are brought to the revisions of the name that their domain has."""
+    database = require_server(daemon.database)
+    with connect(*daemon.address) as client, ThreadPoolExecutor(1) as thread:
+        client.login(*SYSTEM)
+        client.add_domain(OTHER, "correct horse")
+        client.add_user(f"alice@{OTHER}", "second")
+        with database.writer() as session:
+            how = renames.How(leaves_forward=has_alias)
+            renames.rename_domain(session, ADMIN, OTHER, "new.example", how)
+            session.flush()
+            added = thread.submit(client.add_user, f"bob@{OTHER}", "correct horse")
+            wait_until_somebody_waits(database)
+        if has_alias:
+            added.result()
+        else:
+            with pytest.raises(Refused):
+                added.result()
+
+    with database.reader() as session:
+        query = select(Revision.domain, Revision.topic).order_by(Revision.id.desc()).limit(1)
+        what = "add_user" if has_alias else "rename_domain"
+        assert tuple(session.execute(query).one()) == ("new.example", what)
 
 
 def wait_until_somebody_waits(database: Database) -> None:

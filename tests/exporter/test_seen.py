@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from tests import factories
 from tests.prepared import counting_ways, require_server
@@ -14,7 +15,7 @@ from vpopsql.config import Config, Paths
 from vpopsql.db import Database
 from vpopsql.exporter.apply import Applied, follow, plan
 from vpopsql.exporter.snapshot import state_of, take
-from vpopsql.model import UNFINISHED_IMPORT, Flag, Revision
+from vpopsql.model import UNFINISHED_IMPORT, Flag, Mailbox, Revision
 from vpopsql.prepared import commit
 from vpopsql.quota import Quota
 from vpopsql.services import account_changes, changes, sight
@@ -185,10 +186,14 @@ def test_what_somebody_committed_and_did_not_write_is_written_with_it(
 
 
 @pytest.mark.parametrize(
-    "domain, topic", [("test.com", "restore"), (DOMAIN, "add_alias"), (DOMAIN, "set_limits")]
+    "domain, topic", [("test.com", "restore"), (DOMAIN, "add_alias"), (None, "add_ip_map")]
 )
 def test_what_has_nothing_to_do_with_accounts_does_not_matter(
-    site: Database, config: Config, domain: str, topic: str, asks_nothing: Callable[..., None]
+    site: Database,
+    config: Config,
+    domain: str | None,
+    topic: str,
+    asks_nothing: Callable[..., None],
 ) -> None:
     revise(site, domain, topic)
 
@@ -208,6 +213,30 @@ def test_a_younger_change_that_is_written_already_stays(
     follow(site, config, first)
 
     assert "new" not in names(root)
+    assert files_are_right(site, config)
+
+
+def test_of_a_younger_change_that_is_written_already_not_everything_is_written_again(
+    site: Database, config: Config, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = change(site, add("new"))
+    second = change(site, delete("new"))
+    follow(site, config, second)
+    with site.writer() as session:
+        session.execute(update(Mailbox).where(Mailbox.name == "alice").values(comment="unseen"))
+
+    follow(site, config, first)
+
+    assert "unseen" not in (root / VPASSWD).read_text()
+
+
+def test_a_counter_that_somebody_else_has_written_is_made_anew(
+    site: Database, config: Config, root: Path
+) -> None:
+    (root / VPASSWD).with_name(".dir-control").write_text("100\n")
+
+    follow(site, config, change(site, modify("alice", comment="new")))
+
     assert files_are_right(site, config)
 
 

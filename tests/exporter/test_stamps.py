@@ -15,6 +15,7 @@ from vpopsql.exporter import stamps
 from vpopsql.exporter.apply import Applied, follow, plan
 from vpopsql.libpq import LibpqDriver
 from vpopsql.model import Domain, DomainName, Mailbox, Revision
+from vpopsql.names import sort_key
 from vpopsql.touched import Touched
 
 VPASSWD = "home/vpopmail/domains/example.com/vpasswd"
@@ -264,3 +265,16 @@ def test_a_domain_that_goes_leaves_no_stamp(
     follow(site, config, Touched(names=names) if of_names else Touched({DOMAIN}, site=True))
 
     assert not stamp.exists()
+
+
+def test_a_domain_that_gets_another_name_keeps_its_stamp(
+    site: Database, config: Config, root: Path
+) -> None:
+    with site.writer() as session:
+        domain = session.get_one(DomainName, DOMAIN).domain_id
+        name = {"name": "another.org", "sort_key": sort_key("another.org")}
+        session.add(DomainName(domain_id=domain, is_alias=True, **name))
+
+    follow(site, config, Touched(names={DOMAIN, "another.org"}))
+
+    assert (root / "var/qmail/users/.vpopsql-stamps" / DOMAIN).exists()

@@ -95,8 +95,8 @@ class Rehasher:
         # Once for each mailbox, however often it has just been logged in to.
         for each in {one.login.actor.mailbox_id: one for one in seen}.values():
             try:
-                if self._store_one(each):
-                    touched.accounts.add(each.login.actor.domain)
+                if domain := self._store_one(each):
+                    touched.accounts.add(domain)
             except Conflict:
                 continue
             except VpopsqlError as error:
@@ -110,20 +110,21 @@ class Rehasher:
             except VpopsqlError as error:
                 self._log.error("files behind", error=str(error))
 
-    def _store_one(self, seen: _Seen) -> bool:
+    def _store_one(self, seen: _Seen) -> str | None:
+        """Return the domain whose files change; None: nothing was stored."""
         old = seen.login.account.password_hash
         settings = self._settings
         new = passwords.hash_password(seen.password, settings.scheme, settings.rounds)
         with self._database.writer() as session:
-            is_stored = logins.replace_hash(session, seen.login.actor, old, new)
-        if is_stored:
+            domain = logins.replace_hash(session, seen.login.actor, old, new)
+        if domain:
             self._log.info(
                 "hash replaced",
                 account=seen.login.actor.address,
                 was=passwords.scheme_of(old),
                 now=passwords.scheme_of(new),
             )
-        return is_stored
+        return domain
 
 
 @contextlib.contextmanager

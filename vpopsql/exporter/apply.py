@@ -285,8 +285,11 @@ class _Apply:
         self._comparison = comparison
         self._gone: set[str] = set()
         if touched:
-            named = touched.names | touched.accounts
-            self._gone = named - {domain.name for domain in snapshot.domains}
+            there = {name.real for name in snapshot.names}
+            there.update(domain.name for domain in snapshot.domains)
+            if snapshot.reassigned:
+                there.update(name.real for name in snapshot.reassigned.names)
+            self._gone = (touched.names | touched.accounts) - there
         reassigned = snapshot.reassigned
         self._number_of_names = reassigned.number if reassigned else len(snapshot.names)
         self._generations = Generations(tree, config.paths, config.export.generations)

@@ -48,8 +48,10 @@ def find_increment(
     if seen := touched.seen_alone:
         if found := _of_what_was_seen(config, tree, seen, stamps):
             return found
-        # Its files are made anew: there is something that they do not show yet.
-        stamps.pop(seen.domain, None)
+        stamp = stamps.get(seen.domain)
+        if stamp and stamp.mark.revision < seen.before.revision:
+            # There is something that the files do not show yet: they are made anew.
+            del stamps[seen.domain]
     few = few_on_disk(tree, config.paths) if touched.names else frozenset()
     snapshot, contents = _with_accounts(database, config, tree, touched, few, stamps)
     changed = snapshot.reassigned

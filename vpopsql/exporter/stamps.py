@@ -1,10 +1,10 @@
 """What is known of files that were written, so that they can be changed where a change is.
 
-The stamp of a domain says of its vpasswd and the cdb, as they were written under the site's lock,
-which revision of the domain they show, with all before it. That of the site says that the
-cdbs of users/assign and morercpthosts were made of these two. Stamps are kept on the host and read
-by whichever process writes next: what has not changed since need not be asked of the database, or
-compiled, again.
+The stamp of a domain says of its vpasswd, the cdb and the directory counter, as they were written
+under the site's lock, which revision of the domain they show, with all before it. That of the site
+says that the cdbs of users/assign and morercpthosts were made of these two. Stamps are kept on the
+host and read by whichever process writes next: what has not changed since need not be asked of the
+database, or compiled, again.
 
 A stamp is about the very files whose inodes, sizes and times it has. Whoever else writes them, or
 changes their rights, makes it void, and so does a crash that loses one of them: stamps need not be
@@ -19,7 +19,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from vpopsql.config import Config
-from vpopsql.exporter.render import ASSIGN, MORE_CDB, MORERCPTHOSTS, VPASSWD, assign_cdb
+from vpopsql.exporter.render import (
+    ASSIGN,
+    MORE_CDB,
+    MORERCPTHOSTS,
+    assign_cdb,
+    files_of_accounts,
+)
 from vpopsql.touched import Mark
 from vpopsql.tree import Tree, UnsafePath
 
@@ -119,4 +125,4 @@ class Stamps:
 
 
 def _accounts_in(directory: str) -> list[str]:
-    return [f"{directory}/{VPASSWD}", f"{directory}/{VPASSWD}.cdb"]
+    return [*files_of_accounts(directory)]

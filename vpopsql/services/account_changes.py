@@ -29,7 +29,6 @@ from vpopsql import passwords
 from vpopsql.columns import utc_now
 from vpopsql.errors import (
     CatchAllNeeded,
-    Conflict,
     IllegalUserName,
     InvalidValue,
     LimitReached,
@@ -91,7 +90,6 @@ class _Locked(NamedTuple):
     """A mailbox that no other session changes until this transaction ends."""
 
     id: int
-    domain_id: int
     name: str
     password_hash: str
     clear_text: str | None
@@ -368,11 +366,7 @@ def _lock(session: Session, name: str, domain: str) -> tuple[FoundDomain, _Locke
     row = _LOCK.first(session, domain=domain, name=name)
     if row is None:
         raise NoSuchUser(f"{name}@{found.name}")
-    mailbox = _Locked(*row)
-    if mailbox.domain_id != found.id:
-        # While we waited for its lock, the domain lost the name to another one.
-        raise Conflict(f"{domain} is another domain's name by now: try again")
-    return found, mailbox
+    return found, _Locked(*row)
 
 
 def _is_catchall(session: Session, domain: FoundDomain, mailbox: _Locked) -> bool:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, exists, func, insert, or_, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import bindparam, exists, insert, or_, select
+from sqlalchemy.orm import Session
 
 from vpopsql.columns import to_database_text, utc_now
 from vpopsql.model import UNFINISHED_IMPORT, AuditEntry, Revision, SiteSetting, table_of
@@ -32,17 +32,22 @@ _REVISION = Prepared(insert(table_of(Revision)).returning(Revision.id))
 _NEAR = 1_000
 """Revisions back to which the one before is looked for: they have no index for a domain's."""
 
-_newest = select(func.max(aliased(Revision).id)).scalar_subquery()
+# Not a condition on the number: PostgreSQL would take it to leave a third of all revisions.
+_near = (
+    select(Revision.id, Revision.at, Revision.domain, Revision.topic)
+    .order_by(Revision.id.desc())
+    .limit(_NEAR)
+    .subquery()
+)
 _BEFORE = Prepared(
-    select(Revision.id, Revision.at)
+    select(_near.c.id, _near.c.at)
     .where(
-        or_(Revision.domain == bindparam("domain"), Revision.domain.is_(None)),
-        Revision.id > _newest - _NEAR,
-        *(Revision.topic != topic for topic in sorted(OF_NO_ACCOUNT)),
+        or_(_near.c.domain == bindparam("domain"), _near.c.domain.is_(None)),
+        *(_near.c.topic != topic for topic in sorted(OF_NO_ACCOUNT)),
         # The files of a part of a site are for who reads all of it to refuse.
         ~exists().where(SiteSetting.key == UNFINISHED_IMPORT),
     )
-    .order_by(Revision.id.desc())
+    .order_by(_near.c.id.desc())
     .limit(1)
 )
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from sqlalchemy import BigInteger, bindparam, case, cast, exists, func, select
 from sqlalchemy.orm import Session, aliased
 
-from vpopsql.errors import NoSuchDomain
+from vpopsql.errors import Conflict, NoSuchDomain
 from vpopsql.model import Domain, DomainName, DomainNameCount, SiteSetting
 from vpopsql.names import sort_key
-from vpopsql.prepared import Paged, Prepared
+from vpopsql.prepared import Paged, Prepared, is_far
 from vpopsql.services import ipmaps
 
 _asked = aliased(DomainName, name="asked")
@@ -22,6 +22,11 @@ _FIND = Prepared(
     .where(_asked.name == bindparam("name"))
 )
 _LOCK = Prepared(_FIND.statement.with_for_update(of=Domain))
+_NAMES = Prepared(
+    select(_asked.domain_id, _real.name)
+    .join(_real, (_real.domain_id == _asked.domain_id) & ~_real.is_alias)
+    .where(_asked.name == bindparam("name"))
+)
 _ID = Prepared(select(DomainName.domain_id).where(DomainName.name == bindparam("name")))
 _ALIASES = Prepared(
     select(DomainName.name)
@@ -92,11 +97,19 @@ def lock_domain(session: Session, name: str) -> FoundDomain:
     """Return a domain that no other session changes until this transaction ends.
 
     :raises NoSuchDomain: there is none.
+    :raises Conflict: while its lock was waited for, names have changed.
     """
-    found = _LOCK.first(session, name=name)
-    if found is None:
+    if is_far(session):
+        expect_lock(session, name)
+    row = _LOCK.first(session, name=name)
+    if row is None:
         raise NoSuchDomain(name)
-    return FoundDomain(*found)
+    found = FoundDomain(*row)
+    # Who waited has its directory as it is by now, and names as they were before. On SQLite nobody
+    # waits in the middle of a transaction.
+    if is_far(session) and _NAMES.first(session, name=name) != (found.id, found.name):
+        raise Conflict(f"the names of the domain {name} have just changed: try again")
+    return found
 
 
 def expect_find(session: Session, name: str) -> None:
@@ -107,6 +120,7 @@ def expect_find(session: Session, name: str) -> None:
 def expect_lock(session: Session, name: str) -> None:
     """Say that `lock_domain` will be called, see `Prepared.expect`."""
     _LOCK.expect(session, name=name)
+    _NAMES.expect(session, name=name)
 
 
 def is_name_of(session: Session, name: str, domain_id: int) -> bool:

@@ -54,8 +54,8 @@ def require_good_hash(stored: str, deadlines: Deadlines, today: date) -> None:
         raise HashExpired(scheme, last_day)
 
 
-def replace_hash(session: Session, actor: Actor, old: str, new: str) -> bool:
-    """Store another hash of the password that ``actor`` has; tell whether it is stored.
+def replace_hash(session: Session, actor: Actor, old: str, new: str) -> str | None:
+    """Store another hash of the password that ``actor`` has; return his domain if it is stored.
 
     It is not if his hash is not ``old`` any more, whoever has changed it, or he is gone. When the
     password was set stays as it is: it is the same one.
@@ -63,7 +63,7 @@ def replace_hash(session: Session, actor: Actor, old: str, new: str) -> bool:
     try:
         domain = lock_domain(session, actor.domain)
     except NoSuchDomain:
-        return False
+        return None
     mine = (Mailbox.id == actor.mailbox_id) & (Mailbox.password_hash == old)
     changed = session.execute(
         update(Mailbox)
@@ -72,7 +72,7 @@ def replace_hash(session: Session, actor: Actor, old: str, new: str) -> bool:
         .returning(Mailbox.id)
     )
     if changed.first() is None:
-        return False
+        return None
     changes = {
         "password_hash": (MASKED, MASKED),
         "scheme": (passwords.scheme_of(old), passwords.scheme_of(new)),
@@ -83,9 +83,10 @@ def replace_hash(session: Session, actor: Actor, old: str, new: str) -> bool:
         "rehash",
         ("user", actor.address),
         changes,
-        domain=actor.domain,
+        # It may have another name since he logged in.
+        domain=domain.name,
     )
-    return True
+    return domain.name
 
 
 def record_login(session: Session, mailbox_id: int, service: str, remote_ip: str) -> None:

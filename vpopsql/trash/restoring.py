@@ -67,12 +67,14 @@ def restore(
     if place and tree.exists(entry.original_path):
         raise DirectoryExists(entry.original_path)
     touched, lines = _restore_rows(session, actor, entry), _lines_of(entry)
+    # Not the one in its name, which may be an alias by now.
+    domain = next(iter(touched.dotqmail), None)
     if place and moves:
         # Before the commit: a row without its directory would make mail wait.
         move_back(tree, place, entry.original_path)
     entry.restored_at, entry.payload = utc_now(), None
     session.flush()
-    _record_restored(session, actor, entry, lines)
+    _record_restored(session, actor, entry, lines, domain)
     has_files = entry.kind is TrashKind.DOTQMAIL or tree.exists(entry.original_path)
     return Restored(entry.name, entry.original_path, touched, has_files)
 
@@ -83,9 +85,10 @@ def _lines_of(entry: TrashEntry) -> str:
     return "\n".join(row["line"] for row in rows)
 
 
-def _record_restored(session: Session, actor: Actor, entry: TrashEntry, lines: str) -> None:
+def _record_restored(
+    session: Session, actor: Actor, entry: TrashEntry, lines: str, domain: str | None
+) -> None:
     kind, back = entry.kind.value, {"directory": (None, entry.original_path)}
-    domain = entry.name.rpartition("@")[2]
     match entry.kind:
         case TrashKind.DIRECTORY:
             note(session, actor, "restore", (kind, entry.name), back)
