@@ -3,7 +3,6 @@
 import contextlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 from sqlalchemy import (
@@ -397,21 +396,29 @@ def test_what_is_expected_and_fails_is_told(server: Database) -> None:
     assert server.read(COUNT.value) == 4
 
 
-@pytest.mark.parametrize("is_ahead", [False, True])
-def test_a_connection_that_was_cut_is_an_outage_and_the_next_one_is_good(
-    server: Database, is_ahead: bool
-) -> None:
-    def work(session: Session) -> object:
-        return (is_ahead and BY_COMMENT.ahead(session, comment="")), COUNT.value(session)
+_OTHERS = text(
+    "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
 
-    server.read(work)
-    with server.reader() as session:
-        session.execute(
-            text(
-                "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
-        )
+
+@pytest.mark.parametrize("is_new", [False, True])
+@pytest.mark.parametrize("is_ahead", [False, True])
+@pytest.mark.parametrize("told", [False, True])
+def test_a_connection_that_is_cut_is_an_outage_and_the_next_one_is_good(
+    server: Database, *, told: bool, is_ahead: bool, is_new: bool
+) -> None:
+    question = Prepared(select(func.min(Mailbox.name))) if is_new else COUNT
+
+    def work(session: Session) -> object:
+        if told:
+            with server.reader() as other:
+                other.execute(_OTHERS)
+        else:
+            cut(session)
+        return (is_ahead and BY_COMMENT.ahead(session, comment="")), question.value(session)
+
+    server.read(lambda session: (COUNT.value(session), BY_COMMENT.first(session, comment="")))
 
     with pytest.raises(DatabaseUnavailable):
         server.read(work)
@@ -419,21 +426,14 @@ def test_a_connection_that_was_cut_is_an_outage_and_the_next_one_is_good(
     assert server.read(COUNT.value) == 4
 
 
-@pytest.mark.parametrize("is_ahead", [False, True])
-@pytest.mark.parametrize(
-    "question", [COUNT, Prepared(select(func.min(Mailbox.name)))], ids=["known", "new"]
-)
-def test_so_is_one_whose_end_nobody_told_of(
-    server: Database, question: Prepared[Any], is_ahead: bool
-) -> None:
-    def work(session: Session) -> object:
-        return (is_ahead and BY_COMMENT.ahead(session, comment="")), question.value(session)
-
-    server.read(lambda session: (COUNT.value(session), BY_COMMENT.first(session, comment="")))
-    server.read(cut)
-
-    with pytest.raises(DatabaseUnavailable):
-        server.read(work)
+@pytest.mark.parametrize("told", [False, True])
+def test_one_that_was_cut_meanwhile_is_not_used_any_more(server: Database, *, told: bool) -> None:
+    server.read(COUNT.value)
+    if told:
+        with server.reader() as session:
+            session.execute(_OTHERS)
+    else:
+        server.read(cut)
 
     assert server.read(COUNT.value) == 4
 

@@ -117,6 +117,14 @@ class LibpqDriver(Driver):
         driver.forget()
         return driver
 
+    def is_open(self) -> bool:
+        """Tell whether the server has said nothing since the last answer, as when it ended."""
+        try:
+            self._receive()
+        except DBAPIError:
+            return False
+        return not self._poll.poll(0)
+
     def shape(self, length: int) -> int:
         """Return of how many parameters a list is made: of many values, one array.
 
@@ -135,8 +143,12 @@ class LibpqDriver(Driver):
         if self._ahead or self._libpq.transaction_status == pq.TransactionStatus.INTRANS:
             self._answer(_Asked(_COMMIT, ()))
 
+    def finish(self) -> None:
+        """Commit, unless that was done."""
+        self.commit()
+
     def end(self) -> None:
-        """End a transaction that changed nothing; this is not waited for."""
+        """End a transaction, if there still is one; this is not waited for."""
         if self._libpq.transaction_status != pq.TransactionStatus.IDLE:
             self._send([_Asked(_ROLLBACK, ())])
 

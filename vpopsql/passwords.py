@@ -117,22 +117,33 @@ def hash_password(password: str, scheme: str, rounds: int | None = None) -> str:
     return _hash_of(password, scheme, rounds)()
 
 
-def hash_ahead(password: str, scheme: str, rounds: int | None = None) -> Future[str]:
-    """Begin with what `hash_password` returns, in another thread.
+class HashAhead:
+    """What `hash_password` returns, made by another thread before it is needed.
 
-    A SHA512 hash takes a millisecond: as long as all that an `add_user` does before it needs one.
-    One that takes much longer, for which no transaction should wait, is made at once instead, and
-    so is one for which no thread is free.
+    A SHA512 hash takes a millisecond: as long as the rest that an `add_user` does before it needs
+    one. One that takes much longer, for which no transaction should wait, is made here and now.
 
-    :raises UnusablePassword, ValueError: at once, as `hash_password` does.
+    :raises UnusablePassword, ValueError: as `hash_password` does.
     """
-    make = _hash_of(password, scheme, rounds)
-    is_quick = (rounds or _DEFAULT_ROUNDS[scheme]) <= _QUICK_ROUNDS.get(scheme, 0)
-    made = _helpers().begin(make) if is_quick else None
-    if made is None:
-        made = Future()
-        made.set_result(make())
-    return made
+
+    __slots__ = ("_made", "_make")
+
+    def __init__(self, password: str, scheme: str, rounds: int | None = None) -> None:
+        self._make = _hash_of(password, scheme, rounds)
+        self._made: str | Future[str] | None = None
+        if (rounds or _DEFAULT_ROUNDS[scheme]) > _QUICK_ROUNDS.get(scheme, 0):
+            self._made = self._make()
+
+    def begin(self) -> None:
+        """Have a thread begin with it, unless one has; if none is free, make it now."""
+        if self._made is None:
+            self._made = _helpers().begin(self._make) or self._make()
+
+    def result(self) -> str:
+        """Return it as soon as it is there; what was not begun with is made now."""
+        if self._made is None:
+            self._made = self._make()
+        return self._made if isinstance(self._made, str) else self._made.result()
 
 
 def start_helpers() -> None:

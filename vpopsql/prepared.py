@@ -271,6 +271,10 @@ class Driver:
         """Return that of a connection; nothing waits in it."""
         return cls(dialect, connection.driver_connection)
 
+    def is_open(self) -> bool:
+        """Tell whether the other side has not closed it, as far as can be seen without asking."""
+        return True
+
     def shape(self, length: int) -> int | None:
         """Return of how many parameters a list of so many values is made; None: of none."""
         return padded(length) if length <= _LONGEST else None
@@ -287,8 +291,15 @@ class Driver:
         """Carry out what has not been yet, and see that a commit has little left to do."""
         self.settle()
 
+    def finish(self) -> None:
+        """Commit what `commit` has left, if there is anything."""
+        try:
+            self.connection.commit()
+        except self.dialect.loaded_dbapi.Error as error:
+            raise self._wrapped(error, "COMMIT") from None
+
     def end(self) -> None:
-        """End a transaction that changed nothing."""
+        """End a transaction, if there still is one, that is not to change anything."""
         self.connection.rollback()
 
     def run(self, sql: str, arguments: object = ()) -> None:

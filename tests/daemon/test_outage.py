@@ -27,13 +27,14 @@ Ask = Callable[..., list[str]]
 
 
 class Wire:
-    """A way to PostgreSQL that can be cut, or go silent."""
+    """A way to PostgreSQL that can be cut, now or at the next word, or go silent."""
 
     def __init__(self, target: str) -> None:
         self._target = target
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self.is_silent = False
+        self.breaks = False
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
@@ -46,6 +47,9 @@ class Wire:
             for key, _ in self._selector.select(0.02):
                 if self.is_silent:
                     self._is_over.wait(0.02)
+                elif self.breaks:
+                    self.breaks = False
+                    self.cut()
                 elif key.fileobj is self._listener:
                     self._connect()
                 else:
@@ -128,10 +132,26 @@ def ask(site: Database, wire: Wire, tmp_path: Path) -> Iterator[Ask]:
         yield asking(database, tmp_path)
 
 
-def test_connections_that_were_broken_are_made_anew_without_a_word(ask: Ask, wire: Wire) -> None:
-    wire.cut()
+@pytest.mark.parametrize("at_the_next_word", [False, True])
+def test_connections_that_were_broken_are_made_anew_without_a_word(
+    ask: Ask, wire: Wire, *, at_the_next_word: bool
+) -> None:
+    if at_the_next_word:
+        wire.breaks = True
+    else:
+        wire.cut()
 
     assert ask("domain_count") == ["+OK+"]
+
+
+def test_so_are_those_of_changes(ask: Ask, wire: Wire, site: Database) -> None:
+    # Changes have a connection of their own, which there is from now on.
+    assert ask("mod_user joe@root.example", "comment Joe", ".") == ["+OK ", "+OK "]
+    wire.cut()
+
+    assert ask("mod_user joe@root.example", "comment New", ".") == ["+OK ", "+OK "]
+    with site.reader() as session:
+        assert session.scalar(select(Mailbox.comment).where(Mailbox.name == "joe")) == "New"
 
 
 def test_a_server_that_says_nothing_gives_a_temporary_error_until_it_speaks_again(
@@ -144,16 +164,15 @@ def test_a_server_that_says_nothing_gives_a_temporary_error_until_it_speaks_agai
     assert ask("domain_count") == ["+OK+"]
 
 
-@pytest.mark.parametrize("trouble", ["cut", "silence"])
+@pytest.mark.parametrize("trouble", ["breaks", "is_silent"])
 def test_a_change_that_meets_an_outage_is_not_half_done(
     ask: Ask, wire: Wire, site: Database, trouble: str
 ) -> None:
-    # Changes have a connection of their own, which there is from now on.
     assert ask("mod_user joe@root.example", "comment Joe", ".") == ["+OK ", "+OK "]
     with site.reader() as session:
         before = session.scalars(select(AuditEntry.id)).all()
     assert ask("mod_user joe@root.example", "comment New") == ["+OK "]
-    wire.cut() if trouble == "cut" else setattr(wire, "is_silent", True)
+    setattr(wire, trouble, True)
 
     assert ask(".") == [TEMPORARY]
 

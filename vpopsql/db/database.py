@@ -4,6 +4,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import Engine, create_engine, event, func, make_url, select, text
@@ -15,9 +16,16 @@ from sqlalchemy.pool import NullPool, QueuePool
 from vpopsql import audit_chain, watch
 from vpopsql.columns import set_keyring
 from vpopsql.db import schema
-from vpopsql.db.engines import SECRET_PARAMETERS, outages, sqlite_engine, sqlite_path, told
+from vpopsql.db.engines import (
+    SECRET_PARAMETERS,
+    begin_immediate,
+    outages,
+    sqlite_engine,
+    sqlite_path,
+    told,
+)
 from vpopsql.errors import DatabaseUnavailable
-from vpopsql.kept import KeptSessions
+from vpopsql.kept import KeptSessions, KeptWriters
 from vpopsql.model import AuditEntry, Revision
 from vpopsql.prepared import Driver, commit
 from vpopsql.sealed import Keyring
@@ -118,62 +126,71 @@ class Database:
         self._watchdog: Watchdog | None = None
         self._driver: type[Driver]
         self._turns = Turns()
+        wait_s = _POOL_TIMEOUT_S if patience_s is None else patience_s
         options: dict[str, Any] = {
             "pool_size": pool_size,
             "max_overflow": pool_size,
+            "pool_timeout": wait_s,
             "hide_parameters": SECRET_PARAMETERS,
         }
         if patience_s is not None:
             busy_timeout_s = min(busy_timeout_s, patience_s)
-            options["pool_timeout"] = patience_s
         self._busy_timeout_s = busy_timeout_s
         if self.url.get_backend_name() == "sqlite":
-            # Two pools, because whether a SQLite connection may write is a property of the
-            # connection, not of the transaction.
             self._driver = _ChainingDriver
-            self._write_engine = sqlite_engine(self.url, busy_timeout_s, options, writer=True)
             self._read_engine = sqlite_engine(self.url, busy_timeout_s, options, writer=False)
         else:
-            from vpopsql.libpq import LibpqDriver, watched  # noqa: PLC0415 - not where it is SQLite
+            from vpopsql.libpq import LibpqDriver  # noqa: PLC0415 - not where it is SQLite
 
             self._driver = LibpqDriver
             engine = create_engine(self.url, connect_args=_CONNECTION, **options)
-            self._write_engine = watched(engine)
             if patience_s is not None:
-                self._watchdog = _watchdog(self._write_engine, patience_s)
-            self._read_engine = self._write_engine.execution_options(postgresql_readonly=True)
+                self._watchdog = _watchdog(engine, patience_s)
+            self._read_engine = engine.execution_options(postgresql_readonly=True)
         self._keyring = Keyring.load(key_file) if key_file else None
-        self._give_keys(self._write_engine, self._read_engine)
-        self._writers = sessionmaker(self._write_engine, expire_on_commit=False)
+        self._give_keys(self._read_engine)
         self._readers = sessionmaker(self._read_engine, expire_on_commit=False)
-        self._kept = self._keep(pool_size, busy_timeout_s, patience_s)
+        keeping: dict[str, Any] = {
+            "kept": pool_size,
+            "broke": self.forget_connections,
+            "patience_s": wait_s,
+            "watch": self._watchdog,
+        }
+        self._kept = self._keep_readers(keeping)
+        self._writers = self._keep_writers(keeping)
 
-    def _keep(
-        self, pool_size: int, busy_timeout_s: float, patience_s: float | None
-    ) -> KeptSessions:
-        options: dict[str, Any] = {"poolclass": NullPool, "hide_parameters": SECRET_PARAMETERS}
+    def _keep_readers(self, keeping: dict[str, Any]) -> KeptSessions:
         if self.is_sqlite:
-            engine = sqlite_engine(self.url, busy_timeout_s, options, writer=False)
             # One state for all of a command, and locked once. The cache is the usual one of 2 MB,
             # as a daemon has many connections, and the system has the file's pages anyway.
-            settings = {"begin": "BEGIN"}
+            engine = self._unpooled(writer=False)
+            return KeptSessions(engine, self._driver, begin="BEGIN", **keeping)
+        # A statement is a transaction: no BEGIN and no ROLLBACK to wait for.
+        engine = self._unpooled(writer=False, isolation_level="AUTOCOMMIT")
+        only = "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"
+        return KeptSessions(engine, self._driver, on_connect=only, **keeping)
+
+    def _keep_writers(self, keeping: dict[str, Any]) -> KeptWriters:
+        begin = None
+        if self.is_sqlite:
+            begin = partial(begin_immediate, patience_s=self._busy_timeout_s)
+        return KeptWriters(self._unpooled(writer=True), self._driver, begin=begin, **keeping)
+
+    def _unpooled(self, *, writer: bool, **more: Any) -> Engine:  # noqa: ANN401 - of several types
+        """Return an engine for connections that are kept.
+
+        Whether a SQLite connection may write is a property of the connection, not of the
+        transaction.
+        """
+        options = more | {"poolclass": NullPool, "hide_parameters": SECRET_PARAMETERS}
+        if self.is_sqlite:
+            engine = sqlite_engine(self.url, self._busy_timeout_s, options, writer=writer)
         else:
             from vpopsql.libpq import watched  # noqa: PLC0415 - not where it is SQLite
 
-            # A statement is a transaction: no BEGIN and no ROLLBACK to wait for.
-            options |= {"connect_args": _CONNECTION, "isolation_level": "AUTOCOMMIT"}
-            engine = watched(create_engine(self.url, **options))
-            settings = {"on_connect": "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"}
+            engine = watched(create_engine(self.url, connect_args=_CONNECTION, **options))
         self._give_keys(engine)
-        return KeptSessions(
-            engine,
-            self._driver,
-            kept=pool_size,
-            broke=self.forget_connections,
-            patience_s=_POOL_TIMEOUT_S if patience_s is None else patience_s,
-            watch=self._watchdog,
-            **settings,
-        )
+        return engine
 
     def _give_keys(self, *engines: Engine) -> None:
         if self._keyring:
@@ -244,10 +261,7 @@ class Database:
             it broke during the commit itself, or after `prepared.commit` in the block.
         :raises Conflict: another session was quicker.
         """
-        with self._turn(), outages(self.url), self._writers.begin() as session:
-            connection = session.connection().connection
-            driver = self._driver.of(self._write_engine.dialect, connection)
-            driver.attach(session)
+        with self._turn(), outages(self.url), self._writers.transaction() as session:
             yield session
             if chains:
                 commit(session)
@@ -360,16 +374,15 @@ class Database:
             held.close()
 
     def forget_connections(self) -> bool:
-        """Close the pooled connections; new ones are made when they are needed.
+        """Close the connections that are not in use; new ones are made when they are needed.
 
         :returns: whether no connection is open any more, as none was in use.
         """
-        pools = [engine.pool for engine in (self._read_engine, self._write_engine)]
-        are_at_rest = all(isinstance(pool, QueuePool) and not pool.checkedout() for pool in pools)
-        self._kept.forget()
-        self._read_engine.dispose()
-        self._write_engine.dispose()
-        return are_at_rest
+        pool = self._read_engine.pool
+        is_pool_at_rest = isinstance(pool, QueuePool) and not pool.checkedout()
+        are_used = self._kept.are_used or self._writers.are_used
+        self._forget()
+        return is_pool_at_rest and not are_used
 
     def require_schema(self) -> None:
         """Refuse a database that this code must not open.
@@ -380,12 +393,15 @@ class Database:
             schema.require(session.connection())
 
     def close(self) -> None:
-        """Close every pooled connection; the object must not be used any more."""
+        """Close every connection that is not in use; the object must not be used any more."""
         if self._watchdog:
             self._watchdog.stop()
+        self._forget()
+
+    def _forget(self) -> None:
         self._kept.forget()
+        self._writers.forget()
         self._read_engine.dispose()
-        self._write_engine.dispose()
 
 
 class _ChainingDriver(Driver):

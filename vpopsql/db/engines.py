@@ -59,19 +59,23 @@ def sqlite_engine(
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         driver: Any = connection.connection.driver_connection
+        if driver.in_transaction:
+            return  # by who keeps the connection, see `vpopsql.kept`
         if writer:
-            _begin_immediate(connection, busy_timeout_s)
-        # A reader may have begun already, see `KeptSessions`.
-        elif not driver.in_transaction:
+            begin_immediate(connection, busy_timeout_s)
+        else:
             connection.exec_driver_sql("BEGIN")
 
     return engine
 
 
-def _begin_immediate(connection: Connection, patience_s: float) -> None:
+def begin_immediate(connection: Connection, patience_s: float) -> None:
     """Begin to write once no other process does.
 
     SQLite itself looks only ten times a second, and may find other processes writing each time.
+
+    :param patience_s: how long it waits for them, in seconds.
+    :raises sqlalchemy.exc.OperationalError: they went on writing.
     """
     driver: Any = connection.connection.driver_connection
     deadline = time.monotonic() + patience_s
