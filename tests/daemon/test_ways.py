@@ -21,7 +21,7 @@ COMMANDS: dict[str, tuple[Do, int]] = {
     "mod_user": (lambda client, n: client.mod_user(f"new{n}@{HOME}", comment="Another"), 3),
     "add_alias": (lambda client, n: client.add_alias(f"info{n}@{HOME}", f"&new{n}@{HOME}"), 7),
     "del_user": (lambda client, n: client.del_user(f"new{n}@{HOME}"), 3),
-    "add_domain": (lambda client, n: client.add_domain(f"new{n}.org", "correct horse"), 8),
+    "add_domain": (lambda client, n: client.add_domain(f"new{n}.org", "correct horse"), 7),
     "del_domain": (lambda client, n: client.del_domain(f"new{n}.org"), 10),
 }
 """In this order, and how many ways each takes at most, its files included."""

@@ -336,6 +336,10 @@ def take(
             _expect_rows(session, touched, ids, guessed)
         history = History(session, revision, touched, written)
         scope = _scope(ids, touched, new, export, history.has_others)
+    some_names = None
+    if touched and not site and (touched.names or (scope and export.delivery == "exact")):
+        # Before the domains, whose rows are asked for together with them.
+        some_names = reassigned.take(session, export, touched.names, scope or {}, rcpthosts)
     return Snapshot(
         revision=revision,
         paths=replace(paths, vpopmail=home) if home else paths,
@@ -348,13 +352,7 @@ def take(
         looked_up=_looked_up(session, touched, scope),
         export=export,
         exact=exact_lines(session, export, routes) if routes else dict,
-        reassigned=(
-            reassigned.take(session, export, touched.names, scope or {}, rcpthosts)
-            if touched
-            and not touched.site
-            and (touched.names or (scope and export.delivery == "exact"))
-            else None
-        ),
+        reassigned=some_names,
         is_stranger=is_stranger,
         is_unfinished=is_unfinished,
     )
