@@ -438,6 +438,15 @@ def test_one_that_was_cut_meanwhile_is_not_used_any_more(server: Database, *, to
     assert server.read(COUNT.value) == 4
 
 
+def test_nor_is_one_of_those_that_are_not_kept(server: Database) -> None:
+    with server.reader() as session:
+        session.execute(text("SELECT 1"))
+    with server.writer() as session:
+        session.execute(_OTHERS)
+    with server.reader() as session:
+        assert COUNT.value(session) == 4
+
+
 @pytest.mark.parametrize("is_ahead", [False, True])
 def test_other_threads_go_on_while_one_waits_for_its_answer(
     server: Database, is_ahead: bool

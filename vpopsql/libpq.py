@@ -19,7 +19,7 @@ from psycopg.adapt import PyFormat, Transformer
 from sqlalchemy import Connection as SqlConnection
 from sqlalchemy import Engine, event
 from sqlalchemy.engine import Dialect
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.pool import PoolProxiedConnection
 
 from vpopsql.prepared import ARRAY, Driver, padded
@@ -366,6 +366,19 @@ def watched(engine: Engine) -> Engine:
     event.listen(engine, "commit", settle)
     event.listen(engine, "rollback", forget)
     event.listen(engine, "rollback_savepoint", lambda connection, *_: forget(connection))
+    return engine
+
+
+def checked(engine: Engine) -> Engine:
+    """Return an engine whose pool gives out no connection that the server has closed."""
+
+    def checkout(connection: Connection, _record: object, _proxy: object) -> None:
+        ready = select.poll()
+        ready.register(connection.pgconn.socket, select.POLLIN)
+        if ready.poll(0):
+            raise DisconnectionError
+
+    event.listen(engine, "checkout", checkout)
     return engine
 
 

@@ -140,10 +140,10 @@ class Database:
             self._driver = _ChainingDriver
             self._read_engine = sqlite_engine(self.url, busy_timeout_s, options, writer=False)
         else:
-            from vpopsql.libpq import LibpqDriver  # noqa: PLC0415 - not where it is SQLite
+            from vpopsql.libpq import LibpqDriver, checked  # noqa: PLC0415 - not where it is SQLite
 
             self._driver = LibpqDriver
-            engine = create_engine(self.url, connect_args=_CONNECTION, **options)
+            engine = checked(create_engine(self.url, connect_args=_CONNECTION, **options))
             if patience_s is not None:
                 self._watchdog = _watchdog(engine, patience_s)
             self._read_engine = engine.execution_options(postgresql_readonly=True)
