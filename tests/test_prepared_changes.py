@@ -420,11 +420,11 @@ def test_other_threads_go_on_while_a_writer_waits_for_another_one(server: Databa
         with server.writer() as session:
             WAITS.first(session)
 
-    with server.writer() as session, ThreadPoolExecutor(1) as thread:
-        session.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
-        waiting = thread.submit(work)
-        while not session.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")):
-            assert not waiting.done()
-        session.rollback()
+    with ThreadPoolExecutor(1) as thread:
+        with server.writer() as session:
+            session.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
+            waiting = thread.submit(work)
+            while not session.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")):
+                assert not waiting.done()
 
         waiting.result(20)

@@ -172,7 +172,7 @@ def verify(session: Session, expected: Head | None = None) -> Verified:
 
 
 def _rows(session: Session) -> Iterator[_Entry]:
-    rows = session.connection().execution_options(yield_per=_AT_ONCE).execute(_ALL)
+    rows = session.connection().execute(_ALL, execution_options={"yield_per": _AT_ONCE})
     return starmap(_Entry, rows)
 
 

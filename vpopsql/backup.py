@@ -236,7 +236,7 @@ def _save_table(
     query = select(
         *(type_coerce(table.c[name], _KINDS[kind].type) for name, kind in kinds.items())
     ).order_by(*table.primary_key.columns)
-    rows = session.connection().execution_options(yield_per=_BATCH).execute(query)
+    rows = session.connection().execute(query, execution_options={"yield_per": _BATCH})
     digest = hashlib.sha256()
     count = 0
     with archive.open(_member(table.name), "w", force_zip64=True) as file:

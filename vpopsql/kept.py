@@ -39,20 +39,14 @@ class Watch(Protocol):
 class _Kept:
     """A connection with what hands statements to its driver."""
 
-    __slots__ = ("connection", "driver", "is_new", "session", "used_at")
+    __slots__ = ("connection", "driver", "session", "used_at")
 
     def __init__(self, engine: Engine, driver: type[Driver]) -> None:
         self.connection = engine.connect()
         self.driver = driver.of(engine.dialect, self.connection.connection)
-        self.session = self.new_session()
-        self.is_new = True
+        self.session: Session | None = None
+        """One that is kept as well."""
         self.used_at = time.monotonic()
-
-    def new_session(self) -> Session:
-        """Return one of the connection, for one transaction or, if it only reads, for many."""
-        made = Session(self.connection, expire_on_commit=False)
-        self.driver.attach(made)
-        return made
 
     def close(self) -> None:
         # Perhaps broken: nothing of it is used any more.
@@ -110,29 +104,37 @@ class _Connections:
         if not self._room.acquire(timeout=self._patience_s):
             raise NoneFree("all connections are in use")
         try:
-            one = self._idle_one() or _Kept(self._engine, self._driver)
+            return self._idle_one() or self._begun(_Kept(self._engine, self._driver))
         except BaseException:
             self._room.release()
             raise
+
+    def _idle_one(self) -> _Kept | None:
+        with suppress(IndexError):
+            while True:
+                one = self._begun(self._idle.pop())
+                # What it was sent last may have no answer yet.
+                if one.driver.is_open():
+                    return one
+                self._ended(one)
+                one.close()
+        return None
+
+    def _begun(self, one: _Kept) -> _Kept:
         self._used.add(one)
         if self._watch:
             self._watch.began(one.driver.connection)
         return one
 
-    def _idle_one(self) -> _Kept | None:
-        with suppress(IndexError):
-            while True:
-                one = self._idle.pop()
-                if one.driver.is_open():
-                    return one
-                one.close()
-        return None
+    def _ended(self, one: _Kept) -> None:
+        if self._watch:
+            self._watch.ended(one.driver.connection)
+        self._used.discard(one)
 
     def _put_back(self, one: _Kept, *, is_good: bool) -> None:
         """Keep a connection, or close it; close another one that was not needed for long."""
         try:
-            if self._watch:
-                self._watch.ended(one.driver.connection)
+            self._ended(one)
             if not is_good or len(self._idle) >= self._kept:
                 one.close()
                 return
@@ -142,7 +144,6 @@ class _Connections:
                 if one.used_at - self._idle[0].used_at > _IDLE_S:
                     self._idle.popleft().close()
         finally:
-            self._used.discard(one)
             self._room.release()
 
     def _found(self, error: DBAPIError) -> None:
@@ -184,12 +185,10 @@ class KeptSessions(_Connections):
         one = self._take()
         is_good = False
         try:
-            if one.is_new and self._on_connect:
-                one.driver.run(self._on_connect)
-            one.is_new = False
+            session = one.session or self._begin_with(one)
             if begin:
                 one.driver.begin(begin)
-            result = work(one.session)
+            result = work(session)
             is_good = True
         except DBAPIError as error:
             self._found(error)
@@ -198,9 +197,39 @@ class KeptSessions(_Connections):
             is_good = True
             raise
         finally:
-            is_over = is_good and _is_over(one, one.session, ends=bool(begin))
-            self._put_back(one, is_good=is_over)
+            self._put_back(one, is_good=is_good and self._is_over(one, ends=bool(begin)))
         return result
+
+    def _begin_with(self, one: _Kept) -> Session:
+        """Return the session of a new connection."""
+        session = Session(one.connection, expire_on_commit=False)
+        one.driver.attach(session)
+        if self._on_connect:
+            one.driver.run(self._on_connect)
+        one.session = session
+        return session
+
+    @staticmethod
+    def _is_over(one: _Kept, *, ends: bool) -> bool:
+        """End what was begun, by the driver if ``ends``; tell whether that went well."""
+        one.driver.forget()
+        try:
+            if one.session and one.session.in_transaction():
+                one.session.rollback()
+            if ends:
+                one.driver.end()
+        except Exception:  # noqa: BLE001 - nobody needs this connection
+            return False
+        return True
+
+
+class _Writing(Session):
+    """A session for one transaction, which is not its own."""
+
+    def _leave(self) -> None:
+        raise RuntimeError("a transaction is committed or undone by who began it")
+
+    commit = rollback = _leave
 
 
 class KeptWriters(_Connections):
@@ -229,14 +258,15 @@ class KeptWriters(_Connections):
         """
         one = self._take()
         is_good = False
-        session = one.new_session()
+        session = _Writing(one.connection, expire_on_commit=False)
         try:
+            one.driver.attach(session)
             if self._begin:
                 self._begin(one.connection)
             yield session
             session.flush()
             if session.in_transaction():
-                session.commit()
+                Session.commit(session)
             one.driver.finish()
             is_good = True
         except DBAPIError as error:
@@ -247,18 +277,18 @@ class KeptWriters(_Connections):
             is_good = True
             raise
         finally:
-            is_over = is_good and _is_over(one, session, ends=True)
-            self._put_back(one, is_good=is_over)
+            self._put_back(one, is_good=is_good and self._is_over(one, session))
 
-
-def _is_over(one: _Kept, session: Session, *, ends: bool) -> bool:
-    """End what the session began, and, if ``ends``, the driver; tell whether that went well."""
-    one.driver.forget()
-    try:
-        if session.in_transaction():
-            session.rollback()
-        if ends:
+    @staticmethod
+    def _is_over(one: _Kept, session: Session) -> bool:
+        """End what was begun and not committed; tell whether that went well."""
+        one.driver.forget()
+        try:
+            if session.in_transaction():
+                Session.rollback(session)
+            # So that nobody who still has one of its objects begins another transaction.
+            session.close()
             one.driver.end()
-    except Exception:  # noqa: BLE001 - nobody needs this connection
-        return False
-    return True
+        except Exception:  # noqa: BLE001 - nobody needs this connection
+            return False
+        return True

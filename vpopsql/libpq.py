@@ -140,12 +140,18 @@ class LibpqDriver(Driver):
     def commit(self) -> None:
         """Commit, together with all that waits; psycopg finds that nothing is left to commit."""
         self._receive()
+        if self._libpq.transaction_status == pq.TransactionStatus.INERROR:
+            # The server would undo all of it, and say that this went well.
+            failed = errors.InFailedSqlTransaction("a statement has failed")
+            raise self._wrapped(failed, _COMMIT.sql)
         if self._ahead or self._libpq.transaction_status == pq.TransactionStatus.INTRANS:
             self._answer(_Asked(_COMMIT, ()))
 
     def finish(self) -> None:
         """Commit, unless that was done."""
         self.commit()
+        if self._libpq.transaction_status != pq.TransactionStatus.IDLE:
+            raise self._wrapped(OperationalError("the connection broke"), _COMMIT.sql)
 
     def end(self) -> None:
         """End a transaction, if there still is one; this is not waited for."""

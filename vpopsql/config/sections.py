@@ -60,8 +60,8 @@ class Database:
     pool_size: int = _key(
         10,
         kinds.integer(1, 200),
-        "Connections kept open by all workers of a daemon for looking up, and as many for changes,"
-        " by each two at least; twice as many may be open for a moment.",
+        "Connections kept open by all workers of a daemon for looking up, as many for changes, and"
+        " as many for all else, by each two at least; twice as many may be open for a moment.",
     )
     busy_timeout_s: float = _key(
         30.0, kinds.seconds(0.1, 3600), "How long a writer waits for another one, on SQLite."

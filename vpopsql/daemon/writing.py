@@ -107,6 +107,8 @@ def _finish_mod_user(call: Call, name: str, domain: str, lines: Sequence[bytes])
 def _mod_user(
     call: Call, name: str, domain: str, wishes: Wishes, session: Session, effects: Effects
 ) -> None:
+    if wishes.hashed:
+        wishes.hashed.begin()
     effects.watch(session, call.config.export)
     changed = account_changes.modify_account(session, call.actor, name, domain, wishes)
     effects.touched.mailboxes.add((changed.domain, name))

@@ -255,6 +255,8 @@ class Database:
     def writer(self, *, chains: bool = True) -> Iterator[Session]:
         """Give a session in one write transaction; commit it when the block ends well.
 
+        The block itself neither commits it nor rolls it back: it ends it by an exception.
+
         :param chains: whether new rows of the audit log are chained, as `audit_chain` tells;
             False for a database of an older schema, which has no chains yet.
         :raises DatabaseUnavailable: the connection failed or broke; nothing was changed, unless

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, Dialect
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -30,6 +30,7 @@ for _library in ("sqlalchemy", "psycopg"):
     logging.getLogger(_library).addHandler(logging.NullHandler())
 
 _BUSY_POLL_S = (0.0005, 0.002)
+_BEGIN_IMMEDIATE = "BEGIN IMMEDIATE"
 _PRIMARY_CODE = 0xFF  # of an extended result code of SQLite's
 
 
@@ -60,7 +61,7 @@ def sqlite_engine(
     def _begin(connection: Connection) -> None:
         driver: Any = connection.connection.driver_connection
         if driver.in_transaction:
-            return  # by who keeps the connection, see `vpopsql.kept`
+            return  # the driver's, which has begun already, see `vpopsql.kept`
         if writer:
             begin_immediate(connection, busy_timeout_s)
         else:
@@ -72,28 +73,39 @@ def sqlite_engine(
 def begin_immediate(connection: Connection, patience_s: float) -> None:
     """Begin to write once no other process does.
 
-    SQLite itself looks only ten times a second, and may find other processes writing each time.
+    SQLite itself looks only ten times a second, and may find other processes writing each time. It
+    is the driver that begins: SQLAlchemy would do so once more by itself.
 
     :param patience_s: how long it waits for them, in seconds.
-    :raises sqlalchemy.exc.OperationalError: they went on writing.
+    :raises sqlalchemy.exc.DBAPIError: they went on writing, or something else is wrong.
     """
     driver: Any = connection.connection.driver_connection
     deadline = time.monotonic() + patience_s
     driver.execute("PRAGMA busy_timeout = 0")
     try:
-        while time.monotonic() < deadline:
-            try:
-                driver.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & _PRIMARY_CODE != sqlite3.SQLITE_BUSY:
-                    break
-                time.sleep(random.uniform(*_BUSY_POLL_S))  # noqa: S311 - so that nobody is always late
-            else:
-                return
-        # Once more, for what SQLAlchemy makes of the error.
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        while not _has_begun(driver, connection.dialect, deadline):
+            time.sleep(random.uniform(*_BUSY_POLL_S))  # noqa: S311 - so that nobody is always late
     finally:
         driver.execute(f"PRAGMA busy_timeout = {round(patience_s * 1000)}")
+
+
+def _has_begun(driver: sqlite3.Connection, dialect: Dialect, deadline: float) -> bool:
+    """Try to begin; tell whether that was possible, unless it is of no use to try again."""
+    try:
+        driver.execute(_BEGIN_IMMEDIATE)
+    except sqlite3.Error as error:
+        is_busy = getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE == sqlite3.SQLITE_BUSY
+        if is_busy and time.monotonic() < deadline:
+            return False
+        raise DBAPIError.instance(
+            _BEGIN_IMMEDIATE,
+            None,
+            error,
+            sqlite3.Error,
+            hide_parameters=SECRET_PARAMETERS,
+            dialect=dialect,
+        ) from None
+    return True
 
 
 def open_existing_only(engine: Engine) -> None:
