@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import Integer, bindparam, func, literal_column, select
+from sqlalchemy import Integer, bindparam, func, literal_column, select, text
 from sqlalchemy.orm import Session
 
 from tests import factories
@@ -57,6 +57,18 @@ def cut(session: Session) -> None:
     connection: Any = session.connection().connection.driver_connection
     with socket.socket(fileno=os.dup(connection.pgconn.socket)) as wire:
         wire.shutdown(socket.SHUT_RDWR)
+
+
+def analyze(database: Database) -> Database:
+    """Return a database that knows how few mailboxes it has."""
+    with database.writer() as session:
+        session.execute(text("ANALYZE mailboxes"))
+    return database
+
+
+def plan(session: Session) -> str:
+    """Return how a server would find a mailbox."""
+    return "\n".join(session.scalars(text("EXPLAIN SELECT FROM mailboxes WHERE id = 1")))
 
 
 def require_server(site: Database) -> Database:

@@ -27,9 +27,11 @@ from tests.prepared import (
     LOCK,
     SOME,
     WAITS,
+    analyze,
     counting_ways,
     cut,
     fill,
+    plan,
     require_server,
 )
 from vpopsql.db import Database
@@ -445,6 +447,17 @@ def test_nor_is_one_of_those_that_are_not_kept(server: Database) -> None:
         session.execute(_OTHERS)
     with server.reader() as session:
         assert COUNT.value(session) == 4
+
+
+def test_a_row_is_looked_up_by_its_index_however_few_there_are(server: Database) -> None:
+    analyze(server)
+
+    prepared = server.read(plan)
+    with server.reader() as session:
+        usual = plan(session)
+
+    assert "Index" in prepared
+    assert "Index" not in usual
 
 
 @pytest.mark.parametrize("is_ahead", [False, True])

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import DetachedInstanceError
 
 from tests import factories
-from tests.prepared import COUNT, cut, fill, require_server
+from tests.prepared import COUNT, analyze, cut, fill, plan, require_server
 from vpopsql.db import Database, engines
 from vpopsql.errors import Conflict, DatabaseRefused, DatabaseUnavailable
 from vpopsql.model import Mailbox, table_of
@@ -256,6 +256,20 @@ def test_a_server_that_stops_is_not_waited_for_longer_than_a_client_may_wait(
             thread.submit(used_by, hurried).result(20)
     finally:
         os.kill(server, signal.SIGCONT)
+
+
+def test_whose_client_waits_looks_a_row_up_by_its_index_however_few_there_are(
+    site: Database, hurried: Database
+) -> None:
+    analyze(require_server(site))
+
+    with hurried.writer() as session:
+        quick = plan(session)
+    with site.writer() as session:
+        usual = plan(session)
+
+    assert "Index" in quick
+    assert "Index" not in usual
 
 
 def test_whoever_writes_is_not_at_rest(site: Database) -> None:

@@ -375,6 +375,21 @@ def watched(engine: Engine) -> Engine:
     return engine
 
 
+def looking_up(engine: Engine) -> Engine:
+    """Return an engine whose server finds rows by an index wherever there is one for them.
+
+    What is prepared keeps its plan until the server analyzes the table. One that was made while
+    the table had a few rows reads all of them, however many there are by then.
+    """
+
+    def connected(connection: Connection, _record: object) -> None:
+        # Outside of any transaction, which would take it back with the rest.
+        _required(connection.pgconn.exec_(b"SET enable_seqscan = off"))
+
+    event.listen(engine, "connect", connected)
+    return engine
+
+
 def checked(engine: Engine) -> Engine:
     """Return an engine whose pool gives out no connection that the server has closed."""
 

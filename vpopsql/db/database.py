@@ -157,7 +157,7 @@ class Database:
             "watch": self._watchdog,
         }
         self._kept = self._keep_readers(keeping)
-        self._writers = self._keep_writers(keeping)
+        self._writers = self._keep_writers(keeping, is_hurried=patience_s is not None)
 
     def _keep_readers(self, keeping: dict[str, Any]) -> KeptSessions:
         if self.is_sqlite:
@@ -170,25 +170,37 @@ class Database:
         only = "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"
         return KeptSessions(engine, self._driver, on_connect=only, **keeping)
 
-    def _keep_writers(self, keeping: dict[str, Any]) -> KeptWriters:
+    def _keep_writers(self, keeping: dict[str, Any], *, is_hurried: bool) -> KeptWriters:
         begin = None
         if self.is_sqlite:
             begin = partial(begin_immediate, patience_s=self._busy_timeout_s)
-        return KeptWriters(self._unpooled(writer=True), self._driver, begin=begin, **keeping)
+        # Others may change all rows there are.
+        engine = self._unpooled(writer=True, by_index=is_hurried)
+        return KeptWriters(engine, self._driver, begin=begin, **keeping)
 
-    def _unpooled(self, *, writer: bool, **more: Any) -> Engine:  # noqa: ANN401 - of several types
+    def _unpooled(
+        self,
+        *,
+        writer: bool,
+        by_index: bool = True,
+        **more: Any,  # noqa: ANN401 - of several types
+    ) -> Engine:
         """Return an engine for connections that are kept.
 
         Whether a SQLite connection may write is a property of the connection, not of the
         transaction.
+
+        :param by_index: whether it is for what is about a few rows; see `libpq.looking_up`.
         """
         options = more | {"poolclass": NullPool, "hide_parameters": SECRET_PARAMETERS}
         if self.is_sqlite:
             engine = sqlite_engine(self.url, self._busy_timeout_s, options, writer=writer)
         else:
-            from vpopsql.libpq import watched  # noqa: PLC0415 - not where it is SQLite
+            from vpopsql.libpq import looking_up, watched  # noqa: PLC0415 - not where it is SQLite
 
             engine = watched(create_engine(self.url, connect_args=_CONNECTION, **options))
+            if by_index:
+                looking_up(engine)
         self._give_keys(engine)
         return engine
 
