@@ -54,7 +54,11 @@ def fill(database: Database) -> Database:
 
 def cut(session: Session) -> None:
     """Let the connection end without a word."""
-    connection: Any = session.connection().connection.driver_connection
+    cut_off(session.connection().connection.driver_connection)
+
+
+def cut_off(connection: Any, *_: object) -> None:
+    """Let a connection of psycopg's end without a word."""
     with socket.socket(fileno=os.dup(connection.pgconn.socket)) as wire:
         wire.shutdown(socket.SHUT_RDWR)
 

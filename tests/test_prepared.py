@@ -9,13 +9,15 @@ from sqlalchemy import (
     Integer,
     String,
     bindparam,
+    create_engine,
+    event,
     func,
     literal_column,
     select,
     text,
     update,
 )
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
 from tests import factories
@@ -30,12 +32,14 @@ from tests.prepared import (
     analyze,
     counting_ways,
     cut,
+    cut_off,
     fill,
     plan,
     require_server,
 )
 from vpopsql.db import Database
 from vpopsql.errors import DatabaseUnavailable, VpopsqlError
+from vpopsql.libpq import looking_up
 from vpopsql.model import CatchAll, Domain, DomainName, Mailbox
 from vpopsql.prepared import Paged, Prepared
 
@@ -438,6 +442,14 @@ def test_one_that_was_cut_meanwhile_is_not_used_any_more(server: Database, *, to
         server.read(cut)
 
     assert server.read(COUNT.value) == 4
+
+
+def test_one_that_is_cut_while_it_is_set_up_is_an_outage(server: Database) -> None:
+    engine = create_engine(server.url)
+    event.listen(engine, "connect", cut_off)
+
+    with pytest.raises(OperationalError):
+        looking_up(engine).connect()
 
 
 def test_nor_is_one_of_those_that_are_not_kept(server: Database) -> None:

@@ -383,8 +383,11 @@ def looking_up(engine: Engine) -> Engine:
     """
 
     def connected(connection: Connection, _record: object) -> None:
-        # Outside of any transaction, which would take it back with the rest.
-        _required(connection.pgconn.exec_(b"SET enable_seqscan = off"))
+        # In no transaction, which might take it back with the rest.
+        commits = connection.autocommit
+        connection.autocommit = True
+        connection.execute("SET enable_seqscan = off")
+        connection.autocommit = commits
 
     event.listen(engine, "connect", connected)
     return engine

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, exists, insert, or_, select
+from sqlalchemy import ColumnElement, bindparam, exists, func, insert, or_, select
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from vpopsql.columns import to_database_text, utc_now
 from vpopsql.model import UNFINISHED_IMPORT, AuditEntry, Revision, SiteSetting, table_of
-from vpopsql.prepared import Change, Prepared
+from vpopsql.prepared import Change, Prepared, is_far
 from vpopsql.services import sight
 from vpopsql.services.rights import Actor
 from vpopsql.touched import OF_NO_ACCOUNT, Mark
@@ -32,23 +33,38 @@ _REVISION = Prepared(insert(table_of(Revision)).returning(Revision.id))
 _NEAR = 1_000
 """Revisions back to which the one before is looked for: they have no index for a domain's."""
 
-# Not a condition on the number: PostgreSQL would take it to leave a third of all revisions.
-_near = (
-    select(Revision.id, Revision.at, Revision.domain, Revision.topic)
-    .order_by(Revision.id.desc())
+_of_revision = table_of(Revision).columns
+
+
+def _newest(
+    revisions: ReadOnlyColumnCollection[str, Any], *are_near: ColumnElement[bool]
+) -> Prepared[int, datetime]:
+    """Return what finds the newest revision of a domain's accounts among some revisions."""
+    return Prepared(
+        select(revisions.id, revisions.at)
+        .where(
+            *are_near,
+            or_(revisions.domain == bindparam("domain"), revisions.domain.is_(None)),
+            *(revisions.topic != topic for topic in sorted(OF_NO_ACCOUNT)),
+            # The files of a part of a site are for who reads all of it to refuse.
+            ~exists().where(SiteSetting.key == UNFINISHED_IMPORT),
+        )
+        .order_by(revisions.id.desc())
+        .limit(1)
+    )
+
+
+# Each looks at no more of them than it has to. The first one's condition PostgreSQL would take to
+# leave a third of all revisions; the second one SQLite would carry out to its end and sort.
+_BEFORE_ON_SQLITE = _newest(
+    _of_revision, _of_revision.id > select(func.max(Revision.id) - _NEAR).scalar_subquery()
+)
+_BEFORE_ON_A_SERVER = _newest(
+    select(_of_revision.id, _of_revision.at, _of_revision.domain, _of_revision.topic)
+    .order_by(_of_revision.id.desc())
     .limit(_NEAR)
     .subquery()
-)
-_BEFORE = Prepared(
-    select(_near.c.id, _near.c.at)
-    .where(
-        or_(_near.c.domain == bindparam("domain"), _near.c.domain.is_(None)),
-        *(_near.c.topic != topic for topic in sorted(OF_NO_ACCOUNT)),
-        # The files of a part of a site are for who reads all of it to refuse.
-        ~exists().where(SiteSetting.key == UNFINISHED_IMPORT),
-    )
-    .order_by(_near.c.id.desc())
-    .limit(1)
+    .c
 )
 
 
@@ -86,7 +102,8 @@ def record_many(
         return
     now = utc_now()
     watching = sight.of(session)
-    before = _BEFORE.ahead(session, domain=domain) if watching else None
+    newest = _BEFORE_ON_A_SERVER if is_far(session) else _BEFORE_ON_SQLITE
+    before = newest.ahead(session, domain=domain) if watching else None
     take = _REVISION.ahead(session, at=now, domain=domain, topic=action)
     session.info.setdefault(_MADE, []).append(take)
     if watching and before:
