@@ -1,5 +1,4 @@
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -14,10 +13,10 @@ from hypothesis import strategies as st
 from vpopsql import passwords
 from vpopsql.passwords import (
     ROUNDS,
-    HashAhead,
     UnusablePassword,
     burn,
     can_hash,
+    hash_ahead,
     hash_password,
     needs_rehash,
     scheme_of,
@@ -140,79 +139,39 @@ def test_without_its_library_argon2_is_not_made(monkeypatch: pytest.MonkeyPatch)
         hash_password("secret", "argon2")
 
 
-def begun(rounds: int = 1000, scheme: str = "sha512-crypt") -> HashAhead:
-    made = HashAhead("secret", scheme, rounds)
-    made.begin()
-    return made
-
-
 def test_a_hash_that_is_made_ahead_is_like_any_other() -> None:
-    made = begun()
+    made = hash_ahead("secret", "sha512-crypt", 1000)
     assert verify("secret", made.result())
-    made.begin()
     assert made.result() == made.result() != hash_password("secret", "sha512-crypt", 1000)
 
 
 def test_what_cannot_be_hashed_is_refused_at_once() -> None:
     with pytest.raises(UnusablePassword):
-        HashAhead("a\0b", "sha512-crypt")
+        hash_ahead("a\0b", "sha512-crypt")
     with pytest.raises(ValueError, match="not 1"):
-        HashAhead("secret", "sha512-crypt", 1)
+        hash_ahead("secret", "sha512-crypt", 1)
 
 
-@pytest.fixture
-def who_made(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
-    """The threads that made hashes, one for each."""
-    threads, make = [], passwords._make
-
-    def made(*arguments: object) -> str:
-        threads.append(threading.current_thread())
-        return make(*arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(passwords, "_make", made)
-    return threads
-
-
-@pytest.mark.parametrize("scheme, rounds", [("bcrypt", 4), ("sha512-crypt", 10_001)])
-def test_a_costly_hash_is_made_before_anything_waits_for_it(
-    scheme: str, rounds: int, who_made: list[threading.Thread]
-) -> None:
-    made = HashAhead("secret", scheme, rounds)
-    assert who_made == [threading.main_thread()]
-    made.begin()
-    assert verify("secret", made.result())
-    assert len(who_made) == 1
-
-
-def test_a_quick_hash_is_made_when_it_is_begun_with_or_needed(
-    who_made: list[threading.Thread],
-) -> None:
-    made = HashAhead("secret", "sha512-crypt", 1000)
-    assert not who_made
-    assert verify("secret", made.result())
-    assert who_made == [threading.main_thread()]
-    assert verify("secret", begun().result())
-    assert [each is threading.main_thread() for each in who_made] == [True, False]
+def test_a_costly_hash_is_made_before_anything_waits_for_it() -> None:
+    assert hash_ahead("secret", "bcrypt", 4).done()
+    assert hash_ahead("secret", "sha512-crypt", 10_001).done()
 
 
 def test_a_hash_for_which_no_thread_is_free_is_made_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    go_on, make, at_once = threading.Event(), passwords._make, []
+    go_on, make = threading.Event(), passwords._make
 
     def slow(*arguments: object) -> str:
-        if threading.current_thread() is threading.main_thread():
-            at_once.append(arguments)
-        else:
-            assert go_on.wait(60)
+        assert threading.current_thread() is threading.main_thread() or go_on.wait(60)
         return make(*arguments)  # type: ignore[arg-type]
 
     passwords.start_helpers()
     monkeypatch.setattr(passwords, "_make", slow)
-    made = [begun() for _ in range(5)]
-    assert len(at_once) == 3
+    made = [hash_ahead("secret", "sha512-crypt", 1000) for _ in range(5)]
+    assert [each.done() for each in made] == [False, False, True, True, True]
     go_on.set()
-    assert all(verify("secret", each.result()) for each in made)
+    assert all(verify("secret", each.result(60)) for each in made)
 
 
 WITHOUT_THREADS = """
@@ -225,8 +184,7 @@ def refuse(thread):
         raise RuntimeError("can't start new thread")
     start(thread)
 threading.Thread.start = refuse
-made = passwords.HashAhead("secret", "sha512-crypt", 1000)
-made.begin()
+made = passwords.hash_ahead("secret", "sha512-crypt", 1000)
 assert passwords.verify("secret", made.result())
 assert len(started) == 2
 """
@@ -237,11 +195,11 @@ def test_a_process_that_may_have_no_more_threads_makes_hashes_and_ends() -> None
 
 
 def test_a_process_that_is_forked_makes_hashes_ahead_too() -> None:
-    begun().result()
+    hash_ahead("secret", "sha512-crypt", 1000).result()
     child = os.fork()
     if not child:  # pragma: no cover - in another process
-        signal.alarm(60)
-        os._exit(0 if verify("secret", begun().result()) else 1)
+        made = hash_ahead("secret", "sha512-crypt", 1000).result(timeout=60)
+        os._exit(0 if verify("secret", made) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 

@@ -23,11 +23,12 @@ import secrets
 import string
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from vpopsql.aside import Helpers
 from vpopsql.errors import VpopsqlError
 
 DEFAULT_SCHEME = "sha512-crypt"
@@ -117,33 +118,22 @@ def hash_password(password: str, scheme: str, rounds: int | None = None) -> str:
     return _hash_of(password, scheme, rounds)()
 
 
-class HashAhead:
-    """What `hash_password` returns, made by another thread before it is needed.
+def hash_ahead(password: str, scheme: str, rounds: int | None = None) -> Future[str]:
+    """Begin with what `hash_password` returns, on another processor.
 
-    A SHA512 hash takes a millisecond: as long as the rest that an `add_user` does before it needs
-    one. One that takes much longer, for which no transaction should wait, is made here and now.
+    A SHA512 hash takes a millisecond: as long as all that an `add_user` does before it needs one.
+    One that takes much longer, for which no transaction should wait, is made at once instead, and
+    so is one for which no thread is free.
 
-    :raises UnusablePassword, ValueError: as `hash_password` does.
+    :raises UnusablePassword, ValueError: at once, as `hash_password` does.
     """
-
-    __slots__ = ("_made", "_make")
-
-    def __init__(self, password: str, scheme: str, rounds: int | None = None) -> None:
-        self._make = _hash_of(password, scheme, rounds)
-        self._made: str | Future[str] | None = None
-        if (rounds or _DEFAULT_ROUNDS[scheme]) > _QUICK_ROUNDS.get(scheme, 0):
-            self._made = self._make()
-
-    def begin(self) -> None:
-        """Have a thread begin with it, unless one has; if none is free, make it now."""
-        if self._made is None:
-            self._made = _helpers().begin(self._make) or self._make()
-
-    def result(self) -> str:
-        """Return it as soon as it is there; what was not begun with is made now."""
-        if self._made is None:
-            self._made = self._make()
-        return self._made if isinstance(self._made, str) else self._made.result()
+    make = _hash_of(password, scheme, rounds)
+    is_quick = (rounds or _DEFAULT_ROUNDS[scheme]) <= _QUICK_ROUNDS.get(scheme, 0)
+    made = _helpers().begin(make) if is_quick else None
+    if made is None:
+        made = Future()
+        made.set_result(make())
+    return made
 
 
 def start_helpers() -> None:
@@ -176,33 +166,9 @@ def _make(secret: bytes, scheme: str, cost: int) -> str:
     return str(made)
 
 
-class _Helpers:
-    """The threads that make hashes ahead."""
-
-    def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(_HELPERS, "hash")
-        self._free = threading.Semaphore(_HELPERS)
-        # Each takes one, and is not given another until all have one.
-        have_come = threading.Barrier(_HELPERS)
-        try:
-            for _ in range(_HELPERS):
-                self._threads.submit(have_come.wait)
-        except RuntimeError:  # there may be no more threads
-            have_come.abort()
-            self._free = threading.Semaphore(0)
-
-    def begin(self, make: Callable[[], str]) -> "Future[str] | None":
-        """Begin with a hash; None: all of them have one."""
-        if not self._free.acquire(blocking=False):
-            return None
-        made = self._threads.submit(make)
-        made.add_done_callback(lambda _: self._free.release())
-        return made
-
-
 @functools.cache
-def _helpers() -> _Helpers:
-    return _Helpers()
+def _helpers() -> Helpers[str]:
+    return Helpers(_HELPERS, "hash")
 
 
 os.register_at_fork(after_in_child=_helpers.cache_clear)  # a process that is forked has none

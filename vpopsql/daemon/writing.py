@@ -15,7 +15,6 @@ from vpopsql.daemon import options
 from vpopsql.daemon.call import Body, Call, Effects, Write
 from vpopsql.model import CatchAll
 from vpopsql.names import to_a_label
-from vpopsql.prepared import is_far
 from vpopsql.protocol import OK, Reply, ok
 from vpopsql.services import account_changes, domain_changes, domains, ipmaps, limits, rights
 from vpopsql.services.account_changes import Secret, Wishes
@@ -26,10 +25,7 @@ from vpopsql.touched import Touched
 
 def _secret(call: Call, password: str, weakness: str | None) -> Secret:
     settings = call.config.passwords
-    hashed = passwords.HashAhead(password, settings.scheme, settings.rounds)
-    # A server has to answer first, see `Secret.begin`.
-    if not is_far(call.session):
-        hashed.begin()
+    hashed = passwords.hash_ahead(password, settings.scheme, settings.rounds)
     clear_text = password if settings.store_clear_text else None
     return Secret(hashed, clear_text, weakness)
 
@@ -60,7 +56,6 @@ def add_user(call: Call) -> Write:
 def _add_user(
     call: Call, name: str, domain: str, secret: Secret, session: Session, effects: Effects
 ) -> None:
-    secret.begin()
     effects.watch(session, call.config.export)
     make = partial(homes.make_home, call.tree())
     home = account_changes.add_account(session, call.actor, name, domain, secret, make)
@@ -107,8 +102,6 @@ def _finish_mod_user(call: Call, name: str, domain: str, lines: Sequence[bytes])
 def _mod_user(
     call: Call, name: str, domain: str, wishes: Wishes, session: Session, effects: Effects
 ) -> None:
-    if wishes.hashed:
-        wishes.hashed.begin()
     effects.watch(session, call.config.export)
     changed = account_changes.modify_account(session, call.actor, name, domain, wishes)
     effects.touched.mailboxes.add((changed.domain, name))
@@ -129,7 +122,6 @@ def add_domain(call: Call) -> Write:
 
 
 def _add_domain(call: Call, name: str, secret: Secret, session: Session, effects: Effects) -> None:
-    secret.begin()
     new = NewDomains(
         (call.config.export.uid, call.config.export.gid), CatchAll(call.config.domains.catchall)
     )

@@ -5,6 +5,7 @@ should not wait.
 """
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -39,7 +40,6 @@ from vpopsql.errors import (
 )
 from vpopsql.model import CatchAll, Domain, Flag, LastAuth, Mailbox, table_of
 from vpopsql.names import USER_MAX, new_user_name_problem, split_address
-from vpopsql.passwords import HashAhead
 from vpopsql.prepared import Change, Prepared, settle, start
 from vpopsql.quota import Quota
 from vpopsql.services import accounts, buckets, domains, kept_rows, limits, rights, sight
@@ -127,21 +127,12 @@ class Home:
 class Secret:
     """A password in the forms that are stored."""
 
-    made: str | HashAhead
-    """The hash, or what makes it."""
+    made: str | Future[str]
+    """The hash, or the promise of one."""
     clear_text: str | None = field(default=None, repr=False)
     """None: not stored."""
     weakness: str | None = None
     """Why an account may have it only if it has it already; None: it may."""
-
-    def begin(self) -> None:
-        """Have the hash made meanwhile.
-
-        Not while a database server on this machine is waited for: the system may let that wait for
-        the processor which computes the hash, 1.3 ms where it takes 0.3, with another one idle.
-        """
-        if not isinstance(self.made, str):
-            self.made.begin()
 
     @property
     def hashed(self) -> str:
