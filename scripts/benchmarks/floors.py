@@ -1,10 +1,10 @@
 """What a change cannot be quicker than, in any language: what has to be done, and nothing else.
 
-A client asks, as of a daemon, and is answered when this is done: a SHA512 hash, made while the
-directories of a new mailbox are; one row committed; and the files that change, as long as those of
-the site, written as ours are: beside the old one, begun with together, each waited for, renamed,
-and their directories waited for. Where an answer comes before the change, one row is looked up for
-it. There is no check, no audit log, and nothing else to be looked up.
+A client asks, as of a daemon, and is answered when this is done: a SHA512 hash, made on another
+processor while the directories of a new mailbox are; one row committed; and the files that change,
+as long as those of the site, written as ours are: beside the old one, begun with together, each
+waited for, renamed, and their directories waited for. Where an answer comes before the change, one
+row is looked up for it. There is no check, no audit log, and nothing else to be looked up.
 """
 
 import contextlib
@@ -16,7 +16,6 @@ import signal
 import socket
 import sqlite3
 import statistics
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from scripts.benchmarks.stage import DatabaseStage, Measured, Run, repeat
 from scripts.benchmarks.workload import with_files
 from scripts.libcrypt import crypt
 from scripts.sites.shape import HOME
+from vpopsql.aside import Helpers
 
 _SYNC_FILE_RANGE_WRITE = 2
 _sync_file_range = ctypes.CDLL(None).sync_file_range
@@ -107,6 +107,7 @@ class Floor:
 
     def _serve(self, url: str, place: Path, files: _Files, client: socket.socket) -> None:
         """Answer one client until it hangs up."""
+        hashing = Helpers[bytes](1, "hash")
         with _database(url) as (look, commit):
             client.sendall(_OK)
             while line := client.recv(1024):
@@ -114,16 +115,17 @@ class Floor:
                 if verb == b"may":
                     look()
                 else:
-                    self._change(place / number[0].decode(), files, commit)
+                    self._change(place / number[0].decode(), files, commit, hashing)
                 client.sendall(_OK)
 
-    def _change(self, new: Path, files: _Files, commit: Callable[[], object]) -> None:
+    def _change(
+        self, new: Path, files: _Files, commit: Callable[[], object], hashing: Helpers[bytes]
+    ) -> None:
         if self.makes:
-            asked = PASSWORD.encode(), b"$6$0123456789abcdef"
-            hashing = threading.Thread(target=crypt, args=asked)
-            hashing.start()
+            hashed = hashing.begin(partial(crypt, PASSWORD.encode(), b"$6$0123456789abcdef"))
             _make([new / each for each in self.makes])
-            hashing.join()
+            if hashed:
+                hashed.result()
         commit()
         _write(files)
 
