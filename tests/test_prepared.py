@@ -1,8 +1,12 @@
 """Prepared statements do what ordinary ones do, on sessions that read or write."""
 
 import contextlib
+import os
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import (
@@ -42,6 +46,7 @@ from vpopsql.errors import DatabaseUnavailable, VpopsqlError
 from vpopsql.libpq import looking_up
 from vpopsql.model import CatchAll, Domain, DomainName, Mailbox
 from vpopsql.prepared import Paged, Prepared
+from vpopsql.watchdog import Watchdog
 
 MAILBOX = Prepared(
     select(
@@ -452,6 +457,30 @@ def test_one_that_is_cut_while_it_is_set_up_is_an_outage(server: Database) -> No
         looking_up(engine).connect()
 
 
+def test_a_server_that_says_nothing_more_after_a_login_is_not_waited_for(
+    server: Database,
+) -> None:
+    engine = create_engine(server.url)
+    stopped: list[int] = []
+
+    def stop(connection: Any, _record: object) -> None:
+        pid = connection.info.backend_pid
+        if not Path(f"/proc/{pid}/comm").exists():
+            pytest.skip("the server is on another host")
+        os.kill(pid, signal.SIGSTOP)
+        stopped.append(pid)
+
+    event.listen(engine, "connect", stop)
+    watchdog = Watchdog(0.3)
+    try:
+        with ThreadPoolExecutor(1) as thread, pytest.raises(OperationalError):
+            thread.submit(looking_up(engine, watchdog).connect).result(20)
+    finally:
+        watchdog.stop()
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+
+
 def test_nor_is_one_of_those_that_are_not_kept(server: Database) -> None:
     with server.reader() as session:
         session.execute(text("SELECT 1"))
@@ -470,6 +499,10 @@ def test_a_row_is_looked_up_by_its_index_however_few_there_are(server: Database)
 
     assert "Index" in prepared
     assert "Index" not in usual
+
+
+def test_nothing_that_is_asked_is_compiled(server: Database) -> None:
+    assert server.read(lambda session: session.scalar(text("SHOW jit"))) == "off"
 
 
 @pytest.mark.parametrize("is_ahead", [False, True])

@@ -66,41 +66,48 @@ class Helpers(Generic[T]):
         except IndexError:
             return None
         made: Future[T] = Future()
+        made.set_running_or_notify_cancel()
         has_begun = threading.Lock()
         has_begun.acquire()
-        asker = self._part(helper)
-
-        def task() -> None:
-            has_begun.release()
-            self._carry_out(helper, work, made)
-            if asker is not None:
-                _keep_on(asker, self._processors)
-
-        helper.tasks.put(task)
+        end = partial(self._end, helper, self._part(helper))
+        helper.tasks.put(partial(_carry_out, has_begun.release, work, made, end))
         has_begun.acquire(timeout=_PATIENCE_S)
         return made
 
     def _part(self, helper: _Helper) -> int | None:
         """Keep a helper off our processor, and us on it; return who we are if that was done."""
-        if not self._processors:
-            return None
+        if not self._processors or os.sched_getaffinity(0) != self._processors:
+            return None  # by the system, or by the administrator
         here = {_current_processor()}
-        others = self._processors - here
-        if not others or not here <= self._processors:
+        if not here < self._processors:
             return None
         asker = threading.get_native_id()
-        _keep_on(helper.native_id or 0, others)
+        _keep_on(helper.native_id or 0, self._processors - here)
         _keep_on(asker, here)
         return asker
 
-    def _carry_out(self, helper: _Helper, work: Callable[[], T], made: Future[T]) -> None:
-        try:
-            tell = partial(made.set_result, work())
-        except BaseException as error:  # noqa: BLE001 - it is for whoever asked
-            tell = partial(made.set_exception, error)
-        # Whoever hears of it may have something else to compute.
+    def _end(self, helper: _Helper, asker: int | None) -> None:
+        """Let whoever has asked go anywhere, and have something else computed."""
+        if asker is not None:
+            _keep_on(asker, self._processors)
         self._free.append(helper)
-        tell()
+
+
+def _carry_out(
+    begin: Callable[[], object], work: Callable[[], T], made: Future[T], end: Callable[[], object]
+) -> None:
+    """Compute something, and tell it when all else is over."""
+    begin()
+    try:
+        result = work()
+    except BaseException as error:  # noqa: BLE001 - it is for whoever asked
+        end()
+        made.set_exception(error)
+        # The error knows of this call, which must not know of it in turn.
+        del work, made
+    else:
+        end()
+        made.set_result(result)
 
 
 def _usable_processors() -> frozenset[int]:

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
@@ -19,21 +19,12 @@ from sqlalchemy.exc import TimeoutError as NoneFree
 from sqlalchemy.orm import Session
 
 from vpopsql.prepared import Driver
+from vpopsql.watchdog import Watchdog
 
 T = TypeVar("T")
 
 _IDLE_S = 60.0
 """Seconds after which a connection that was not needed is closed: it has megabytes of cache."""
-
-
-class Watch(Protocol):
-    """Who cuts connections that are in use for too long."""
-
-    def began(self, connection: object) -> None:
-        """Note that a connection is in use from now on."""
-
-    def ended(self, connection: object) -> None:
-        """Note that it is not in use any more."""
 
 
 class _Kept:
@@ -74,7 +65,7 @@ class _Connections:
         kept: int,
         patience_s: float,
         broke: Callable[[], object],
-        watch: Watch | None = None,
+        watch: Watchdog | None = None,
     ) -> None:
         self._engine = engine
         self._driver = driver

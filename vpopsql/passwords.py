@@ -60,7 +60,7 @@ _OTHER_COSTS: Mapping[str, Mapping[str, Any]] = {
     "argon2": {"type": "ID", "memory_cost": _ARGON2_KIB, "parallelism": 1}
 }
 
-_QUICK_ROUNDS = {"sha512-crypt": 10_000, "sha256-crypt": 10_000}  # two milliseconds
+_QUICK_ROUNDS = {"sha512-crypt": 10_000, "sha256-crypt": 10_000}  # two to four milliseconds
 _HELPERS = 2  # as many as a daemon's worker has threads that may wait for a hash
 
 # libxcrypt refuses longer ones: CRYPT_MAX_PASSPHRASE_SIZE is 512 with the NUL.
@@ -121,7 +121,8 @@ def hash_password(password: str, scheme: str, rounds: int | None = None) -> str:
 def hash_ahead(password: str, scheme: str, rounds: int | None = None) -> Future[str]:
     """Begin with what `hash_password` returns, on another processor.
 
-    A SHA512 hash takes a millisecond: as long as all that an `add_user` does before it needs one.
+    A SHA512 hash takes one or two milliseconds: as long as all that an `add_user` does before it
+    needs one.
     One that takes much longer, for which no transaction should wait, is made at once instead, and
     so is one for which no thread is free.
 

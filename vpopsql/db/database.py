@@ -200,7 +200,7 @@ class Database:
 
             engine = watched(create_engine(self.url, connect_args=_CONNECTION, **options))
             if by_index:
-                looking_up(engine)
+                looking_up(engine, self._watchdog)
         self._give_keys(engine)
         return engine
 

@@ -35,10 +35,13 @@ _NEAR = 1_000
 
 _of_revision = table_of(Revision).columns
 
+Newest = Prepared[int, datetime]
+"""Finds the newest revision that is about the accounts of a domain, its number and time."""
+
 
 def _newest(
     revisions: ReadOnlyColumnCollection[str, Any], *are_near: ColumnElement[bool]
-) -> Prepared[int, datetime]:
+) -> Newest:
     """Return what finds the newest revision of a domain's accounts among some revisions."""
     return Prepared(
         select(revisions.id, revisions.at)
