@@ -122,9 +122,8 @@ def hash_ahead(password: str, scheme: str, rounds: int | None = None) -> Future[
     """Begin with what `hash_password` returns, on another processor.
 
     A SHA512 hash takes one or two milliseconds: as long as all that an `add_user` does before it
-    needs one.
-    One that takes much longer, for which no transaction should wait, is made at once instead, and
-    so is one for which no thread is free.
+    needs one. One that takes much longer, for which no transaction should wait, is made at once
+    instead, and so is one for which no thread is free.
 
     :raises UnusablePassword, ValueError: at once, as `hash_password` does.
     """

@@ -122,10 +122,10 @@ class Floor:
         self, new: Path, files: _Files, commit: Callable[[], object], hashing: Helpers[bytes]
     ) -> None:
         if self.makes:
-            hashed = hashing.begin(partial(crypt, PASSWORD.encode(), b"$6$0123456789abcdef"))
+            make_hash = partial(crypt, PASSWORD.encode(), b"$6$0123456789abcdef")
+            hashed = hashing.begin(make_hash)
             _make([new / each for each in self.makes])
-            if hashed:
-                hashed.result()
+            _ = hashed.result() if hashed else make_hash()
         commit()
         _write(files)
 
